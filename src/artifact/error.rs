@@ -1,0 +1,65 @@
+//! Why a verb refused or failed. `http::error` alone turns these into status codes.
+
+use crate::store::change::CommitError;
+use crate::store::error::StoreError;
+
+use super::checksum::ChecksumMismatch;
+use super::names::NameError;
+
+/// A refusal or a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// A name breaks the rules: 400.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A precondition does not hold: 412.
+    #[error("precondition failed")]
+    Precondition,
+    /// `release`, and the version is there: 400.
+    #[error("package version already exists")]
+    VersionExists,
+    /// `package` or `write-once`, and the file is there: 409.
+    #[error("package file already exists")]
+    FileExists,
+    /// Larger than the limit for one file: 413.
+    #[error("the file is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// No room: 507.
+    #[error("no space left in the store")]
+    NoSpace,
+    /// A bounded queue is full: 503 with Retry-After.
+    #[error("too busy: {0}")]
+    Busy(&'static str),
+    /// A checksum header that the body does not match: 400.
+    #[error(transparent)]
+    Checksum(#[from] ChecksumMismatch),
+    /// The body broke off, or its length is not the announced one: 400, if anyone still listens.
+    #[error("the body is incomplete: {0}")]
+    Incomplete(String),
+    /// The body came too slowly: 408.
+    #[error("the body came too slowly: less than {bytes} bytes in {seconds} s")]
+    Stalled {
+        /// What had to come.
+        bytes: u64,
+        /// Within this time.
+        seconds: u64,
+    },
+    /// No such package or version: 404.
+    #[error("package does not exist")]
+    NoVersion,
+    /// The version has no such file: 404.
+    #[error("package file does not exist")]
+    NoFile,
+    /// Stored bytes are damaged: 500.
+    #[error("stored data is damaged")]
+    Damaged,
+    /// The store could not say or do it: 500 or 503.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The commit failed: 500 or 503.
+    #[error(transparent)]
+    Commit(CommitError),
+}

@@ -1,0 +1,7 @@
+//! Bytes without places: what a chunk is called and where a body is cut. Pure code, no I/O.
+
+mod chunker;
+mod digest;
+
+pub use chunker::{Chunker, ChunkerParams};
+pub use digest::{Digest, ParseDigestError};

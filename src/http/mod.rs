@@ -1,0 +1,1 @@
+//! HTTP: the only room that says actix_web or a status code.

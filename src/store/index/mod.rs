@@ -1,0 +1,1 @@
+//! The index over the log. The only room that says sled.

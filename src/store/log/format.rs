@@ -1,0 +1,377 @@
+//! The bytes of log files: file header, record header, group descriptor. `docs/format.md` draws them.
+//!
+//! All integers are little endian. Records are 8-byte aligned. A record's header checksum also covers the store's
+//! uuid, the file and the offset, so stale bytes in recycled or preallocated space are never taken for records.
+
+use crate::chunk::Digest;
+use crate::store::model::FileKind;
+
+/// Version of everything on disk; in `store.toml` and in each file header.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Length of a file's header in bytes; the first record begins here.
+pub const FILE_HEADER_LEN: u64 = 4096;
+
+/// Length of a record's header in bytes.
+pub const RECORD_HEADER_LEN: usize = 64;
+
+const RECORD_MAGIC: u32 = 0x4452_4c52; // "RLRD"
+const JOURNAL_MAGIC: &[u8; 8] = b"LRDRJRNL";
+const SEGMENT_MAGIC: &[u8; 8] = b"LRDRSEGM";
+
+/// Bytes are not what they should be. `what` names the first field that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct FormatError {
+    /// The field.
+    pub what: &'static str,
+}
+
+fn wrong<T>(what: &'static str) -> Result<T, FormatError> {
+    Err(FormatError { what })
+}
+
+/// `len` rounded up to the records' alignment.
+pub const fn padded(len: u64) -> u64 {
+    len.next_multiple_of(8)
+}
+
+/// The file that records are bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The store.
+    pub store: [u8; 16],
+    /// Journal or segment.
+    pub kind: FileKind,
+    /// Number of the file.
+    pub file: u64,
+}
+
+impl Binding {
+    fn seal(&self, header: &[u8], offset: u64) -> u32 {
+        let crc = crc32c::crc32c(header);
+        let crc = crc32c::crc32c_append(crc, &self.store);
+        let crc = crc32c::crc32c_append(crc, &[kind_byte(self.kind)]);
+        let crc = crc32c::crc32c_append(crc, &self.file.to_le_bytes());
+        crc32c::crc32c_append(crc, &offset.to_le_bytes())
+    }
+
+    /// The header of this file, [`FILE_HEADER_LEN`] bytes.
+    pub fn encode_file_header(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(FILE_HEADER_LEN as usize);
+        bytes.extend_from_slice(match self.kind {
+            FileKind::Journal => JOURNAL_MAGIC,
+            FileKind::Segment => SEGMENT_MAGIC,
+        });
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.store);
+        bytes.extend_from_slice(&self.file.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes.resize(FILE_HEADER_LEN as usize, 0);
+        bytes
+    }
+
+    /// Checks that `bytes` begin with the header of this file.
+    pub fn check_file_header(&self, bytes: &[u8]) -> Result<(), FormatError> {
+        let expected = self.encode_file_header();
+        let Some(found) = bytes.get(..40) else {
+            return wrong("file header is cut short");
+        };
+        if found[..8] != expected[..8] {
+            return wrong("file magic");
+        }
+        if found[8..12] != expected[8..12] {
+            return wrong("file format version");
+        }
+        if found[12..36] != expected[12..36] {
+            return wrong("file identity");
+        }
+        if found[36..40] != expected[36..40] {
+            return wrong("file header checksum");
+        }
+        Ok(())
+    }
+}
+
+const fn kind_byte(kind: FileKind) -> u8 {
+    match kind {
+        FileKind::Journal => 1,
+        FileKind::Segment => 2,
+    }
+}
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// Raw bytes of a chunk.
+    Chunk = 1,
+    /// The chunks of a blob; `digest` is the blob's.
+    Manifest = 2,
+    /// Where bulk chunks lie that this group's publications are first to use.
+    Places = 3,
+    /// A file was published.
+    Publish = 4,
+    /// A file was removed.
+    RemoveFile = 5,
+    /// A version was removed.
+    RemoveVersion = 6,
+    /// An account was created or changed.
+    Account = 7,
+    /// A token was created.
+    Token = 8,
+    /// A token was revoked.
+    RemoveToken = 9,
+    /// A step of sweeping away the files of a removed version.
+    Sweep = 10,
+    /// Begins a group of the journal; the payload is a [`Group`].
+    Group = 16,
+    /// Begins the footer of a sealed file.
+    Footer = 17,
+}
+
+impl RecordKind {
+    fn from_byte(byte: u8) -> Result<Self, FormatError> {
+        use RecordKind::*;
+        const ALL: [RecordKind; 12] = [
+            Chunk,
+            Manifest,
+            Places,
+            Publish,
+            RemoveFile,
+            RemoveVersion,
+            Account,
+            Token,
+            RemoveToken,
+            Sweep,
+            Group,
+            Footer,
+        ];
+        match ALL.into_iter().find(|kind| *kind as u8 == byte) {
+            Some(kind) => Ok(kind),
+            None => wrong("record type"),
+        }
+    }
+}
+
+/// How a payload is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Codec {
+    /// As it is.
+    Raw = 0,
+}
+
+/// The fixed part of every record.
+///
+/// ```text
+///  0 u32 magic       4 u8 type    5 u8 codec    6 u16 payload version
+///  8 u32 raw length  12 u32 stored length       16 u64 number
+/// 24 [32] blake3 of the raw bytes (blob digest for a manifest)
+/// 56 u32 crc32c of the payload  60 u32 crc32c of bytes 0..60, store uuid, file kind, file number, offset
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// What it is.
+    pub kind: RecordKind,
+    /// How the payload is stored.
+    pub codec: Codec,
+    /// Version of the payload's encoding.
+    pub version: u16,
+    /// Length of the content, bytes.
+    pub raw_len: u32,
+    /// Length of the payload as stored, without padding, bytes.
+    pub stored_len: u32,
+    /// Journal: number of the group. Segment: number of the record in the file.
+    pub number: u64,
+    /// Content address.
+    pub digest: Digest,
+    /// Checksum of the payload as stored.
+    pub payload_crc: u32,
+}
+
+impl RecordHeader {
+    /// A header for a raw payload whose checksum is `payload_crc`.
+    pub fn raw(kind: RecordKind, number: u64, digest: Digest, len: u32, payload_crc: u32) -> Self {
+        RecordHeader {
+            kind,
+            codec: Codec::Raw,
+            version: 1,
+            raw_len: len,
+            stored_len: len,
+            number,
+            digest,
+            payload_crc,
+        }
+    }
+
+    /// Length of the whole record in the file: header, payload, padding.
+    pub fn record_len(&self) -> u64 {
+        padded(RECORD_HEADER_LEN as u64 + u64::from(self.stored_len))
+    }
+
+    /// The header's bytes for its place in a file.
+    pub fn encode(&self, binding: &Binding, offset: u64) -> [u8; RECORD_HEADER_LEN] {
+        let mut bytes = [0; RECORD_HEADER_LEN];
+        bytes[0..4].copy_from_slice(&RECORD_MAGIC.to_le_bytes());
+        bytes[4] = self.kind as u8;
+        bytes[5] = self.codec as u8;
+        bytes[6..8].copy_from_slice(&self.version.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.raw_len.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.stored_len.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
+        bytes[24..56].copy_from_slice(self.digest.as_bytes());
+        bytes[56..60].copy_from_slice(&self.payload_crc.to_le_bytes());
+        let crc = binding.seal(&bytes[..60], offset);
+        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a header that must stand at `offset` of the file.
+    pub fn decode(bytes: &[u8], binding: &Binding, offset: u64) -> Result<Self, FormatError> {
+        let Some(bytes) = bytes.first_chunk::<RECORD_HEADER_LEN>() else {
+            return wrong("record header is cut short");
+        };
+        if u32_at(bytes, 0) != RECORD_MAGIC {
+            return wrong("record magic");
+        }
+        if u32_at(bytes, 60) != binding.seal(&bytes[..60], offset) {
+            return wrong("record header checksum");
+        }
+        if bytes[5] != Codec::Raw as u8 {
+            return wrong("record codec");
+        }
+        let mut digest = [0; Digest::LEN];
+        digest.copy_from_slice(&bytes[24..56]);
+        Ok(RecordHeader {
+            kind: RecordKind::from_byte(bytes[4])?,
+            codec: Codec::Raw,
+            version: u16::from_le_bytes([bytes[6], bytes[7]]),
+            raw_len: u32_at(bytes, 8),
+            stored_len: u32_at(bytes, 12),
+            number: u64_at(bytes, 16),
+            digest: digest.into(),
+            payload_crc: u32_at(bytes, 56),
+        })
+    }
+
+    /// Whether `payload` is the one this header was written for.
+    pub fn check_payload(&self, payload: &[u8]) -> Result<(), FormatError> {
+        if payload.len() != self.stored_len as usize {
+            return wrong("payload is cut short");
+        }
+        if crc32c::crc32c(payload) != self.payload_crc {
+            return wrong("payload checksum");
+        }
+        Ok(())
+    }
+}
+
+fn u32_at(bytes: &[u8; RECORD_HEADER_LEN], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn u64_at(bytes: &[u8; RECORD_HEADER_LEN], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+/// How far the segments are synced: everything in files before `file`, and `offset` bytes of `file`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub struct SegmentPosition {
+    /// Number of the segment.
+    pub file: u64,
+    /// Bytes of it, from its start.
+    pub offset: u64,
+}
+
+/// Describes a group of the journal: the unit that is written, synced and, after a crash, kept or dropped whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Group {
+    /// Bytes of the records that follow, padding included.
+    pub body_len: u64,
+    /// crc32c over those bytes.
+    pub body_crc: u32,
+    /// How many records follow.
+    pub records: u32,
+    /// The highest group known to be durable when this one was written; anything damaged up to it is rot, not a tear.
+    pub durable_group: u64,
+    /// How far the segments were durable when this group was written.
+    pub durable_segments: SegmentPosition,
+    /// The next free [`Id`](crate::store::model::Id) after this group.
+    pub next_id: u64,
+    /// Running sum over the whole index once this group is applied, see `index::sum`.
+    pub index_sum: u128,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Binding = Binding {
+        store: [7; 16],
+        kind: FileKind::Journal,
+        file: 3,
+    };
+
+    fn header() -> RecordHeader {
+        RecordHeader::raw(
+            RecordKind::Chunk,
+            9,
+            Digest::of(b"hello"),
+            5,
+            crc32c::crc32c(b"hello"),
+        )
+    }
+
+    #[test]
+    fn record_header_round_trips_only_in_its_place() {
+        let bytes = header().encode(&AT, 4096);
+        assert_eq!(RecordHeader::decode(&bytes, &AT, 4096), Ok(header()));
+        assert!(RecordHeader::decode(&bytes, &AT, 4104).is_err());
+        assert!(RecordHeader::decode(&bytes, &Binding { file: 4, ..AT }, 4096).is_err());
+        assert!(RecordHeader::decode(&bytes, &Binding { store: [8; 16], ..AT }, 4096).is_err());
+        assert!(
+            RecordHeader::decode(
+                &bytes,
+                &Binding {
+                    kind: FileKind::Segment,
+                    ..AT
+                },
+                4096
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes = header().encode(&AT, 4096);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(RecordHeader::decode(&damaged, &AT, 4096).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let bytes = header().encode(&AT, 4096);
+        assert_eq!(
+            hex::encode(bytes),
+            "524c5244010001000500000005000000090000000000000\
+             0ea8f163db38682925e4491c5e58d4bb3506ef8c14eb78a86e908c5624a67200f4cbb719aGOLDEN"
+        );
+    }
+
+    #[test]
+    fn file_header_names_its_file() {
+        let bytes = AT.encode_file_header();
+        assert_eq!(bytes.len() as u64, FILE_HEADER_LEN);
+        assert_eq!(AT.check_file_header(&bytes), Ok(()));
+        assert!(Binding { file: 4, ..AT }.check_file_header(&bytes).is_err());
+        assert!(AT.check_file_header(&bytes[..20]).is_err());
+    }
+}

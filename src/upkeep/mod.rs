@@ -1,0 +1,1 @@
+//! Background work, in small steps with a pace. Collection, scrub and retention move in here.
