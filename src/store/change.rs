@@ -1,5 +1,7 @@
 //! What can be asked of the committer: changes with the state they expect to find.
 
+use std::sync::Arc;
+
 use super::model::{Account, File, Id, Package, Token, Version};
 use super::upload::NewBlob;
 
@@ -39,8 +41,9 @@ pub struct Publish {
     pub file: File,
     /// The file that is replaced, by id; `None`: the name must be free.
     pub replaces: Option<Id>,
-    /// The bytes, with the pins that keep its chunks alive until the index knows them.
-    pub blob: NewBlob,
+    /// The bytes, with the pins that keep its chunks alive until the index knows them. Shared with whoever asked, who
+    /// needs it again if this change meets a conflict.
+    pub blob: Arc<NewBlob>,
 }
 
 /// Whether a commit expects to find something or brings it along.
