@@ -246,3 +246,21 @@ fn now() -> Millis {
         Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
     })
 }
+
+/// Makes the handler panic, for tests.
+#[cfg(test)]
+pub struct Crash;
+
+#[cfg(test)]
+impl actix::Message for Crash {
+    type Result = ();
+}
+
+#[cfg(test)]
+impl Handler<Crash> for OwnerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+        panic!("crashed on command");
+    }
+}

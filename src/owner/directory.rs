@@ -54,7 +54,8 @@ impl Directory {
             shards: Arc::new(Shards(shards)),
             names,
             uploads_per_owner,
-            idle,
+            // Zero would keep a held actor looking all the time.
+            idle: idle.max(Duration::from_millis(1)),
         }
     }
 

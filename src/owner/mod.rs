@@ -20,6 +20,8 @@ pub mod tentative;
 mod fake;
 #[cfg(test)]
 mod stress;
+#[cfg(test)]
+mod tests;
 
 pub use owners::{Options, OwnerError, Owners};
 pub use policy::{Policy, PolicyTable};
