@@ -41,8 +41,7 @@ pub struct Publish {
     pub file: File,
     /// The file that is replaced, by id; `None`: the name must be free.
     pub replaces: Option<Id>,
-    /// The bytes, with the pins that keep its chunks alive until the index knows them. Shared with whoever asked, who
-    /// needs it again if this change meets a conflict.
+    /// The bytes, with the pins that keep its chunks alive until the index knows them.
     pub blob: Arc<NewBlob>,
 }
 
