@@ -121,6 +121,7 @@ impl OwnerActor {
             replaces,
             blob: wanted.blob.clone(),
         }));
+        // Nothing from here on can panic: an actor that ends without an answer has committed nothing for it.
         if is_under_way(&ticket) {
             self.tentative
                 .published(with_novelty(&package), with_novelty(&version), &file, &ticket);
@@ -235,7 +236,8 @@ fn with_novelty<T>(expected: &Expected<T>) -> (&T, bool) {
     (expected.get(), matches!(expected, Expected::Absent(_)))
 }
 
-/// A commit that was refused at once, for want of room in the queue, has changed nothing and will not.
+/// A commit that was refused at once, for want of room in the queue, changes nothing, and must not hide one that is
+/// still under way.
 fn is_under_way(ticket: &Ticket) -> bool {
     ticket.peek().is_none()
 }

@@ -190,15 +190,22 @@ impl Committed {
                 let (package, version) = (&remove.package, &remove.version);
                 self.files.remove(&(version.id, key(package, &remove.file.name)));
                 if !self.files.keys().any(|(id, _)| *id == version.id) {
-                    self.versions.remove(&(package.id, key(package, &version.name)));
+                    self.drop_version(package, version);
                 }
             }
             Change::RemoveVersion(remove) => {
-                let (package, version) = (&remove.package, &remove.version);
-                self.versions.remove(&(package.id, key(package, &version.name)));
-                self.files.retain(|(id, _), _| *id != version.id);
+                self.files.retain(|(id, _), _| *id != remove.version.id);
+                self.drop_version(&remove.package, &remove.version);
             }
             other => unreachable!("not about names: {other:?}"),
+        }
+    }
+
+    /// The package goes with its last version.
+    fn drop_version(&mut self, package: &Package, version: &Version) {
+        self.versions.remove(&(package.id, key(package, &version.name)));
+        if !self.versions.keys().any(|(id, _)| *id == package.id) {
+            self.packages.remove(&package.name.to_ascii_lowercase());
         }
     }
 

@@ -149,7 +149,7 @@ impl Owners {
             // Held until the answer is final, so that the actor does not retire with this commit under way.
             let lease = self.0.directory.lease(owner)?;
             let asked = Instant::now();
-            // An actor that was gone before it answered has committed nothing for us: the commit is its last step.
+            // An actor that is gone before it answers has committed nothing for us: the commit is its last step.
             if let Ok(answer) = lease.actor.send(message.clone()).await {
                 let answered = Instant::now();
                 METRICS.waited_for_actor(answered - asked);

@@ -17,6 +17,9 @@ const SWEEP_AT: usize = 64;
 /// A commit settles after the index has it, so an entry whose ticket is settled is dropped when it is met: success or
 /// failure, the index then says the truth. The others are swept out when the maps have doubled, which keeps their
 /// size within a constant factor of the commits under way.
+///
+/// That a package goes with its last version needs no entry: a refusal never rests on the package alone, and a
+/// publication that relied on it meets a conflict and is decided again.
 #[derive(Debug)]
 pub struct Tentative {
     /// By folded name.
@@ -208,5 +211,111 @@ fn key(package: &Package, name: &str) -> String {
         name.to_owned()
     } else {
         name.to_ascii_lowercase()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::owner::fake::{Fake, OWNER, at};
+    use crate::store::change::CommitError;
+    use crate::store::model::Shape;
+    use crate::store::ticket::{Settle, ticket};
+
+    fn package() -> Package {
+        Package {
+            id: 1,
+            name: "App".into(),
+            exact_case: false,
+            created: 0,
+        }
+    }
+
+    fn version(id: Id, name: &str) -> Version {
+        Version {
+            id,
+            name: name.into(),
+            created: 0,
+            creator: 1,
+        }
+    }
+
+    fn file(id: Id) -> File {
+        File {
+            id,
+            name: "F".into(),
+            blob: crate::chunk::Digest::of(b"x"),
+            size: 1,
+            shape: Shape::Single,
+            created: 0,
+            creator: 1,
+            sha256: None,
+        }
+    }
+
+    /// A new package with a new version and a file, under way.
+    fn publish(tentative: &mut Tentative, id: Id, name: &str) -> Settle {
+        let (settle, ticket) = ticket();
+        tentative.published((&package(), true), (&version(id, name), true), &file(id), &ticket);
+        settle
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_seen_and_relied_on() {
+        let names = Fake::prompt();
+        let mut tentative = Tentative::new();
+        let settle = publish(&mut tentative, 2, "V1");
+        let found = tentative.file(&*names, OWNER, &at("aPP", "v1", "f")).unwrap();
+        assert_eq!(found.standing.file, Some(file(2)));
+        assert!(!found.file_committed);
+        settle.settle(Ok(()));
+        assert!(found.basis.holds().await);
+    }
+
+    #[tokio::test]
+    async fn a_settled_entry_gives_way_to_the_index() {
+        let names = Fake::prompt();
+        for outcome in [Ok(()), Err(CommitError::NoSpace)] {
+            let mut tentative = Tentative::new();
+            publish(&mut tentative, 2, "v").settle(outcome);
+            let found = tentative.file(&*names, OWNER, &at("app", "v", "f")).unwrap();
+            assert_eq!(found.standing, Standing::default());
+            assert!(found.basis.holds().await);
+        }
+    }
+
+    #[tokio::test]
+    async fn removing_a_file_puts_its_version_in_doubt() {
+        let names = Fake::prompt();
+        for outcome in [Ok(()), Err(CommitError::NoSpace)] {
+            let mut tentative = Tentative::new();
+            let published = publish(&mut tentative, 2, "v");
+            let (settle, ticket) = ticket();
+            tentative.file_removed(&package(), version(2, "v"), &file(2), &ticket);
+            let found = tentative.file(&*names, OWNER, &at("app", "v", "f")).unwrap();
+            assert_eq!(found.standing.version, Some(version(2, "v")));
+            assert_eq!(found.standing.file, None);
+            published.settle(Ok(()));
+            settle.settle(outcome);
+            assert!(!found.basis.holds().await, "whatever became of it");
+        }
+    }
+
+    #[test]
+    fn the_maps_are_bounded_by_the_commits_under_way() {
+        let mut tentative = Tentative::new();
+        let mut settles = std::collections::VecDeque::new();
+        for id in 0..10_000 {
+            settles.push_back(publish(&mut tentative, id, &id.to_string()));
+            if settles.len() > 100 {
+                settles.pop_front().unwrap().settle(Ok(()));
+            }
+            // Three entries a commit, doubled between two sweeps.
+            assert!(tentative.len() <= 2 * 3 * 102, "{}", tentative.len());
+        }
+        assert!(!tentative.is_settled());
+        settles.clear();
+        assert!(tentative.is_settled());
     }
 }

@@ -64,7 +64,7 @@ async fn race(
     policy: Policy,
     names: impl Fn(usize) -> FileName,
     body: impl Fn(usize) -> &'static [u8],
-) -> Vec<Result<Named, OwnerError>> {
+) -> (Arc<Fake>, Vec<Result<Named, OwnerError>>) {
     let fake = Fake::stalled();
     let owners = owners(&fake);
     let mut racers = Vec::new();
@@ -80,14 +80,14 @@ async fn race(
     for racer in racers {
         results.push(racer.await.unwrap());
     }
-    results
+    (fake, results)
 }
 
 const BODIES: [&[u8]; 2] = [b"one", b"two"];
 
 #[actix_rt::test]
 async fn under_release_exactly_one_wins_a_version() {
-    let results = race(
+    let (_, results) = race(
         Policy::Release,
         |i| at("app", "1", &format!("f{}", i % 3)),
         |i| BODIES[i % 2],
@@ -100,7 +100,7 @@ async fn under_release_exactly_one_wins_a_version() {
 
 #[actix_rt::test]
 async fn under_package_exactly_one_wins_a_file_and_other_files_join() {
-    let results = race(
+    let (_, results) = race(
         Policy::Package,
         |i| at("app", "1", &format!("f{}", i % 4)),
         |_| b"same",
@@ -113,7 +113,7 @@ async fn under_package_exactly_one_wins_a_file_and_other_files_join() {
 
 #[actix_rt::test]
 async fn under_write_once_the_same_bytes_are_welcome() {
-    let results = race(Policy::WriteOnce, |_| at("app", "1", "f"), |i| BODIES[i % 2]).await;
+    let (_, results) = race(Policy::WriteOnce, |_| at("app", "1", "f"), |i| BODIES[i % 2]).await;
     let named: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
     assert_eq!(named.len(), 32);
     assert_eq!(named.iter().filter(|named| !named.already_there).count(), 1);
@@ -124,12 +124,12 @@ async fn under_write_once_the_same_bytes_are_welcome() {
 
 #[actix_rt::test]
 async fn under_cache_all_win_and_the_last_stands() {
-    let results = race(Policy::Cache, |_| at("app", "1", "f"), |i| BODIES[i % 2]).await;
-    assert!(
-        results
-            .iter()
-            .all(|result| result.as_ref().is_ok_and(|n| !n.already_there))
-    );
+    let name = || at("app", "1", "f");
+    let (fake, results) = race(Policy::Cache, |_| name(), |i| BODIES[i % 2]).await;
+    let files: Vec<_> = results.into_iter().map(|result| result.unwrap().file).collect();
+    let last = files.iter().max_by_key(|file| file.id);
+    assert_eq!(files.len(), 64);
+    assert_eq!(fake.standing(&name()).file.as_ref(), last);
 }
 
 #[actix_rt::test]
@@ -252,7 +252,9 @@ async fn a_removed_name_is_free_at_once() {
     ))
     .await;
     assert_eq!(fake.waiting(), 3, "none waits for the other");
-    while fake.step().is_some() {}
+    while fake.step().is_some() {
+        settle_down().await;
+    }
     assert!(first.await.unwrap().is_ok());
     assert!(removed.await.unwrap().is_ok());
     let second = second.await.unwrap().unwrap();
@@ -630,4 +632,68 @@ async fn an_actor_whose_thread_ends_starts_elsewhere() {
     arbiter.join().unwrap();
     let result = publish(owners, publication(Policy::Cache, at("app", "1", "f"), b"b")).await;
     assert!(result.is_ok());
+}
+
+/// The store's own committer behind the same actors.
+mod over_a_store {
+    use super::*;
+    use crate::store::{self, Progress, Store};
+
+    struct Silent;
+
+    impl Progress for Silent {
+        fn replayed(&self, _: u64, _: u64) {}
+    }
+
+    #[actix_rt::test]
+    async fn one_wins_goes_and_comes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(store::Options::at(dir.path().join("data")), &Silent).unwrap();
+        let owners = Owners::new(Arc::new(store.clone()), Options::default());
+        for round in 0..10 {
+            let racers = (0..64).map(|i| {
+                let body = BODIES[i % 2];
+                // Each has a file name of its own, so that no two bodies are compared.
+                let name = at("app", "1", &format!("f{i}"));
+                publish(owners.clone(), publication(Policy::Release, name, body))
+            });
+            let results = futures_util::future::join_all(racers).await;
+            let won: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
+            assert_eq!(won.len(), 1, "round {round}");
+            let refused = |result: &&Result<_, _>| is_refused(result, Refusal::VersionExists);
+            assert_eq!(results.iter().filter(refused).count(), 63);
+            if round % 2 == 0 {
+                owners.remove_version(OWNER, "app", "1").await.unwrap();
+            } else {
+                let name = at("APP", "1", &won[0].file.name);
+                owners.remove_file(OWNER, name).await.unwrap();
+            }
+            assert_eq!(
+                store.package(OWNER, "app").unwrap(),
+                None,
+                "gone with its last version"
+            );
+        }
+        store.close();
+    }
+
+    #[actix_rt::test]
+    async fn removals_and_publications_follow_each_other_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(store::Options::at(dir.path().join("data")), &Silent).unwrap();
+        let owners = Owners::new(Arc::new(store.clone()), Options::default());
+        let name = || at("ccache", "1", "f");
+        publish(owners.clone(), publication(Policy::Cache, name(), b"a"))
+            .await
+            .unwrap();
+        let replaced = futures_util::future::join_all(
+            (0..64).map(|i| publish(owners.clone(), publication(Policy::Cache, name(), BODIES[i % 2]))),
+        );
+        let removed = futures_util::future::join_all((0..8).map(|_| owners.remove_file(OWNER, name())));
+        let (replaced, removed) = futures_util::join!(replaced, removed);
+        assert!(replaced.iter().all(Result::is_ok), "{replaced:?}");
+        let fits = |result: &Result<(), OwnerError>| result.is_ok() || is_refused(result, Refusal::NoVersion);
+        assert!(removed.iter().all(fits), "{removed:?}");
+        store.close();
+    }
 }
