@@ -28,6 +28,8 @@ use upload::BlobWriter;
 pub struct Options {
     /// The data directory; created, with parents, mode 0700.
     pub data: PathBuf,
+    /// Bytes that log files may take; beyond it uploads are refused. `None`: the disk decides.
+    pub max_size: Option<u64>,
     /// Chunk sizes for a new store; an existing one keeps its own.
     pub chunking: ChunkerParams,
     /// Bodies up to this size travel inside the journal.
@@ -47,6 +49,7 @@ impl Options {
     pub fn at(data: impl Into<PathBuf>) -> Self {
         Options {
             data: data.into(),
+            max_size: None,
             chunking: ChunkerParams::default(),
             inline_limit: 256 * 1024,
             index_cache: 128 << 20,
