@@ -214,7 +214,7 @@ impl Layers {
                     self.problem(place.clone(), key, message);
                 }
                 _ if self.schema.has(&key) && !name.contains('.') => {
-                    self.places.insert(key, (place.clone(), value.to_string()));
+                    self.places.insert(key, (place.clone(), shown(value)));
                 }
                 _ => {
                     let nearest = self.schema.nearest(&key).map(str::to_owned);
@@ -234,6 +234,14 @@ impl Layers {
 
     fn problem(&mut self, place: Place, key: String, message: String) {
         self.problems.push(Problem { place, key, message });
+    }
+}
+
+/// A value as `check-config` shows it.
+fn shown(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::Array(entries) => format!("{} entries", entries.len()),
+        _ => value.to_string(),
     }
 }
 

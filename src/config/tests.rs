@@ -299,3 +299,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_readme_lists_every_key_with_its_default() {
+    let readme = include_str!("../../README.md");
+    let config = load(&Sources::default()).unwrap();
+    for (key, (_, value)) in &config.effective {
+        let row = format!("| `{key}` | `{value}` |");
+        assert!(
+            readme.contains(&row),
+            "README.md has no row that begins with {row}"
+        );
+    }
+}
