@@ -50,6 +50,8 @@ use upload::BlobWriter;
 pub struct Options {
     /// The data directory; created, with parents, mode 0700.
     pub data: PathBuf,
+    /// Bytes that log files may take; beyond it uploads are refused. `None`: the disk decides.
+    pub max_size: Option<u64>,
     /// Chunk sizes for a new store; an existing one keeps its own.
     pub chunking: ChunkerParams,
     /// Bodies up to this size travel inside the journal.
@@ -69,6 +71,7 @@ impl Options {
     pub fn at(data: impl Into<PathBuf>) -> Self {
         Options {
             data: data.into(),
+            max_size: None,
             chunking: ChunkerParams::default(),
             inline_limit: 256 * 1024,
             index_cache: 128 << 20,
@@ -97,6 +100,23 @@ pub enum OpenError {
 pub trait Progress: Send + Sync {
     /// `done` of `total` bytes of log have been replayed.
     fn replayed(&self, done: u64, total: u64);
+}
+
+/// What a rebuild of the index found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// Journal groups replayed.
+    pub groups: u64,
+    /// Entries the index now has.
+    pub entries: u64,
+    /// Records that were damaged; they are quarantined.
+    pub damaged: u64,
+}
+
+/// Builds the index of the store at `options.data` anew from its log. The store must not be open. Blocks.
+pub fn rebuild_index(options: Options, progress: &dyn Progress) -> Result<RebuildReport, OpenError> {
+    let _ = (options, progress);
+    todo!()
 }
 
 /// Whether the store can write.
