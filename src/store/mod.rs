@@ -102,23 +102,6 @@ pub trait Progress: Send + Sync {
     fn replayed(&self, done: u64, total: u64);
 }
 
-/// What a rebuild of the index found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RebuildReport {
-    /// Journal groups replayed.
-    pub groups: u64,
-    /// Entries the index now has.
-    pub entries: u64,
-    /// Records that were damaged; they are quarantined.
-    pub damaged: u64,
-}
-
-/// Builds the index of the store at `options.data` anew from its log. The store must not be open. Blocks.
-pub fn rebuild_index(options: Options, progress: &dyn Progress) -> Result<RebuildReport, OpenError> {
-    let _ = (options, progress);
-    todo!()
-}
-
 /// Whether the store can write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
