@@ -4,11 +4,14 @@
 //! away. Bulk chunks go to segments and are synced before a publication that needs them reaches the journal.
 
 pub mod blob;
+pub mod bulk;
 pub mod change;
 pub mod error;
 pub mod index;
 pub mod log;
 pub mod model;
+pub mod pins;
+mod rope;
 pub mod ticket;
 pub mod upload;
 

@@ -162,7 +162,7 @@ impl LogFile {
     }
 
     /// Length of the file in bytes, preallocated ones included.
-    pub fn len(&self) -> io::Result<u64> {
+    pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 

@@ -94,7 +94,7 @@ impl Footer {
 
 /// Offset of the footer record; `None` where the file has no valid trailer.
 pub fn footer_offset(file: &LogFile) -> io::Result<Option<u64>> {
-    let len = file.len()?;
+    let len = file.size()?;
     let Some(at) = len.checked_sub(TRAILER_LEN) else {
         return Ok(None);
     };

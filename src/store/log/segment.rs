@@ -100,19 +100,9 @@ pub fn end_of(place: &Place) -> SegmentPosition {
     }
 }
 
-/// An append under way: it goes on if this is dropped.
-#[derive(Debug)]
-pub struct Appending(oneshot::Receiver<Result<Place, StoreError>>);
-
-impl Appending {
-    /// Where the chunk was written. Not yet durable.
-    ///
-    /// # Errors
-    /// `NoSpace` or `Io` where it was not written, `Poisoned` after a failed sync, `Closed` at shutdown.
-    pub async fn written(self) -> Result<Place, StoreError> {
-        self.0.await.unwrap_or(Err(StoreError::Closed))
-    }
-}
+/// Told on the segment thread where a chunk was written, or why it was not. It must not block. Dropped unheard, the
+/// chunk was not written: the store is closing.
+pub type Written = Box<dyn FnOnce(Result<Place, StoreError>) + Send>;
 
 impl SegmentWriter {
     /// Starts the thread. The first segment is created with the first append.
@@ -147,21 +137,26 @@ impl SegmentWriter {
         })
     }
 
-    /// Sends a chunk to be appended: `pieces`, of `len` bytes together. Waits while the queue is full.
+    /// Sends a chunk to be appended: `pieces`, of `len` bytes together. Waits while the queue is full. `written` is
+    /// told the place, which is not yet durable; or `NoSpace` or `Io` where the chunk could not be written, or
+    /// `Poisoned` after a failed sync.
     ///
     /// # Errors
-    /// `Poisoned` after a failed sync, `Closed` at shutdown.
+    /// `Poisoned` after a failed sync, `Closed` at shutdown; `written` is dropped then.
     pub async fn append(
         &self,
         digest: Digest,
         pieces: Vec<Bytes>,
         len: u32,
-    ) -> Result<Appending, StoreError> {
+        written: Written,
+    ) -> Result<(), StoreError> {
         let permit = self.admit(u64::from(len)).await?;
-        let (reply, answer) = oneshot::channel();
         let chunk = Chunk { digest, pieces, len };
-        self.send(Request::Append { chunk, permit, reply })?;
-        Ok(Appending(answer))
+        self.send(Request::Append {
+            chunk,
+            permit,
+            written,
+        })
     }
 
     /// Waits until everything up to a position that an append has returned is durable. No system call if it is.

@@ -74,7 +74,7 @@ pub fn recover_segments(
                 writable(data, number)?.sync_all()?;
             }
         } else if number > durable.file {
-            recovered.remove(data, number, file.len()?)?;
+            recovered.remove(data, number, file.size()?)?;
         } else {
             let bound = (number == durable.file).then_some(durable.offset);
             recovered.reseal(data, &file, bound)?;
@@ -82,7 +82,7 @@ pub fn recover_segments(
     }
     for &number in numbers.iter().rev() {
         if !recovered.removed.contains(&number) {
-            recovered.last_len = files.open(FileKind::Segment, number)?.len()?;
+            recovered.last_len = files.open(FileKind::Segment, number)?.size()?;
             break;
         }
     }
@@ -124,7 +124,7 @@ impl Recovered {
     /// Cuts the file where its good records end and writes a footer there.
     fn reseal(&mut self, data: &Path, file: &LogFile, bound: Option<u64>) -> io::Result<()> {
         let number = file.binding().file;
-        let len = file.len()?;
+        let len = file.size()?;
         let walk = Walk::over(file, len, bound)?;
         if walk.footer.entries.is_empty() && walk.damage.is_empty() {
             return self.remove(data, number, len);

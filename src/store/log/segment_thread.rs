@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::disk::{Disk, write_error};
 use super::format::{RECORD_HEADER_LEN, SegmentPosition, padded};
-use super::segment::{SegmentOptions, State};
+use super::segment::{SegmentOptions, State, Written};
 use super::segment_file::{Chunk, SegmentFile};
 use crate::store::error::StoreError;
 use crate::store::model::Place;
@@ -18,13 +18,12 @@ use crate::store::model::Place;
 const GATHER_REQUESTS: usize = 256;
 const GATHER_BYTES: u64 = 16 << 20;
 
-#[derive(Debug)]
 pub(super) enum Request {
     /// Write a chunk's record.
     Append {
         chunk: Chunk,
         permit: OwnedSemaphorePermit,
-        reply: oneshot::Sender<Result<Place, StoreError>>,
+        written: Written,
     },
     /// Make everything up to a position durable.
     Sync {
@@ -92,12 +91,15 @@ impl SegmentThread {
         let mut bytes = 0;
         for _ in 0..GATHER_REQUESTS {
             match request {
-                Request::Append { chunk, permit, reply } => {
+                Request::Append {
+                    chunk,
+                    permit,
+                    written,
+                } => {
                     bytes += u64::from(chunk.len);
                     let result = self.append(&chunk);
                     drop((chunk, permit));
-                    // Nobody listens any more: the record stays behind as garbage.
-                    let _ = reply.send(result);
+                    written(result);
                 }
                 Request::Sync { up_to, permit, reply } => self.waiters.push(Waiter { up_to, reply, permit }),
                 Request::Close => return false,

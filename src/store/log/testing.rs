@@ -7,13 +7,17 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::disk::{Disk, Kernel};
 use super::files::{LogFiles, directory};
 use super::segment::{SegmentOptions, SegmentWriter};
-use crate::store::model::FileKind;
+use crate::chunk::Digest;
+use crate::store::error::StoreError;
+use crate::store::model::{FileKind, Place};
 
 /// The uuid of every test store.
 pub const STORE: [u8; 16] = [5; 16];
@@ -45,6 +49,23 @@ pub fn writer(options: SegmentOptions) -> (SegmentWriter, Arc<Unsteady>) {
         SegmentWriter::start_on(options, Box::new(disk.clone())).unwrap(),
         disk,
     )
+}
+
+/// Sends `body` to be appended; the answer says where it went.
+pub async fn send(
+    writer: &SegmentWriter,
+    body: Bytes,
+) -> Result<oneshot::Receiver<Result<Place, StoreError>>, StoreError> {
+    let (reply, answer) = oneshot::channel();
+    let (digest, len) = (Digest::of(&body), body.len() as u32);
+    let written = Box::new(|result| drop(reply.send(result)));
+    writer.append(digest, vec![body], len, written).await?;
+    Ok(answer)
+}
+
+/// Appends `body`.
+pub async fn put(writer: &SegmentWriter, body: Bytes) -> Result<Place, StoreError> {
+    send(writer, body).await?.await.unwrap()
 }
 
 /// Readers of the files under `data`.
@@ -100,6 +121,17 @@ impl Unsteady {
     pub fn stall(&self, stalled: bool) {
         *self.stalled.lock().unwrap() = stalled;
         self.released.notify_all();
+    }
+
+    /// Waits until a call is held back.
+    pub async fn until_stalling(&self) {
+        for _ in 0..2000 {
+            if self.stalling.load(Ordering::SeqCst) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("the disk was never asked");
     }
 
     fn pass(&self, fails: &AtomicI32) -> io::Result<()> {

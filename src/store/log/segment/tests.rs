@@ -8,29 +8,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::super::files::path;
 use super::super::footer::Footer;
 use super::super::format::FILE_HEADER_LEN;
-use super::super::testing::{Unsteady, data_dir, files, noise, options, writer};
+use super::super::testing::{data_dir, files, noise, options, put, send, writer};
 use super::*;
 use crate::store::model::FileKind::Segment;
-
-async fn put(writer: &SegmentWriter, bytes: Bytes) -> Result<Place, StoreError> {
-    let len = bytes.len() as u32;
-    writer
-        .append(Digest::of(&bytes), vec![bytes], len)
-        .await?
-        .written()
-        .await
-}
-
-/// Waits until the disk holds a call back.
-async fn until_stalling(disk: &Unsteady) {
-    for _ in 0..1000 {
-        if disk.stalling.load(SeqCst) {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
-    panic!("the disk was never asked");
-}
 
 #[tokio::test]
 async fn what_is_synced_can_be_read() {
@@ -38,8 +18,13 @@ async fn what_is_synced_can_be_read() {
     let (writer, disk) = writer(options(dir.path()));
     let body = noise(1001, 1);
     let pieces = vec![body.slice(..1), body.slice(1..500), body.slice(500..)];
-    let appending = writer.append(Digest::of(&body), pieces, 1001).await.unwrap();
-    let place = appending.written().await.unwrap();
+    let (reply, answer) = oneshot::channel();
+    let written = Box::new(|result| drop(reply.send(result)));
+    writer
+        .append(Digest::of(&body), pieces, 1001, written)
+        .await
+        .unwrap();
+    let place = answer.await.unwrap().unwrap();
     assert_eq!(
         (place.file, place.offset, place.stored_len),
         (1, FILE_HEADER_LEN, 1001)
@@ -104,7 +89,7 @@ async fn segments_grow_and_are_sealed_with_their_chunks() {
     let mut lens = Vec::new();
     for number in 1..=last {
         let file = files.open(Segment, number).unwrap();
-        lens.push(file.len().unwrap());
+        lens.push(file.size().unwrap());
         let footer = Footer::read(&file).unwrap().unwrap();
         listed.extend(
             footer
@@ -157,7 +142,7 @@ async fn many_appends_and_syncs_share_few_syncs() {
             })
         })
         .collect();
-    until_stalling(&disk).await;
+    disk.until_stalling().await;
     let before = disk.syncs.load(SeqCst);
     disk.stall(false);
     let files = files(dir.path());
@@ -179,17 +164,14 @@ async fn waiting_syncs_share_one() {
     let (writer, disk) = writer(options(dir.path()));
     let place = put(&writer, noise(100, 1)).await.unwrap();
     disk.stall(true);
-    let blocked = writer
-        .append(Digest::of(b"x"), vec![Bytes::from_static(b"x")], 1)
-        .await
-        .unwrap();
-    until_stalling(&disk).await;
+    let blocked = send(&writer, noise(1, 2)).await.unwrap();
+    disk.until_stalling().await;
     let before = disk.syncs.load(SeqCst);
     let waiters = futures_util::future::join_all((0..50).map(|_| writer.sync(end_of(&place))));
     let (answers, ()) = tokio::join!(waiters, async { disk.stall(false) });
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(disk.syncs.load(SeqCst) - before, 1);
-    blocked.written().await.unwrap();
+    blocked.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -200,18 +182,17 @@ async fn the_queue_is_bounded_in_bytes() {
         ..options(dir.path())
     });
     disk.stall(true);
-    let send = |seed| writer.append(Digest::of(b""), vec![noise(40_000, seed)], 40_000);
-    let first = send(1).await.unwrap();
-    let second = send(2).await.unwrap();
-    let mut third = Box::pin(send(3));
+    let first = send(&writer, noise(40_000, 1)).await.unwrap();
+    let second = send(&writer, noise(40_000, 2)).await.unwrap();
+    let mut third = Box::pin(send(&writer, noise(40_000, 3)));
     assert!(
         futures_util::poll!(&mut third).is_pending(),
         "120,000 bytes do not fit"
     );
     assert!(writer.queued_bytes() >= 80_000);
     disk.stall(false);
-    for appending in [first, second, third.await.unwrap()] {
-        appending.written().await.unwrap();
+    for answer in [first, second, third.await.unwrap()] {
+        answer.await.unwrap().unwrap();
     }
 }
 
@@ -313,7 +294,7 @@ async fn a_writer_that_is_dropped_seals_too() {
     assert_eq!(Footer::read(&file).unwrap().unwrap().entries.len(), 1);
     assert_eq!(
         fs::metadata(path(dir.path(), Segment, 1)).unwrap().len(),
-        file.len().unwrap()
+        file.size().unwrap()
     );
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 
 use super::super::segment::end_of;
-use super::super::testing::{STORE, data_dir, files, noise, options, snapshot, writer};
+use super::super::testing::{STORE, data_dir, files, noise, options, put, snapshot, writer};
 use super::*;
 use crate::chunk::Digest;
 use crate::store::model::FileKind::Segment;
@@ -22,11 +22,7 @@ async fn crashed(lens: &[usize]) -> (tempfile::TempDir, Vec<(Place, Bytes)>) {
     let mut written = Vec::new();
     for (seed, &len) in lens.iter().enumerate() {
         let body = noise(len, seed as u64);
-        let appending = writer
-            .append(Digest::of(&body), vec![body.clone()], len as u32)
-            .await
-            .unwrap();
-        written.push((appending.written().await.unwrap(), body));
+        written.push((put(&writer, body.clone()).await.unwrap(), body));
     }
     (snapshot(dir.path()), written)
 }
@@ -276,9 +272,7 @@ async fn a_record_across_the_border_of_search_windows_is_found() {
     let first = noise(WINDOW as usize - 64 - 32, 1);
     let mut places = Vec::new();
     for body in [first, noise(10, 2)] {
-        let len = body.len() as u32;
-        let appending = writer.append(Digest::of(&body), vec![body], len).await.unwrap();
-        places.push(appending.written().await.unwrap());
+        places.push(put(&writer, body).await.unwrap());
     }
     let copy = snapshot(dir.path());
     overwrite(copy.path(), 1, places[0].offset, &[1]);
