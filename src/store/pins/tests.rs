@@ -99,10 +99,11 @@ async fn a_waiter_does_not_inherit_a_failed_append() {
 #[test]
 fn a_pinned_chunk_is_never_dropped_under_threads() {
     const CHUNKS: usize = 4;
+    const UPLOADERS: usize = 4;
     let pins = Arc::new(Pins::default());
     let exists: [AtomicBool; CHUNKS] = Default::default();
     let writers: [AtomicUsize; CHUNKS] = Default::default();
-    let (hits, dropped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let [hits, dropped, ended]: [AtomicUsize; 3] = Default::default();
     let lookup = |n: usize| exists[n].load(SeqCst).then_some(place(n as u64));
     let upload = |round: usize| {
         let n = round % CHUNKS;
@@ -125,15 +126,23 @@ fn a_pinned_chunk_is_never_dropped_under_threads() {
         }
     };
     std::thread::scope(|scope| {
-        for thread in 0..4 {
-            scope.spawn(move || (0..5000).for_each(|round| upload(round * 7 + thread)));
+        for thread in 0..UPLOADERS {
+            let (upload, ended) = (&upload, &ended);
+            scope.spawn(move || {
+                (0..5000).for_each(|round| upload(round * 7 + thread));
+                ended.fetch_add(1, SeqCst);
+            });
         }
+        // Goes on until the uploads have ended, and once more over what they leave.
         scope.spawn(|| {
-            for round in 0..20_000 {
-                let n = round % CHUNKS;
-                let drop_it = || exists[n].swap(false, SeqCst);
-                if pins.with_unpinned(&digest(n as u8), drop_it) == Some(true) {
-                    dropped.fetch_add(1, SeqCst);
+            let mut last = false;
+            while !last {
+                last = ended.load(SeqCst) == UPLOADERS;
+                for (n, exists) in exists.iter().enumerate() {
+                    let drop_it = || exists.swap(false, SeqCst);
+                    if pins.with_unpinned(&digest(n as u8), drop_it) == Some(true) {
+                        dropped.fetch_add(1, SeqCst);
+                    }
                 }
             }
         });
