@@ -18,12 +18,12 @@ use std::rc::Rc;
 use actix_rt::System;
 use tokio::sync::oneshot;
 
-use crate::access::Access;
+use crate::access::{Access, BootstrapError};
 use crate::artifact::Artifacts;
 use crate::config::Config;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
-use announce::{Announcement, SignIn};
+use announce::Announcement;
 use control::{Control, Request, Response};
 use first_account::first_account;
 use signals::Signals;
@@ -52,8 +52,8 @@ pub enum Error {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The first account could not be made.
-    #[error("cannot create the account admin: {0}")]
-    Bootstrap(String),
+    #[error(transparent)]
+    FirstAccount(#[from] BootstrapError),
     /// Something of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -133,8 +133,8 @@ async fn work(
     signals: &mut Signals,
 ) -> Result<(), Error> {
     let data = &config.store.data;
-    let sign_in = first_account(store, data).await?;
     let access = Access::new(store.clone());
+    let sign_in = first_account(&access, config).await?;
     let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
     web.ready(store.clone(), access.clone(), artifacts);
     announcement.print();
