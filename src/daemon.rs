@@ -12,7 +12,7 @@ mod web;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use actix_rt::System;
@@ -88,7 +88,7 @@ async fn serve(
     let late = actix_rt::spawn(announcement.clone().print_late());
     let web = Web::start(&config, main, metrics)?;
     let opened = tokio::select! {
-        opened = open(config.store.clone(), progress) => opened,
+        opened = open(config.store.clone(), web.watch(progress)) => opened,
         // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
         name = signals.next() => {
             tracing::info!("{name} while opening the store, ending");

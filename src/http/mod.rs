@@ -6,9 +6,11 @@
 mod admin;
 mod checksums;
 mod conditions;
+mod dictionary;
 mod disposition;
 mod download;
 mod error;
+mod etags;
 mod expect;
 mod gate;
 mod health;
@@ -37,6 +39,8 @@ pub struct Options {
     pub max_connections: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// How long the head of a request may take.
+    pub head_timeout: Duration,
     /// How long a peer may take nothing before the kernel gives it up.
     pub peer_timeout: Duration,
     /// How long running requests may go on after a stop.

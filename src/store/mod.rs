@@ -231,7 +231,10 @@ impl Store {
             Shape::Single => {
                 let len = u32::try_from(file.size)
                     .map_err(|_| StoreError::Damaged(format!("{} is too long for one chunk", file.blob)))?;
-                vec![ChunkRef { digest: file.blob, len }]
+                vec![ChunkRef {
+                    digest: file.blob,
+                    len,
+                }]
             }
             Shape::Chunked => self.manifest(&file.blob)?.chunks,
         };

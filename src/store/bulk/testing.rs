@@ -124,7 +124,9 @@ impl Kit {
             let name = entry.unwrap().file_name();
             let number = files::number(FileKind::Segment, name.to_str().unwrap()).unwrap();
             let file = log.open(FileKind::Segment, number).unwrap();
-            let footer = crate::store::log::segment_footer::Footer::read(&file).unwrap().unwrap();
+            let footer = crate::store::log::segment_footer::Footer::read(&file)
+                .unwrap()
+                .unwrap();
             records += footer.entries.len();
         }
         records

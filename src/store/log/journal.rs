@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::journal_footer::{self, FooterBuilder};
 use super::format::{Binding, FILE_HEADER_LEN};
+use super::journal_footer::{self, FooterBuilder};
 use super::scan::Scan;
 use crate::store::model::FileKind;
 

@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use super::disk::{Disk, remove, sync_dir};
 use super::files::{directory, path};
-use super::segment_footer::{Footer, FooterEntry};
 use super::format::{Binding, FILE_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition};
 use super::page_cache::start_writeback;
+use super::segment_footer::{Footer, FooterEntry};
 use crate::chunk::Digest;
 use crate::store::model::{FileKind, Place};
 

@@ -91,7 +91,9 @@ pub fn footer_offset(file: &LogFile) -> io::Result<Option<u64>> {
         return Ok(None);
     };
     let trailer = file.read(TRAILER_LEN as usize, at)?;
-    let offset = Trailer::decode(&trailer, file.binding(), at).ok().map(|trailer| trailer.footer);
+    let offset = Trailer::decode(&trailer, file.binding(), at)
+        .ok()
+        .map(|trailer| trailer.footer);
     Ok(offset.filter(|offset| *offset < at))
 }
 

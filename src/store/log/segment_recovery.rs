@@ -9,8 +9,8 @@ use std::path::Path;
 
 use super::disk::{Disk, Kernel, remove, sync_dir};
 use super::files::{self, LogFile, LogFiles, directory};
-use super::segment_footer::{Footer, FooterEntry, footer_offset};
 use super::format::{FILE_HEADER_LEN, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, padded};
+use super::segment_footer::{Footer, FooterEntry, footer_offset};
 use crate::store::error::StoreError;
 use crate::store::model::FileKind;
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::super::files::path;
-use super::super::segment_footer::Footer;
 use super::super::format::FILE_HEADER_LEN;
+use super::super::segment_footer::Footer;
 use super::super::testing::{data_dir, files, noise, options, put, send, writer};
 use super::*;
 use crate::store::model::FileKind::Segment;
