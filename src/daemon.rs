@@ -12,7 +12,7 @@ mod web;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use actix_rt::System;
@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::access::{Access, BootstrapError};
 use crate::artifact::Artifacts;
 use crate::config::Config;
+use crate::http::Engine;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
 use announce::Announcement;
@@ -68,7 +69,7 @@ pub fn run(config: Config, progress: impl Progress + 'static) -> Result<(), Erro
         path: data.clone(),
         error,
     })?;
-    let main = bind(config.server.listen)?;
+    let main = bind(config.listen)?;
     let metrics = config.metrics_listen.map(bind).transpose()?;
     System::new().block_on(serve(config, main, metrics, progress))
 }
@@ -88,7 +89,7 @@ async fn serve(
     let late = actix_rt::spawn(announcement.clone().print_late());
     let web = Web::start(&config, main, metrics)?;
     let opened = tokio::select! {
-        opened = open(config.store.clone(), progress) => opened,
+        opened = open(config.store.clone(), web.watching(progress)) => opened,
         // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
         name = signals.next() => {
             tracing::info!("{name} while opening the store, ending");
@@ -138,7 +139,11 @@ async fn work(
     let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
-    web.ready(store.clone(), access.clone(), artifacts);
+    web.ready(Engine {
+        artifacts,
+        access: access.clone(),
+        store: store.clone(),
+    });
     announcement.print();
     if config.log.format != LogFormat::Json {
         announcement.print_next_steps(data, &sign_in);

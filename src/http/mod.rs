@@ -37,6 +37,8 @@ pub struct Options {
     pub max_connections: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// How long the head of a request may take.
+    pub head_timeout: Duration,
     /// How long a peer may take nothing before the kernel gives it up.
     pub peer_timeout: Duration,
     /// How long running requests may go on after a stop.

@@ -21,8 +21,6 @@ use super::observe::{self, observe};
 use super::state::AppState;
 use super::{expect, routes};
 
-/// Time for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for a client to close after a refusal whose body was too long to read.
 const LINGER: Duration = Duration::from_secs(2);
 /// Answers are gathered up to this before they are written, bytes.
@@ -84,7 +82,7 @@ pub fn serve(
                 .map_err(|error: actix_web::Error| error.error_response());
             HttpService::build()
                 .keep_alive(KeepAlive::Timeout(state.options.keep_alive))
-                .client_request_timeout(HEAD_TIMEOUT)
+                .client_request_timeout(state.options.head_timeout)
                 .client_disconnect_timeout(LINGER)
                 .h1_write_buffer_size(WRITE_BUFFER)
                 .tcp_nodelay(true)
