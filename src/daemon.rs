@@ -21,7 +21,6 @@ use tokio::sync::oneshot;
 use crate::access::{Access, BootstrapError};
 use crate::artifact::Artifacts;
 use crate::config::Config;
-use crate::http::Engine;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
 use announce::Announcement;
@@ -89,7 +88,7 @@ async fn serve(
     let late = actix_rt::spawn(announcement.clone().print_late());
     let web = Web::start(&config, main, metrics)?;
     let opened = tokio::select! {
-        opened = open(config.store.clone(), web.watching(progress)) => opened,
+        opened = open(config.store.clone(), web.watch(progress)) => opened,
         // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
         name = signals.next() => {
             tracing::info!("{name} while opening the store, ending");
@@ -139,11 +138,7 @@ async fn work(
     let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
-    web.ready(Engine {
-        artifacts,
-        access: access.clone(),
-        store: store.clone(),
-    });
+    web.ready(store.clone(), access.clone(), artifacts);
     announcement.print();
     if config.log.format != LogFormat::Json {
         announcement.print_next_steps(data, &sign_in);

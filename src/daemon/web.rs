@@ -1,64 +1,75 @@
-//! The HTTP server as the daemon handles it: up before the store, down before the store.
+//! The listeners and what they serve.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use actix_rt::task::JoinHandle;
+
+use crate::access::Access;
+use crate::artifact::Artifacts;
 use crate::config::Config;
 use crate::http::{self, AppState, Engine, Running, Surface};
-use crate::store::Progress;
+use crate::store::{Progress, Store};
 
-/// The server and what it shares with the daemon.
+/// The running HTTP side. Until [`Web::ready`] everything but health and metrics answers 503.
 pub struct Web {
     state: Arc<AppState>,
     running: Running,
+    served: JoinHandle<io::Result<()>>,
 }
 
 impl Web {
-    /// Serves from now on; without an engine that is health, metrics and 503.
+    /// Serves on `main`, and metrics on `metrics` where that is given.
     pub fn start(config: &Config, main: TcpListener, metrics: Option<TcpListener>) -> io::Result<Self> {
         let state = Arc::new(AppState::new(config.http.clone()));
         let listeners = match metrics {
-            None => vec![(main, Surface::Everything)],
             Some(metrics) => vec![(main, Surface::WithoutMetrics), (metrics, Surface::MetricsOnly)],
+            None => vec![(main, Surface::Everything)],
         };
         let (server, running) = http::serve(listeners, state.clone())?;
-        actix_rt::spawn(async move {
-            if let Err(error) = server.await {
-                tracing::error!(%error, "the HTTP server failed");
-            }
-        });
-        Ok(Web { state, running })
+        Ok(Web {
+            state,
+            running,
+            served: actix_rt::spawn(server),
+        })
     }
 
-    /// `progress`, told to `/readyz` too.
-    pub fn watching<P: Progress>(&self, progress: P) -> impl Progress + use<P> {
+    /// Shows on `/readyz` how far opening the store has come, and tells `inner` too.
+    pub fn watch<P: Progress>(&self, inner: P) -> impl Progress + use<P> {
         Watched {
             state: self.state.clone(),
-            progress,
+            inner,
         }
     }
 
-    /// Requests can be served from now on.
-    pub fn ready(&self, engine: Engine) {
-        self.state.ready(engine);
+    /// Requests are served from now on.
+    pub fn ready(&self, store: Store, access: Access, artifacts: Artifacts) {
+        self.state.ready(Engine {
+            artifacts,
+            access,
+            store,
+        });
     }
 
-    /// Stops accepting and gives running requests their grace period.
-    pub async fn stop(&self) {
+    /// Fails readiness, stops accepting and lets requests under way finish, for as long as the grace period.
+    pub async fn stop(self) {
         self.state.drain();
         self.running.stop().await;
+        if let Ok(Err(error)) = self.served.await {
+            tracing::warn!(%error, "the server ended with an error");
+        }
     }
 }
 
 struct Watched<P> {
     state: Arc<AppState>,
-    progress: P,
+    inner: P,
 }
 
 impl<P: Progress> Progress for Watched<P> {
     fn replayed(&self, done: u64, total: u64) {
         self.state.replayed(done, total);
-        self.progress.replayed(done, total);
+        self.inner.replayed(done, total);
     }
 }

@@ -41,7 +41,10 @@ impl actix_web::ResponseError for ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        ApiError(Refusal { challenge: false, ..refusal })
+        ApiError(Refusal {
+            challenge: false,
+            ..refusal
+        })
     }
 }
 
@@ -149,7 +152,10 @@ pub async fn create_token(
 ) -> Answer {
     let (engine, account) = token_owner(&state, request.head(), &name).await?;
     let new: CreateToken = body(payload).await?;
-    let (created, secret) = engine.access.create_token(&account, &new.name, &new.scopes).await?;
+    let (created, secret) = engine
+        .access
+        .create_token(&account, &new.name, &new.scopes)
+        .await?;
     Ok(HttpResponse::Created().json(token(&created, secret.expose())))
 }
 
@@ -181,7 +187,11 @@ async fn sign_in(state: &AppState, head: &RequestHead) -> Result<(Engine, Caller
     }
 }
 
-async fn token_owner(state: &AppState, head: &RequestHead, name: &str) -> Result<(Engine, Account), ApiError> {
+async fn token_owner(
+    state: &AppState,
+    head: &RequestHead,
+    name: &str,
+) -> Result<(Engine, Account), ApiError> {
     let (engine, caller) = sign_in(state, head).await?;
     let account = engine.access.account(name).map_err(Refusal::from)?;
     // Whether somebody exists is for admins to know; for others it is as if they may not.
@@ -198,7 +208,11 @@ async fn body<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, ApiEr
     let mut bytes = Vec::new();
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(|error| {
-            Refusal::new(StatusCode::BAD_REQUEST, "incomplete-body", format!("the body is incomplete: {error}"))
+            Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete-body",
+                format!("the body is incomplete: {error}"),
+            )
         })?;
         if bytes.len() + piece.len() > MAX_BODY {
             let message = format!("the body is longer than {MAX_BODY} bytes");
@@ -209,8 +223,16 @@ async fn body<T: DeserializeOwned>(mut payload: web::Payload) -> Result<T, ApiEr
     let mut reader = serde_json::Deserializer::from_slice(&bytes);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let (path, error) = (error.path().to_string(), error.into_inner());
-        let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
-        let message = if error.is_data() { format!("{path}: {error}") } else { format!("invalid JSON: {error}") };
+        let status = if error.is_data() {
+            StatusCode::UNPROCESSABLE_ENTITY
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        let message = if error.is_data() {
+            format!("{path}: {error}")
+        } else {
+            format!("invalid JSON: {error}")
+        };
         Refusal::new(status, "bad-json", message).into()
     })
 }
@@ -257,5 +279,7 @@ fn token(token: &Token, secret: &str) -> Value {
 }
 
 fn time(millis: Millis) -> String {
-    jiff::Timestamp::from_millisecond(millis).map(|time| format!("{time:.0}")).unwrap_or_default()
+    jiff::Timestamp::from_millisecond(millis)
+        .map(|time| format!("{time:.0}"))
+        .unwrap_or_default()
 }

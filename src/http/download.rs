@@ -21,6 +21,9 @@ use crate::store::blob::{Blob, BlobReader};
 use crate::store::error::StoreError;
 use crate::store::model::{Account, File};
 
+/// What artifacts are to HTTP, whatever they are.
+const OCTETS: &str = "application/octet-stream";
+
 /// Answers a GET or HEAD of a file.
 pub async fn answer(
     engine: &Engine,
@@ -29,13 +32,19 @@ pub async fn answer(
     head: &RequestHead,
 ) -> Result<HttpResponse, Refusal> {
     let Fetched { file, blob } = engine.artifacts.fetch(owner, at)?;
-    let validators = Validators { etag: file.blob, modified_ms: file.created };
+    let validators = Validators {
+        etag: file.blob,
+        modified_ms: file.created,
+    };
     match conditions::read(&head.headers, &validators) {
         Outcome::Proceed => {}
         Outcome::NotModified => return Ok(describe(StatusCode::NOT_MODIFIED, &file).finish()),
         Outcome::PreconditionFailed => return Err(ArtifactError::Precondition.into()),
     }
-    let range = head.headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let range = head
+        .headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok());
     let plan = match range {
         // RFC 9110 §14.2: Range is for GET alone.
         Some(_) if head.method == Method::HEAD => Plan::Whole,
@@ -44,7 +53,7 @@ pub async fn answer(
     };
     if head.method == Method::HEAD {
         return Ok(describe(StatusCode::OK, &file)
-            .content_type("application/octet-stream")
+            .content_type(OCTETS)
             .body(Unsent(file.size)));
     }
     let sent = send(&file, &blob, plan).await;
@@ -80,30 +89,35 @@ async fn send(file: &File, blob: &Blob, plan: Plan) -> Result<HttpResponse, Stor
         Plan::Whole => {
             let body = bytes(blob, 0..file.size).await?;
             return Ok(describe(StatusCode::OK, file)
-                .content_type("application/octet-stream")
+                .content_type(OCTETS)
                 .body(SizedStream::new(file.size, body)));
         }
         Plan::Unsatisfiable => {
             return Ok(describe(StatusCode::RANGE_NOT_SATISFIABLE, file)
-                .insert_header((header::CONTENT_RANGE, format!("bytes */{}", file.size)))
+                .insert_header((header::CONTENT_RANGE, ranges::unsatisfied_range(file.size)))
                 .finish());
         }
         Plan::Single(_) | Plan::Multiple(_) => describe(StatusCode::PARTIAL_CONTENT, file),
     };
     match plan {
         Plan::Single(range) => {
-            let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, file.size);
+            let content_range = ranges::content_range(&range, file.size);
             let len = range.end - range.start;
             let body = bytes(blob, range).await?;
             Ok(response
-                .content_type("application/octet-stream")
+                .content_type(OCTETS)
                 .insert_header((header::CONTENT_RANGE, content_range))
                 .body(SizedStream::new(len, body)))
         }
         Plan::Multiple(ranges) => {
-            let framing = Multipart::new("application/octet-stream", file.size, ranges);
+            let framing = Multipart {
+                boundary: ranges::random_boundary().map_err(std::io::Error::from)?,
+                content_type: OCTETS.to_owned(),
+                len: file.size,
+                ranges,
+            };
             let len = framing.content_length();
-            response.content_type(framing.content_type());
+            response.content_type(framing.answer_type());
             Ok(response.body(SizedStream::new(len, parts(blob, framing).await?)))
         }
         Plan::Whole | Plan::Unsatisfiable => Ok(response.finish()),
@@ -131,9 +145,8 @@ async fn parts(
     framing: Multipart,
 ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, StoreError> {
     let mut pieces: Vec<stream::LocalBoxStream<'static, Result<Bytes, StoreError>>> = Vec::new();
-    for (position, range) in framing.ranges().iter().enumerate() {
-        let head = Bytes::from(framing.part_head(position));
-        pieces.push(stream::once(async move { Ok(head) }).boxed_local());
+    for (position, range) in framing.ranges.iter().enumerate() {
+        pieces.push(text(framing.head(position).unwrap_or_default()));
         let body = if position == 0 {
             bytes(blob, range.clone()).await?.boxed_local()
         } else {
@@ -141,9 +154,12 @@ async fn parts(
         };
         pieces.push(body);
     }
-    let end = Bytes::from(framing.end());
-    pieces.push(stream::once(async move { Ok(end) }).boxed_local());
+    pieces.push(text(framing.tail()));
     Ok(stream::iter(pieces).flatten())
+}
+
+fn text(text: String) -> stream::LocalBoxStream<'static, Result<Bytes, StoreError>> {
+    stream::once(async move { Ok(Bytes::from(text)) }).boxed_local()
 }
 
 /// The length of a body that HEAD does not send.

@@ -40,7 +40,14 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without further headers.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Refusal { status, code, message: message.into(), challenge: false, retry_after: None, allow: None }
+        Refusal {
+            status,
+            code,
+            message: message.into(),
+            challenge: false,
+            retry_after: None,
+            allow: None,
+        }
     }
 
     /// A 404 with this text.
@@ -55,7 +62,10 @@ impl Refusal {
             "method-not-allowed",
             format!("method not allowed; allowed: {allow}"),
         );
-        Refusal { allow: Some(allow), ..refusal }
+        Refusal {
+            allow: Some(allow),
+            ..refusal
+        }
     }
 
     /// The daemon is not ready, or ending.
@@ -77,11 +87,18 @@ impl Refusal {
     /// Something that clients learn nothing of.
     pub fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal server error")
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "internal server error",
+        )
     }
 
     fn challenged(self) -> Self {
-        Refusal { challenge: true, ..self }
+        Refusal {
+            challenge: true,
+            ..self
+        }
     }
 
     /// The answer under `/api/packages`.
@@ -95,16 +112,22 @@ impl Refusal {
                 "detail": self.message,
                 "code": self.code,
             });
-            response.content_type("application/problem+json").body(problem.to_string())
+            response
+                .content_type("application/problem+json")
+                .body(problem.to_string())
         } else {
-            response.content_type("text/plain; charset=utf-8").body(self.message.clone())
+            response
+                .content_type("text/plain; charset=utf-8")
+                .body(self.message.clone())
         }
     }
 
     /// The answer under `/api/v1`.
     pub fn respond_api(&self) -> HttpResponse {
         let body = json!({ "message": self.message, "url": "/api/swagger.json" });
-        self.head().content_type("application/json").body(body.to_string())
+        self.head()
+            .content_type("application/json")
+            .body(body.to_string())
     }
 
     fn head(&self) -> actix_web::HttpResponseBuilder {
@@ -126,7 +149,10 @@ impl Refusal {
 /// Whether a client would rather have JSON than text.
 fn prefers_json(request: &HeaderMap) -> bool {
     let (mut json, mut text) = (0.0f32, 0.0f32);
-    for value in request.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok()) {
+    for value in request
+        .get_all(header::ACCEPT)
+        .filter_map(|value| value.to_str().ok())
+    {
         for range in value.split(',') {
             let mut parts = range.split(';').map(str::trim);
             let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -165,13 +191,9 @@ impl From<ArtifactError> for Refusal {
             ArtifactError::Stalled { .. } => {
                 Refusal::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", message)
             }
-            ArtifactError::NoVersion => {
-                Refusal::new(StatusCode::NOT_FOUND, "package-not-found", message)
-            }
+            ArtifactError::NoVersion => Refusal::new(StatusCode::NOT_FOUND, "package-not-found", message),
             ArtifactError::NoFile => Refusal::new(StatusCode::NOT_FOUND, "file-not-found", message),
-            ArtifactError::Damaged => {
-                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", message)
-            }
+            ArtifactError::Damaged => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", message),
             ArtifactError::Store(error) => error.into(),
             ArtifactError::Commit(error) => error.into(),
         }
@@ -214,7 +236,11 @@ impl From<AuthError> for Refusal {
             }
             AuthError::SlowDown { seconds } => Refusal {
                 retry_after: Some(seconds),
-                ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", error.to_string())
+                ..Refusal::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too-many-failures",
+                    error.to_string(),
+                )
             },
             AuthError::Store(error) => error.into(),
         }
@@ -240,7 +266,9 @@ impl From<PathError> for Refusal {
     fn from(error: PathError) -> Self {
         match error {
             PathError::Unknown => Refusal::not_found("404 page not found"),
-            PathError::Encoding => Refusal::bad_request("invalid-path", "the path is not valid percent-encoded UTF-8"),
+            PathError::Encoding => {
+                Refusal::bad_request("invalid-path", "the path is not valid percent-encoded UTF-8")
+            }
         }
     }
 }
@@ -282,6 +310,9 @@ mod tests {
     #[test]
     fn internals_do_not_leak() {
         let refusal = Refusal::from(StoreError::Io(std::io::Error::other("/secret/path")));
-        assert_eq!((refusal.status.as_u16(), refusal.message.as_str()), (500, "internal server error"));
+        assert_eq!(
+            (refusal.status.as_u16(), refusal.message.as_str()),
+            (500, "internal server error")
+        );
     }
 }

@@ -15,7 +15,8 @@ use super::state::AppState;
 /// The service that decides whether `100 Continue` is sent.
 pub fn factory(
     state: Arc<AppState>,
-) -> impl ServiceFactory<Request, Config = (), Response = Request, Error = Response<BoxBody>, InitError = ()> {
+) -> impl ServiceFactory<Request, Config = (), Response = Request, Error = Response<BoxBody>, InitError = ()>
+{
     fn_service(move |request: Request| {
         let state = state.clone();
         async move {

@@ -25,7 +25,10 @@ pub struct Admitted {
 
 /// The engine, if the store is open.
 pub fn engine(state: &AppState) -> Result<Engine, Refusal> {
-    state.engine().cloned().ok_or_else(|| Refusal::unready("the store is being opened"))
+    state
+        .engine()
+        .cloned()
+        .ok_or_else(|| Refusal::unready("the store is being opened"))
 }
 
 /// Finds out who asks.
@@ -34,7 +37,10 @@ pub async fn authenticate(
     engine: &Engine,
     head: &RequestHead,
 ) -> Result<Caller, AuthError> {
-    let authorization = head.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let authorization = head
+        .headers
+        .get(header::AUTHORIZATION)
+        .map(|value| value.as_bytes());
     let query = head.uri.query().unwrap_or_default();
     let credentials = Credentials::parse(authorization, query, state.options.query_tokens);
     let from = head.peer_addr.map(|address| address.ip());
@@ -50,9 +56,16 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let engine = engine(state)?;
     let caller = authenticate(state, &engine, head).await?;
-    let owner = engine.store.account(owner)?.ok_or_else(|| Refusal::not_found("owner does not exist"))?;
+    let owner = engine
+        .store
+        .account(owner)?
+        .ok_or_else(|| Refusal::not_found("owner does not exist"))?;
     access::permit(&caller, &owner, action)?;
-    Ok(Admitted { engine, caller, owner })
+    Ok(Admitted {
+        engine,
+        caller,
+        owner,
+    })
 }
 
 /// Everything about a publication that can be refused before its body is read, in the order of API.md §1. Also asked
@@ -63,7 +76,11 @@ pub async fn admit_publication(
     owner: &str,
     at: Coordinates,
 ) -> Result<(Engine, PublishRequest), Refusal> {
-    let Admitted { engine, caller, owner } = admit(state, head, owner, Action::Write).await?;
+    let Admitted {
+        engine,
+        caller,
+        owner,
+    } = admit(state, head, owner, Action::Write).await?;
     let Caller::User(signed_in) = caller else {
         return Err(access::Denied::SignIn.into());
     };
@@ -82,7 +99,11 @@ pub async fn admit_publication(
         at,
         condition: conditions::write_condition(&head.headers)?,
         checksums: checksums::expected(&head.headers)?,
-        length: if is_multipart(head) { None } else { content_length(head) },
+        length: if is_multipart(head) {
+            None
+        } else {
+            content_length(head)
+        },
     };
     engine.artifacts.precheck(&request)?;
     Ok((engine, request))
@@ -90,11 +111,25 @@ pub async fn admit_publication(
 
 /// The length of the body, where the client says it.
 pub fn content_length(head: &RequestHead) -> Option<u64> {
-    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+    head.headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Whether the body is a form with the file in one of its parts.
 pub fn is_multipart(head: &RequestHead) -> bool {
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("multipart/form-data"))
+    let content_type = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| {
+        value
+            .trim_start()
+            .to_ascii_lowercase()
+            .starts_with("multipart/form-data")
+    })
 }

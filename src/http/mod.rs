@@ -6,9 +6,11 @@
 mod admin;
 mod checksums;
 mod conditions;
+mod dictionary;
 mod disposition;
 mod download;
 mod error;
+mod etags;
 mod expect;
 mod gate;
 mod health;

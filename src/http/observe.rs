@@ -18,8 +18,16 @@ use super::gate::content_length;
 use crate::telemetry::metrics::{DURATIONS, SIZES, counters, gauges, histograms};
 
 /// What a request is, for metrics.
-const OPERATIONS: [&str; 8] =
-    ["put_file", "get_file", "head_file", "delete", "admin", "health", "metrics", "other"];
+const OPERATIONS: [&str; 8] = [
+    "put_file",
+    "get_file",
+    "head_file",
+    "delete",
+    "admin",
+    "health",
+    "metrics",
+    "other",
+];
 
 /// Every status that Larder answers with; another would be counted as `other`.
 const CODES: [&str; 23] = [
@@ -29,11 +37,32 @@ const CODES: [&str; 23] = [
 
 /// Every reason of [`Refusal::code`].
 const REASONS: [&str; 26] = [
-    "bad-credentials", "busy", "checksum-mismatch", "content-range", "damaged", "file-exists", "file-not-found",
-    "file-too-large", "incomplete-body", "index-failed", "internal", "invalid-checksum-header",
-    "invalid-condition", "invalid-file-name", "invalid-package-name", "invalid-path", "invalid-version",
-    "method-not-allowed", "no-space", "not-found", "not-ready", "package-not-found", "permission-denied",
-    "precondition-failed", "sign-in-required", "other",
+    "bad-credentials",
+    "busy",
+    "checksum-mismatch",
+    "content-range",
+    "damaged",
+    "file-exists",
+    "file-not-found",
+    "file-too-large",
+    "incomplete-body",
+    "index-failed",
+    "internal",
+    "invalid-checksum-header",
+    "invalid-condition",
+    "invalid-file-name",
+    "invalid-package-name",
+    "invalid-path",
+    "invalid-version",
+    "method-not-allowed",
+    "no-space",
+    "not-found",
+    "not-ready",
+    "package-not-found",
+    "permission-denied",
+    "precondition-failed",
+    "sign-in-required",
+    "other",
 ];
 
 struct Families {
@@ -62,12 +91,27 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         &[("op", ops)],
         &DURATIONS,
     );
-    let sizes =
-        histograms("larder_http_body_bytes", "Length of a request's or an answer's body.", &[("op", ops)], &SIZES);
-    let received =
-        counters("larder_http_request_body_bytes_total", "Bytes announced as request bodies.", &[("op", ops)]);
-    let sent = counters("larder_http_response_body_bytes_total", "Bytes sent as answer bodies.", &[("op", ops)]);
-    let in_flight = gauges("larder_http_requests_in_flight", "Requests that are being served.", &[("op", ops)]);
+    let sizes = histograms(
+        "larder_http_body_bytes",
+        "Length of a request's or an answer's body.",
+        &[("op", ops)],
+        &SIZES,
+    );
+    let received = counters(
+        "larder_http_request_body_bytes_total",
+        "Bytes announced as request bodies.",
+        &[("op", ops)],
+    );
+    let sent = counters(
+        "larder_http_response_body_bytes_total",
+        "Bytes sent as answer bodies.",
+        &[("op", ops)],
+    );
+    let in_flight = gauges(
+        "larder_http_requests_in_flight",
+        "Requests that are being served.",
+        &[("op", ops)],
+    );
     let aborted = counters(
         "larder_http_requests_aborted_total",
         "Requests whose client went away before the answer was sent whole.",
@@ -83,7 +127,11 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         aborted: aborted.with_label_values(&[name]),
     });
     Families {
-        requests: counters("larder_http_requests_total", "Requests answered.", &[("op", ops), ("code", &CODES)]),
+        requests: counters(
+            "larder_http_requests_total",
+            "Requests answered.",
+            &[("op", ops), ("code", &CODES)],
+        ),
         rejected: counters(
             "larder_http_requests_rejected_total",
             "Package requests refused, by reason.",
@@ -100,7 +148,10 @@ pub fn init() {
 
 /// Counts a refusal.
 pub fn rejected(refusal: &Refusal) {
-    let reason = REASONS.iter().find(|reason| **reason == refusal.code).unwrap_or(&"other");
+    let reason = REASONS
+        .iter()
+        .find(|reason| **reason == refusal.code)
+        .unwrap_or(&"other");
     FAMILIES.rejected.with_label_values(&[*reason]).inc();
 }
 
@@ -110,12 +161,20 @@ pub async fn observe(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<Measured>, Error> {
     let operation = operation(request.head());
-    operation.received.inc_by(content_length(request.head()).unwrap_or(0));
+    operation
+        .received
+        .inc_by(content_length(request.head()).unwrap_or(0));
     let mut watch = Watch::new(operation);
     let response = next.call(request).await?;
     let code = response.status();
-    let code = CODES.iter().find(|known| **known == code.as_str()).unwrap_or(&"other");
-    FAMILIES.requests.with_label_values(&[watch.operation.name, code]).inc();
+    let code = CODES
+        .iter()
+        .find(|known| **known == code.as_str())
+        .unwrap_or(&"other");
+    FAMILIES
+        .requests
+        .with_label_values(&[watch.operation.name, code])
+        .inc();
     watch.answered = true;
     Ok(response.map_body(|_, body| Measured { body, watch }))
 }
@@ -140,7 +199,9 @@ fn operation(head: &RequestHead) -> &'static Operation {
         }
     };
     let all = &FAMILIES.operations;
-    all.iter().find(|operation| operation.name == name).unwrap_or(&all[OPERATIONS.len() - 1])
+    all.iter()
+        .find(|operation| operation.name == name)
+        .unwrap_or(&all[OPERATIONS.len() - 1])
 }
 
 /// One request: from its head until the answer's body is gone.
@@ -155,7 +216,13 @@ struct Watch {
 impl Watch {
     fn new(operation: &'static Operation) -> Self {
         operation.in_flight.inc();
-        Watch { operation, started: Instant::now(), answered: false, complete: false, sent: 0 }
+        Watch {
+            operation,
+            started: Instant::now(),
+            answered: false,
+            complete: false,
+            sent: 0,
+        }
     }
 }
 

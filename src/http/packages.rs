@@ -34,7 +34,13 @@ pub async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data
         Err(refusal) => {
             super::observe::rejected(&refusal);
             let response = refusal.respond(request.headers());
-            refuse(response, payload.rest(), content_length(request.head()), &state.options).await
+            refuse(
+                response,
+                payload.rest(),
+                content_length(request.head()),
+                &state.options,
+            )
+            .await
         }
     }
 }
@@ -52,9 +58,19 @@ async fn answer(request: &HttpRequest, payload: &Body, state: &AppState) -> Resu
             engine.artifacts.remove_file(&owner, &at).await?;
             Ok(HttpResponse::NoContent().finish())
         }
-        (Target::Version { owner, package, version }, &Method::DELETE) => {
+        (
+            Target::Version {
+                owner,
+                package,
+                version,
+            },
+            &Method::DELETE,
+        ) => {
             let Admitted { engine, owner, .. } = admit(state, head, &owner, Action::Delete).await?;
-            engine.artifacts.remove_version(&owner, &package, &version).await?;
+            engine
+                .artifacts
+                .remove_version(&owner, &package, &version)
+                .await?;
             Ok(HttpResponse::NoContent().finish())
         }
         (Target::File { .. }, _) => Err(Refusal::method(FILE_METHODS)),
@@ -90,11 +106,18 @@ async fn first_file(request: &HttpRequest, payload: Body) -> Result<actix_multip
     let mut form = Multipart::new(request.headers(), payload);
     while let Some(field) = futures_util::StreamExt::next(&mut form).await {
         let field = field.map_err(|error| ArtifactError::Incomplete(error.to_string()))?;
-        if field.content_disposition().is_some_and(|value| value.get_filename().is_some()) {
+        if field
+            .content_disposition()
+            .is_some_and(|value| value.get_filename().is_some())
+        {
             return Ok(field);
         }
     }
-    Err(Refusal::new(StatusCode::BAD_REQUEST, "no-file-part", "the form has no part that is a file"))
+    Err(Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "no-file-part",
+        "the form has no part that is a file",
+    ))
 }
 
 /// The body of a request, shared with whoever drains it after a refusal.

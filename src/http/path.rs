@@ -46,23 +46,23 @@ impl Target {
         }
         let segments = segments.map(decode).collect::<Result<Vec<_>, _>>()?;
         match <[String; 5]>::try_from(segments) {
-            Ok([owner, kind, package, version, file]) if kind == "generic" => {
-                Ok(Target::File { owner, at: Coordinates { package, version, file } })
-            }
+            Ok([owner, kind, package, version, file]) if kind == "generic" => Ok(Target::File {
+                owner,
+                at: Coordinates {
+                    package,
+                    version,
+                    file,
+                },
+            }),
             Ok(_) => Err(PathError::Unknown),
             Err(segments) => match <[String; 4]>::try_from(segments) {
-                Ok([owner, kind, package, version]) if kind == "generic" => {
-                    Ok(Target::Version { owner, package, version })
-                }
+                Ok([owner, kind, package, version]) if kind == "generic" => Ok(Target::Version {
+                    owner,
+                    package,
+                    version,
+                }),
                 _ => Err(PathError::Unknown),
             },
-        }
-    }
-
-    /// The owner's name.
-    pub fn owner(&self) -> &str {
-        match self {
-            Target::File { owner, .. } | Target::Version { owner, .. } => owner,
         }
     }
 }
@@ -78,7 +78,10 @@ fn decode(segment: &str) -> Result<String, PathError> {
         }
         at += found + 3;
     }
-    percent_decode_str(segment).decode_utf8().map(String::from).map_err(|_| PathError::Encoding)
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map(String::from)
+        .map_err(|_| PathError::Encoding)
 }
 
 #[cfg(test)]
@@ -98,21 +101,31 @@ mod tests {
 
     #[test]
     fn segments_are_decoded_once() {
-        let (owner, package, version, name) =
-            file("/api/packages/o/generic/p%2B+/1%2F2%2525/%41%20b");
+        let (owner, package, version, name) = file("/api/packages/o/generic/p%2B+/1%2F2%2525/%41%20b");
         assert_eq!((owner.as_str(), package.as_str()), ("o", "p++"));
         assert_eq!((version.as_str(), name.as_str()), ("1/2%25", "A b"));
     }
 
     #[test]
     fn slashes_collapse() {
-        assert_eq!(file("//api/packages//o/generic/p/1//f/"), file("/api/packages/o/generic/p/1/f"));
-        assert!(matches!(Target::parse("/api/packages/o/generic/p//f"), Ok(Target::Version { .. })));
+        assert_eq!(
+            file("//api/packages//o/generic/p/1//f/"),
+            file("/api/packages/o/generic/p/1/f")
+        );
+        assert!(matches!(
+            Target::parse("/api/packages/o/generic/p//f"),
+            Ok(Target::Version { .. })
+        ));
     }
 
     #[test]
     fn what_is_nothing_is_unknown() {
-        for path in ["/", "/api/packages", "/api/packages/o/npm/p/1/f", "/api/packages/o/generic/p/1/f/g"] {
+        for path in [
+            "/",
+            "/api/packages",
+            "/api/packages/o/npm/p/1/f",
+            "/api/packages/o/generic/p/1/f/g",
+        ] {
             assert_eq!(Target::parse(path), Err(PathError::Unknown), "{path}");
         }
     }

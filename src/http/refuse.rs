@@ -22,7 +22,12 @@ const SMALL_BODY: u64 = 256 * 1024;
 const SMALL_BODY_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Answers with `response` and takes care of the rest of the request's body. `length`: its Content-Length.
-pub async fn refuse(response: HttpResponse, mut payload: Payload, length: Option<u64>, options: &Options) -> HttpResponse {
+pub async fn refuse(
+    response: HttpResponse,
+    mut payload: Payload,
+    length: Option<u64>,
+    options: &Options,
+) -> HttpResponse {
     if length.is_some_and(|length| length <= SMALL_BODY) {
         let drained = timeout(SMALL_BODY_PATIENCE, async {
             while let Some(Ok(_)) = payload.next().await {}
@@ -35,14 +40,16 @@ pub async fn refuse(response: HttpResponse, mut payload: Payload, length: Option
     let Ok(text) = body.try_into_bytes() else {
         return head.set_body(BoxBody::new(()));
     };
-    head.set_body(BoxBody::new(Draining {
-        text: Some(text),
-        len: 0,
-        payload,
-        left: options.drain_bytes,
-        deadline: Box::pin(sleep(options.drain_time)),
-    }
-    .sized()))
+    head.set_body(BoxBody::new(
+        Draining {
+            text: Some(text),
+            len: 0,
+            payload,
+            left: options.drain_bytes,
+            deadline: Box::pin(sleep(options.drain_time)),
+        }
+        .sized(),
+    ))
 }
 
 /// A response body that is sent whole and then holds the end back until the request's body is read.

@@ -26,7 +26,10 @@ pub fn configure(config: &mut ServiceConfig, surface: Surface) {
         .route("/api/v1/admin/users", post().to(admin::create_user))
         .route("/api/v1/users/{name}/tokens", get().to(admin::list_tokens))
         .route("/api/v1/users/{name}/tokens", post().to(admin::create_token))
-        .route("/api/v1/users/{name}/tokens/{token}", delete().to(admin::revoke_token))
+        .route(
+            "/api/v1/users/{name}/tokens/{token}",
+            delete().to(admin::revoke_token),
+        )
         .service(web::scope("/api/v1").default_service(web::to(admin::unknown)))
         // Package paths are split before they are decoded, so they are not actix's to match.
         .default_service(web::to(packages::serve));

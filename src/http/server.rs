@@ -56,10 +56,7 @@ impl Running {
 ///
 /// # Errors
 /// Where a listener cannot be registered.
-pub fn serve(
-    listeners: Vec<(TcpListener, Surface)>,
-    state: Arc<AppState>,
-) -> io::Result<(Server, Running)> {
+pub fn serve(listeners: Vec<(TcpListener, Surface)>, state: Arc<AppState>) -> io::Result<(Server, Running)> {
     observe::init();
     let options = &state.options;
     let mut builder = Server::build()

@@ -5,7 +5,11 @@ use actix_web::{HttpRequest, HttpResponse};
 
 /// A short page, readable in a terminal too.
 pub async fn serve(request: HttpRequest) -> HttpResponse {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("localhost");
     // The client's own words come back to it; plain text keeps them harmless.
     let page = format!(
         "Larder {version}: storage for CI artifacts and build caches.\n\
