@@ -28,29 +28,14 @@ fn the_management_api_has_its_own_statuses() {
     assert_eq!(anonymous.status, 401);
     assert_eq!(anonymous.json()["message"], json!("token is required"));
     assert!(anonymous.json()["url"].is_string(), "{}", anonymous.text());
+    #[rustfmt::skip]
     let callers = [
         ("a wrong token", bearer("lrd_wrong"), 401),
         ("a user's password", basic("alice", "alice's password"), 403),
-        (
-            "a user's token",
-            bearer(&daemon.create_token("alice", &["all"])),
-            403,
-        ),
-        (
-            "a user's admin scope",
-            bearer(&daemon.create_token("alice", &["admin"])),
-            403,
-        ),
-        (
-            "the admin's package token",
-            bearer(&daemon.create_token("admin", &["write:package"])),
-            403,
-        ),
-        (
-            "the admin's admin token",
-            bearer(&daemon.create_token("admin", &["admin"])),
-            201,
-        ),
+        ("a user's token", bearer(&daemon.create_token("alice", &["all"])), 403),
+        ("a user's admin scope", bearer(&daemon.create_token("alice", &["admin"])), 403),
+        ("the admin's package token", bearer(&daemon.create_token("admin", &["write:package"])), 403),
+        ("the admin's admin token", bearer(&daemon.create_token("admin", &["admin"])), 201),
         ("the admin's password", basic("admin", ADMIN_PASSWORD), 201),
     ];
     for (number, (what, credentials, status)) in callers.iter().enumerate() {
@@ -143,38 +128,14 @@ fn tokens_are_created_by_their_user_or_an_admin_and_shown_once() {
     );
     assert_eq!(made.json()["name"], json!("ci"));
 
+    #[rustfmt::skip]
     let rows = [
-        (
-            "a taken name",
-            json!({"name": "ci", "scopes": ["read:package"]}),
-            alice.clone(),
-            400,
-        ),
+        ("a taken name", json!({"name": "ci", "scopes": ["read:package"]}), alice.clone(), 400),
         ("no scopes", json!({"name": "a"}), alice.clone(), 400),
-        (
-            "empty scopes",
-            json!({"name": "b", "scopes": []}),
-            alice.clone(),
-            400,
-        ),
-        (
-            "an unknown scope",
-            json!({"name": "c", "scopes": ["read:everything"]}),
-            alice.clone(),
-            400,
-        ),
-        (
-            "another user",
-            json!({"name": "d", "scopes": ["all"]}),
-            basic("priya", "priya's password"),
-            403,
-        ),
-        (
-            "an admin",
-            json!({"name": "e", "scopes": ["all"]}),
-            bearer(daemon.admin_token()),
-            201,
-        ),
+        ("empty scopes", json!({"name": "b", "scopes": []}), alice.clone(), 400),
+        ("an unknown scope", json!({"name": "c", "scopes": ["read:everything"]}), alice.clone(), 400),
+        ("another user", json!({"name": "d", "scopes": ["all"]}), basic("priya", "priya's password"), 403),
+        ("an admin", json!({"name": "e", "scopes": ["all"]}), bearer(daemon.admin_token()), 201),
     ];
     for (what, fields, credentials, status) in rows {
         let answer = create(fields, &credentials);

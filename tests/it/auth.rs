@@ -44,52 +44,21 @@ fn assert_refused(answer: &Response, status: u16, challenged: bool, what: &str) 
 fn all_forms_of_credentials_are_equal() {
     let daemon = daemon();
     let token = daemon.create_token("priya", &["write:package"]);
+    #[rustfmt::skip]
     let forms: [(&str, Option<String>, String); 13] = [
-        (
-            "user and password",
-            Some(basic("priya", "priya's password")),
-            String::new(),
-        ),
-        (
-            "token as password",
-            Some(basic("anything", &token)),
-            String::new(),
-        ),
-        (
-            "token as password of the user",
-            Some(basic("priya", &token)),
-            String::new(),
-        ),
+        ("user and password", Some(basic("priya", "priya's password")), String::new()),
+        ("token as password", Some(basic("anything", &token)), String::new()),
+        ("token as password of the user", Some(basic("priya", &token)), String::new()),
         ("token as user", Some(basic(&token, "")), String::new()),
-        (
-            "token as user, x-oauth-basic",
-            Some(basic(&token, "x-oauth-basic")),
-            String::new(),
-        ),
+        ("token as user, x-oauth-basic", Some(basic(&token, "x-oauth-basic")), String::new()),
         ("token scheme", Some(format!("token {token}")), String::new()),
         ("bearer scheme", Some(format!("Bearer {token}")), String::new()),
-        (
-            "bearer in lower case",
-            Some(format!("bearer {token}")),
-            String::new(),
-        ),
-        (
-            "token in upper case",
-            Some(format!("TOKEN {token}")),
-            String::new(),
-        ),
-        (
-            "basic in upper case",
-            Some(basic("priya", &token).replacen("Basic", "BASIC", 1)),
-            String::new(),
-        ),
+        ("bearer in lower case", Some(format!("bearer {token}")), String::new()),
+        ("token in upper case", Some(format!("TOKEN {token}")), String::new()),
+        ("basic in upper case", Some(basic("priya", &token).replacen("Basic", "BASIC", 1)), String::new()),
         ("query token", None, format!("?token={token}")),
         ("query access_token", None, format!("?access_token={token}")),
-        (
-            "a query beats the header",
-            Some(bearer("lrd_wrong")),
-            format!("?token={token}"),
-        ),
+        ("a query beats the header", Some(bearer("lrd_wrong")), format!("?token={token}")),
     ];
     for (number, (what, header, query)) in forms.iter().enumerate() {
         let target = format!("{}{query}", file_path("priya", "forms", &number.to_string(), "f"));
@@ -284,31 +253,20 @@ fn secrets_do_not_reach_the_log() {
     let token = daemon.create_token("alice", &["all"]);
     let query = format!("{}?token={token}", file_path("alice", "tool", "1", "f"));
     let encoded = basic("alice", "alice's password");
+    #[rustfmt::skip]
     let answers = [
-        daemon
-            .send(&Request::put(&query, "contents of the artifact"))
-            .status,
+        daemon.send(&Request::put(&query, "contents of the artifact")).status,
         daemon.send(&Request::get(&query)).status,
-        daemon
-            .send(&write("alice", "2").header("Authorization", encoded.as_str()))
-            .status,
-        daemon
-            .send(&write("alice", "2").header("Authorization", bearer(&token)))
-            .status,
-        daemon
-            .send(&read("alice").header("Authorization", basic("alice", "a mistyped password")))
-            .status,
+        daemon.send(&write("alice", "2").header("Authorization", encoded.as_str())).status,
+        daemon.send(&write("alice", "2").header("Authorization", bearer(&token))).status,
+        daemon.send(&read("alice").header("Authorization", basic("alice", "a mistyped password"))).status,
     ];
     assert_eq!(answers, [201, 200, 201, 400, 401]);
     let log = daemon.stderr();
+    #[rustfmt::skip]
     let secrets = [
-        token.as_str(),
-        "alice's password",
-        "a mistyped password",
-        &encoded[6..],
-        ADMIN_PASSWORD,
-        daemon.admin_token(),
-        "contents of the artifact",
+        token.as_str(), "alice's password", "a mistyped password", &encoded[6..], ADMIN_PASSWORD,
+        daemon.admin_token(), "contents of the artifact",
     ];
     for secret in secrets {
         assert!(!log.contains(secret), "{secret:?} is in the log:\n{log}");

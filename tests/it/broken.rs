@@ -129,15 +129,10 @@ fn two_opinions_about_the_length_are_not_believed() {
     let inner = daemon.authorized(Request::put(&hidden, "x"));
     let inner = [inner.head_bytes(), inner.body_bytes()].concat();
     let beyond = (inner.len() + 5).to_string();
+    #[rustfmt::skip]
     let rows: [(Headers, &[u8]); 5] = [
-        (
-            &[("Content-Length", &beyond), ("Transfer-Encoding", "chunked")],
-            b"0\r\n\r\n",
-        ),
-        (
-            &[("Transfer-Encoding", "chunked"), ("Content-Length", &beyond)],
-            b"0\r\n\r\n",
-        ),
+        (&[("Content-Length", &beyond), ("Transfer-Encoding", "chunked")], b"0\r\n\r\n"),
+        (&[("Transfer-Encoding", "chunked"), ("Content-Length", &beyond)], b"0\r\n\r\n"),
         (&[("Content-Length", "0"), ("Content-Length", "5")], b""),
         (&[("Content-Length", "+0")], b""),
         (&[("Transfer-Encoding", "xchunked")], b"0\r\n\r\n"),
@@ -226,15 +221,13 @@ fn a_slow_but_steady_upload_is_not_cut_off() {
 fn malformed_requests_are_refused() {
     let daemon = Setup::default().start();
     let long = "x".repeat(1024 * 1024);
+    #[rustfmt::skip]
     let rows: Vec<(&str, Vec<u8>)> = vec![
         ("empty lines", b"\r\n\r\n\r\n".to_vec()),
         ("no version", b"GET /\r\n\r\n".to_vec()),
         ("wrong version", b"GET / HTTP/9.9\r\nHost: x\r\n\r\n".to_vec()),
         ("no target", b"GET HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
-        (
-            "relative target",
-            b"GET livez HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
-        ),
+        ("relative target", b"GET livez HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         ("two spaces", b"GET  /livez HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         ("bad method", b"G\x01T / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         ("nul in target", b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
@@ -242,36 +235,18 @@ fn malformed_requests_are_refused() {
             "raw bytes in target",
             b"GET /api/packages/\xff\xfe/generic/a/1/f HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
         ),
-        (
-            "nul in header",
-            b"GET /livez HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n".to_vec(),
-        ),
+        ("nul in header", b"GET /livez HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n".to_vec()),
         ("no colon", b"GET /livez HTTP/1.1\r\nHost x\r\n\r\n".to_vec()),
-        (
-            "space before colon",
-            b"GET /livez HTTP/1.1\r\nHost : x\r\n\r\n".to_vec(),
-        ),
-        (
-            "folded header",
-            b"GET /livez HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n".to_vec(),
-        ),
-        (
-            "bad length",
-            b"PUT /livez HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\nhello".to_vec(),
-        ),
+        ("space before colon", b"GET /livez HTTP/1.1\r\nHost : x\r\n\r\n".to_vec()),
+        ("folded header", b"GET /livez HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n".to_vec()),
+        ("bad length", b"PUT /livez HTTP/1.1\r\nHost: x\r\nContent-Length: five\r\n\r\nhello".to_vec()),
         (
             "huge length",
             b"PUT /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n".to_vec(),
         ),
         ("binary", seeded_bytes(35, 5000)),
-        (
-            "long target",
-            format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(),
-        ),
-        (
-            "long header",
-            format!("GET /livez HTTP/1.1\r\nHost: x\r\nA: {long}\r\n\r\n").into_bytes(),
-        ),
+        ("long target", format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes()),
+        ("long header", format!("GET /livez HTTP/1.1\r\nHost: x\r\nA: {long}\r\n\r\n").into_bytes()),
         (
             "many headers",
             format!(
@@ -348,19 +323,16 @@ fn mutated_requests_never_cause_a_server_error() {
         .start();
     let kept = path("kept", "1", "f");
     assert_eq!(daemon.put(&kept, "kept"), 201);
+    #[rustfmt::skip]
     let templates = [
         Request::put(&path("fuzz", "1", "f"), "hello world").header("X-Checksum-Sha256", "0".repeat(64)),
-        Request::put(&path("cachefuzz", "1", "f"), "hello")
-            .chunked(3)
-            .header("If-None-Match", "*"),
+        Request::put(&path("cachefuzz", "1", "f"), "hello").chunked(3).header("If-None-Match", "*"),
         Request::put(
             &path("packagefuzz", "1%2F2", "f"),
             "--b\r\nContent-Disposition: form-data; name=\"a\"; filename=\"b\"\r\n\r\nx\r\n--b--\r\n",
         )
         .header("Content-Type", "multipart/form-data; boundary=b"),
-        Request::get(&kept)
-            .header("Range", "bytes=0-1,2-3")
-            .header("If-Range", "\"x\""),
+        Request::get(&kept).header("Range", "bytes=0-1,2-3").header("If-Range", "\"x\""),
         Request::head(&kept).header("If-Modified-Since", "Mon, 01 Jan 2001 00:00:00 GMT"),
         Request::delete(&path("fuzz", "2", "f")).header("If-Match", "\"x\""),
         Request::new("POST", "/api/v1/users/admin/tokens")

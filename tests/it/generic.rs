@@ -127,31 +127,20 @@ fn every_way_of_sending_a_body_stores_its_bytes() {
     let daemon = Setup::default().start();
     let binary = seeded_bytes(7, 300_000);
     let put = |version: &str, body: &[u8]| Request::put(&path("ways", version, "f"), body);
+    #[rustfmt::skip]
     let table: [(&str, Request, &[u8]); 8] = [
         ("length", put("length", &binary), &binary),
         ("chunked", put("chunked", &binary).chunked(10_000), &binary),
-        (
-            "one-byte-chunks",
-            put("one-byte-chunks", b"slow but fine").chunked(1),
-            b"slow but fine",
-        ),
+        ("one-byte-chunks", put("one-byte-chunks", b"slow but fine").chunked(1), b"slow but fine"),
         ("empty", put("empty", b""), b""),
         ("empty-chunked", put("empty-chunked", b"").chunked(1), b""),
-        (
-            "no-length",
-            Request::new("PUT", &path("ways", "no-length", "f")),
-            b"",
-        ),
+        ("no-length", Request::new("PUT", &path("ways", "no-length", "f")), b""),
         (
             "urlencoded",
             put("urlencoded", b"a=1&b=%20+raw").header("Content-Type", "application/x-www-form-urlencoded"),
             b"a=1&b=%20+raw",
         ),
-        (
-            "json",
-            put("json", b"{\"a\":1}").header("Content-Type", "application/json"),
-            b"{\"a\":1}",
-        ),
+        ("json", put("json", b"{\"a\":1}").header("Content-Type", "application/json"), b"{\"a\":1}"),
     ];
     for (version, request, body) in table {
         let answer = daemon.as_admin(request);
@@ -182,12 +171,9 @@ fn multipart(version: &str, parts: &[Part]) -> Request {
 fn multipart_stores_the_first_file_part() {
     let daemon = Setup::default().start();
     let big = seeded_bytes(8, 5_000_000);
+    #[rustfmt::skip]
     let table: [(&str, &[Part], &[u8]); 3] = [
-        (
-            "one",
-            &[("name=\"file\"; filename=\"x.bin\"", b"the file")],
-            b"the file",
-        ),
+        ("one", &[("name=\"file\"; filename=\"x.bin\"", b"the file")], b"the file"),
         (
             "second",
             &[
@@ -217,12 +203,9 @@ fn a_broken_multipart_body_publishes_nothing() {
     let daemon = Setup::default().start();
     let head = "multipart/form-data; boundary=xxBOUNDxx";
     let part = "--xxBOUNDxx\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\nbytes";
+    #[rustfmt::skip]
     let table = [
-        (
-            "no-boundary",
-            "multipart/form-data",
-            format!("{part}\r\n--xxBOUNDxx--\r\n"),
-        ),
+        ("no-boundary", "multipart/form-data", format!("{part}\r\n--xxBOUNDxx--\r\n")),
         ("cut-in-part", head, part.to_owned()),
         ("not-multipart", head, "just text".to_owned()),
         ("empty", head, String::new()),

@@ -308,6 +308,7 @@ fn conditional_downloads() {
     let modified = modified.as_str();
     let (old, future) = ("Mon, 01 Jan 2001 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT");
     let other = "\"0000\"";
+    #[rustfmt::skip]
     let rows: Vec<(Vec<(&str, &str)>, u16)> = vec![
         (vec![("If-None-Match", &tag)], 304),
         (vec![("If-None-Match", &weak)], 304),
@@ -327,10 +328,7 @@ fn conditional_downloads() {
         (vec![("If-Unmodified-Since", old)], 412),
         (vec![("If-Unmodified-Since", "not a date")], 200),
         // Tags beat dates.
-        (
-            vec![("If-None-Match", other), ("If-Modified-Since", modified)],
-            200,
-        ),
+        (vec![("If-None-Match", other), ("If-Modified-Since", modified)], 200),
         (vec![("If-None-Match", &tag), ("If-Modified-Since", old)], 304),
         (vec![("If-Match", &tag), ("If-Unmodified-Since", old)], 200),
         // Conditions come before ranges.

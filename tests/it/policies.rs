@@ -90,27 +90,18 @@ fn the_most_specific_pattern_wins() {
         .start();
     daemon.create_user("alice", "a long password", "public");
     daemon.create_user("alfred", "a long password", "public");
+    #[rustfmt::skip]
     let table = [
         ("admin", "tool", "release", "a literal package beats a glob"),
         ("admin", "tool-x", "release", "more literal characters"),
         ("admin", "tower", "package", "more literal characters"),
         ("admin", "other", "cache", "a literal owner beats a glob owner"),
-        (
-            "admin",
-            "mixed-case",
-            "write-once",
-            "patterns are compared in lower case",
-        ),
+        ("admin", "mixed-case", "write-once", "patterns are compared in lower case"),
         ("admin", "MIXED-CASE", "write-once", "so are names"),
         ("admin", "last", "write-once", "of equals the later"),
         ("admin", "twice", "write-once", "of equals the later"),
         ("alice", "x", "cache", "a literal owner beats a literal package"),
-        (
-            "alice",
-            "tool",
-            "cache",
-            "a literal owner beats a literal package",
-        ),
+        ("alice", "tool", "cache", "a literal owner beats a literal package"),
         ("alfred", "tool", "write-once", "a literal package beats a glob"),
         ("alfred", "y", "package", "the widest pattern"),
     ];

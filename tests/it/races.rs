@@ -10,14 +10,16 @@ use crate::support::{
 
 const CLIENTS: usize = 64;
 
-/// Sends one request from each of 64 connections at the same moment.
-fn race(daemon: &Daemon, request: impl Fn(usize) -> Request + Sync) -> Vec<Response> {
-    let connections: Vec<Mutex<Conn>> = (0..CLIENTS).map(|_| Mutex::new(daemon.connect())).collect();
+/// Sends one request from each of 64 connections at the same moment; connections and requests are ready before.
+fn race(daemon: &Daemon, request: impl Fn(usize) -> Request) -> Vec<Response> {
+    let clients: Vec<Mutex<(Conn, Request)>> = (0..CLIENTS)
+        .map(|number| Mutex::new((daemon.connect(), daemon.authorized(request(number)))))
+        .collect();
     together(CLIENTS, |number| {
-        let request = daemon.authorized(request(number));
-        let mut connection = connections[number].lock().unwrap();
+        let mut client = clients[number].lock().unwrap();
+        let (connection, request) = &mut *client;
         connection
-            .send(&request)
+            .send(request)
             .unwrap_or_else(|error| panic!("client {number}: {error}"))
     })
 }

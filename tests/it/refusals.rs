@@ -171,42 +171,23 @@ fn a_connection_survives_what_was_read_to_its_end() {
     let daemon = daemon();
     let mut connection = daemon.connect();
     let big = seeded_bytes(25, 8 * MIB);
+    #[rustfmt::skip]
     let rows = [
         ("404", Request::get(&path("none", "1", "f")), 404),
         ("404 by HEAD", Request::head(&path("none", "1", "f")), 404),
         ("404 by DELETE", Request::delete(&path("none", "1", "f")), 404),
-        (
-            "refused small body",
-            Request::put(&path("taken", "1", "g"), "small"),
-            400,
-        ),
-        (
-            "refused small chunked body",
-            Request::put(&path("taken", "1", "g"), "small").chunked(2),
-            400,
-        ),
+        ("refused small body", Request::put(&path("taken", "1", "g"), "small"), 400),
+        ("refused small chunked body", Request::put(&path("taken", "1", "g"), "small").chunked(2), 400),
         (
             "wrong digest",
             Request::put(&path("new", "1", "f"), "x").header("X-Checksum-Sha256", "0".repeat(64)),
             400,
         ),
-        (
-            "refused large body",
-            Request::put(&path("taken", "1", "g"), big),
-            400,
-        ),
-        (
-            "precondition",
-            Request::put(&path("taken", "1", "f"), "x").header("If-Match", "\"00\""),
-            412,
-        ),
+        ("refused large body", Request::put(&path("taken", "1", "g"), big), 400),
+        ("precondition", Request::put(&path("taken", "1", "f"), "x").header("If-Match", "\"00\""), 412),
         ("published", Request::put(&path("new", "2", "f"), "x"), 201),
         ("download", Request::get(&path("new", "2", "f")), 200),
-        (
-            "method",
-            Request::new("PATCH", &path("new", "2", "f")).body("x"),
-            405,
-        ),
+        ("method", Request::new("PATCH", &path("new", "2", "f")).body("x"), 405),
         ("download again", Request::get(&path("new", "2", "f")), 200),
     ];
     for (what, request, status) in rows {

@@ -27,18 +27,12 @@ fn check_config_accepts_what_is_right() {
     let good = "[server]\nlisten = \"127.0.0.1:0\"\nshutdown_grace = \"5s\"\n[store]\nmax_size = \"10 GiB\"\n\
                 [limits]\nmax_file_size = \"1 GiB\"\n[log]\nformat = \"json\"\n\
                 [[policies]]\npackages = \"ci/*\"\npolicy = \"package\"\n";
+    #[rustfmt::skip]
     let rows: [(&str, Variables); 4] = [
         ("", &[]),
         (good, &[]),
         ("", &[("LARDER__LIMITS__MAX_FILE_SIZE", "5 MiB")]),
-        (
-            "",
-            &[
-                ("LARDER_OTHER", "left alone"),
-                ("LARDERX", "x"),
-                ("LARDER_ADMIN_PASSWORD", "x"),
-            ],
-        ),
+        ("", &[("LARDER_OTHER", "left alone"), ("LARDERX", "x"), ("LARDER_ADMIN_PASSWORD", "x")]),
     ];
     for (config, env) in rows {
         let output = check(config, env);
@@ -53,6 +47,7 @@ fn check_config_accepts_what_is_right() {
 
 #[test]
 fn mistakes_in_the_configuration_are_exit_2_and_named() {
+    #[rustfmt::skip]
     let rows: [(&str, Variables, &str); 15] = [
         ("[server]\nlissten = \"127.0.0.1:0\"\n", &[], "lissten"),
         ("[sever]\nlisten = \"127.0.0.1:0\"\n", &[], "sever"),
@@ -62,26 +57,10 @@ fn mistakes_in_the_configuration_are_exit_2_and_named() {
         ("[limits]\nuploads_per_owner = 0\n", &[], "uploads_per_owner"),
         ("[limits]\nuploads_per_owner = -1\n", &[], "uploads_per_owner"),
         ("[log]\nformat = \"pretty\"\n", &[], "log.format"),
-        (
-            "[[policies]]\npackages = \"admin/*\"\npolicy = \"relese\"\n",
-            &[],
-            "relese",
-        ),
-        (
-            "[[policies]]\npackages = \"no-slash\"\npolicy = \"cache\"\n",
-            &[],
-            "no-slash",
-        ),
-        (
-            "[[policies]]\npackages = \"a/[\"\npolicy = \"cache\"\n",
-            &[],
-            "a/[",
-        ),
-        (
-            "[[policies]]\npackages = \"a/b\"\npolicy = \"cache\"\nextra = 1\n",
-            &[],
-            "extra",
-        ),
+        ("[[policies]]\npackages = \"admin/*\"\npolicy = \"relese\"\n", &[], "relese"),
+        ("[[policies]]\npackages = \"no-slash\"\npolicy = \"cache\"\n", &[], "no-slash"),
+        ("[[policies]]\npackages = \"a/[\"\npolicy = \"cache\"\n", &[], "a/["),
+        ("[[policies]]\npackages = \"a/b\"\npolicy = \"cache\"\nextra = 1\n", &[], "extra"),
         ("this is = = no toml", &[], "larder.toml"),
         ("", &[("LARDER__SERVER__LISSTEN", "127.0.0.1:0")], "LISSTEN"),
         ("", &[("LARDER__LIMITS__MAX_FILE_SIZE", "many")], "MAX_FILE_SIZE"),
