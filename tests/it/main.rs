@@ -9,6 +9,7 @@ mod accounts;
 mod auth;
 mod broken;
 mod checked;
+mod damage;
 mod dedupe;
 mod durability;
 mod generic;

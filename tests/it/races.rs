@@ -239,6 +239,33 @@ fn publishing_and_removing_at_once_ends_in_one_of_both() {
     }
 }
 
+#[test]
+fn a_download_finishes_with_the_bytes_it_began_with() {
+    let daemon = Setup::default().policy("admin/cached", "cache").start();
+    let old = seeded_bytes(91, 24 * MIB);
+    for (name, version) in [("cached", "replaced"), ("cached", "removed"), ("tool", "removed")] {
+        let target = path(name, version, "f");
+        assert!(matches!(daemon.put(&target, old.clone()), 200 | 201));
+        let mut reader = daemon.connect();
+        reader.write(&Request::get(&target).head_bytes()).unwrap();
+        // The reader takes nothing yet, so far less than 24 MiB can be on the way.
+        std::thread::sleep(Duration::from_millis(200));
+        match version {
+            "replaced" => assert_eq!(daemon.put(&target, "new"), 200),
+            _ => assert_eq!(daemon.delete(&target), 204),
+        }
+        let answer = reader.read_response("GET").unwrap();
+        assert!(
+            answer.status == 200 && answer.body == old,
+            "{name} {version}: not what it began with"
+        );
+        assert_eq!(
+            daemon.get(&target).status,
+            if version == "replaced" { 200 } else { 404 }
+        );
+    }
+}
+
 /// Sends the head and half of the body of a PUT, and leaves it there.
 fn stalled(daemon: &Daemon, target: &str, body: &[u8]) -> Conn {
     let request = daemon.authorized(Request::put(target, body));
