@@ -1,5 +1,7 @@
 //! What can be asked of the committer: changes with the state they expect to find.
 
+use std::sync::Arc;
+
 use super::model::{Account, File, Id, Package, Token, Version};
 use super::upload::NewBlob;
 
@@ -40,7 +42,7 @@ pub struct Publish {
     /// The file that is replaced, by id; `None`: the name must be free.
     pub replaces: Option<Id>,
     /// The bytes, with the pins that keep its chunks alive until the index knows them.
-    pub blob: NewBlob,
+    pub blob: Arc<NewBlob>,
 }
 
 /// Whether a commit expects to find something or brings it along.

@@ -5,21 +5,43 @@
 
 pub mod blob;
 pub mod change;
+mod committer;
 pub mod error;
+mod identity;
 pub mod index;
 pub mod log;
+mod metrics;
 pub mod model;
+mod open;
+mod position;
+mod recovery;
+mod replay;
+mod shared;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod threads;
 pub mod ticket;
+mod trust;
 pub mod upload;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::de::DeserializeOwned;
 
 use crate::chunk::ChunkerParams;
 use blob::Blob;
-use change::Change;
+use change::{Change, CommitError};
+use committer::Message;
 use error::StoreError;
+use identity::Identity;
+use index::{Index, keys};
 use model::{Account, File, Id, Package, Token, Version};
+pub use open::{RebuildReport, rebuild_index};
+use shared::Shared;
+use threads::Threads;
 use ticket::Ticket;
 use upload::BlobWriter;
 
@@ -28,6 +50,8 @@ use upload::BlobWriter;
 pub struct Options {
     /// The data directory; created, with parents, mode 0700.
     pub data: PathBuf,
+    /// Bytes that log files may take; beyond it uploads are refused. `None`: the disk decides.
+    pub max_size: Option<u64>,
     /// Chunk sizes for a new store; an existing one keeps its own.
     pub chunking: ChunkerParams,
     /// Bodies up to this size travel inside the journal.
@@ -47,6 +71,7 @@ impl Options {
     pub fn at(data: impl Into<PathBuf>) -> Self {
         Options {
             data: data.into(),
+            max_size: None,
             chunking: ChunkerParams::default(),
             inline_limit: 256 * 1024,
             index_cache: 128 << 20,
@@ -95,78 +120,91 @@ pub struct Store {
 }
 
 #[derive(Debug)]
-struct Inner {}
+struct Inner {
+    identity: Identity,
+    shared: Arc<Shared>,
+    index: Arc<Index>,
+    commits: SyncSender<Message>,
+    threads: Mutex<Option<Threads>>,
+    /// Held as long as the store is open.
+    _lock: std::fs::File,
+}
 
 impl Store {
     /// Opens the store at `options.data`, or creates it; recovers what a crash left. Blocks.
+    ///
+    /// # Errors
+    /// `InUse` while another process has it, `Format` if it is not a store that this version reads.
     pub fn open(options: Options, progress: &dyn Progress) -> Result<Self, OpenError> {
-        let _ = (options, progress);
-        Ok(Store {
-            inner: Arc::new(Inner {}),
-        })
+        open::open(options, progress)
     }
 
     /// Whether it can write.
     pub fn health(&self) -> Health {
-        let _ = &self.inner;
-        todo!()
+        self.inner.shared.health()
     }
 
     /// A fresh id, larger than all before.
     pub fn next_id(&self) -> Id {
-        todo!()
+        self.inner.shared.next_id()
     }
 
     /// Random bytes that belong to this store for good, for keyed hashes; never leave the process.
     pub fn secret(&self) -> &[u8; 32] {
-        todo!()
+        &self.inner.identity.secret
     }
 
     /// The account of this name, in any ASCII case.
     pub fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {
-        let _ = name;
-        todo!()
+        self.get(&keys::account(name))
     }
 
     /// The account with this id.
     pub fn account_by_id(&self, id: Id) -> Result<Option<Account>, StoreError> {
-        let _ = id;
-        todo!()
+        match self.get::<String>(&keys::account_id(id))? {
+            Some(name) => self.account(&name),
+            None => Ok(None),
+        }
     }
 
     /// All accounts, by name.
     pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        todo!()
+        let entries = self.watch(self.inner.index.scan(&keys::accounts(), None, usize::MAX))?;
+        entries
+            .iter()
+            .map(|(_, value)| self.watch(index::decode(value)))
+            .collect()
     }
 
     /// The token with this hash.
     pub fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        let _ = hash;
-        todo!()
+        self.get(&keys::token(hash))
     }
 
     /// The tokens of an account, oldest first.
     pub fn tokens_of(&self, account: Id) -> Result<Vec<Token>, StoreError> {
-        let _ = account;
-        todo!()
+        let entries = self.watch(self.inner.index.scan(&keys::tokens_of(account), None, usize::MAX))?;
+        let mut tokens = Vec::with_capacity(entries.len());
+        for (_, hash) in entries {
+            // One that was revoked since the scan is left out.
+            tokens.extend(self.token(&self.watch(index::decode(&hash))?)?);
+        }
+        Ok(tokens)
     }
 
     /// The package of this owner and name, in any ASCII case.
     pub fn package(&self, owner: Id, name: &str) -> Result<Option<Package>, StoreError> {
-        let _ = (owner, name);
-        todo!()
+        self.get(&keys::package(owner, name))
     }
 
     /// A version by name, matched as the package says.
     pub fn version(&self, package: &Package, name: &str) -> Result<Option<Version>, StoreError> {
-        let _ = (package, name);
-        todo!()
+        self.get(&keys::version(package, name))
     }
 
     /// A file by name, matched as the package says.
     pub fn file(&self, package: &Package, version: &Version, name: &str) -> Result<Option<File>, StoreError> {
-        let _ = (package, version, name);
-        todo!()
+        self.get(&keys::file(package, version.id, name))
     }
 
     /// Begins to take a body in. `expected_size`: the Content-Length, where known (only a hint).
@@ -183,12 +221,60 @@ impl Store {
 
     /// Hands a change to the committer. It goes on even if the ticket is dropped. A full queue settles as `Busy`.
     pub fn commit(&self, change: Change) -> Ticket {
-        let _ = change;
-        todo!()
+        let (settle, ticket) = ticket::ticket();
+        match self.inner.commits.try_send(Message::Commit(change, settle)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(message)) => message.settle(CommitError::Busy),
+            Err(TrySendError::Disconnected(message)) => {
+                message.settle(self.inner.shared.writing_ended().unwrap_or(CommitError::Closed));
+            }
+        }
+        ticket
     }
 
-    /// Stops writing, checkpoints the index and marks the shutdown as clean. Blocks.
+    /// Stops writing, makes the index durable and marks the shutdown as clean. Blocks. Reads go on until the last
+    /// clone is dropped.
     pub fn close(&self) {
-        todo!()
+        let threads = self
+            .inner
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(threads) = threads else { return };
+        let _ = self.inner.commits.send(Message::Close);
+        let ended = threads.join();
+        if ended.is_some() && self.health() == Health::Ready {
+            if let Err(error) = trust::mark_clean(&self.inner.index) {
+                tracing::warn!(%error, "the index could not be marked as closed; the next start checks the log");
+            }
+        }
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        self.watch(self.inner.index.get_as(key))
+    }
+
+    /// An index that failed once is not asked whether something is absent again.
+    fn watch<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Index(why)) = &result {
+            self.inner.shared.index_failed(why.clone());
+        }
+        result
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Without close() the threads end here too, but the shutdown does not count as clean.
+        if let Some(threads) = self
+            .threads
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            let _ = self.commits.send(Message::Close);
+            threads.join();
+        }
     }
 }

@@ -65,7 +65,13 @@ impl Settle {
 
 impl Drop for Settle {
     fn drop(&mut self) {
-        self.set(Err(CommitError::Closed));
+        // A commit that a panic cut off may be on the disk or not.
+        let outcome = if std::thread::panicking() {
+            CommitError::Poisoned
+        } else {
+            CommitError::Closed
+        };
+        self.set(Err(outcome));
     }
 }
 

@@ -1,1 +1,9 @@
 //! The index over the log. The only room that says sled.
+
+mod batch;
+pub mod keys;
+pub mod sum;
+mod tree;
+
+pub use batch::Batch;
+pub use tree::{Index, decode};

@@ -17,6 +17,7 @@ pub const RECORD_HEADER_LEN: usize = 64;
 
 const RECORD_MAGIC: u32 = 0x4452_4c52; // "RLRD"
 const JOURNAL_MAGIC: &[u8; 8] = b"LRDRJRNL";
+const TRAILER_MAGIC: &[u8; 8] = b"LRDRTRLR";
 const SEGMENT_MAGIC: &[u8; 8] = b"LRDRSEGM";
 
 /// Bytes are not what they should be. `what` names the first field that is wrong.
@@ -132,7 +133,7 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
-    fn from_byte(byte: u8) -> Result<Self, FormatError> {
+    pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
         const ALL: [RecordKind; 12] = [
             Chunk,
@@ -276,6 +277,52 @@ fn u64_at(bytes: &[u8; RECORD_HEADER_LEN], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
 
+/// The last bytes of a sealed file: they lead to its footer.
+///
+/// ```text
+///  0 [8] magic   8 u64 offset of the first footer record   16 u32 zero   20 u32 crc32c bound to file and offset
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trailer {
+    /// Offset of the first footer record; the file's records end there.
+    pub footer: u64,
+}
+
+impl Trailer {
+    /// Length in bytes.
+    pub const LEN: usize = 24;
+
+    /// The trailer's bytes for its place in a file.
+    pub fn encode(&self, binding: &Binding, offset: u64) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[0..8].copy_from_slice(TRAILER_MAGIC);
+        bytes[8..16].copy_from_slice(&self.footer.to_le_bytes());
+        let crc = binding.seal(&bytes[..20], offset);
+        bytes[20..24].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a trailer that must stand at `offset` of the file.
+    pub fn decode(bytes: &[u8], binding: &Binding, offset: u64) -> Result<Self, FormatError> {
+        let Some(bytes) = bytes.first_chunk::<{ Trailer::LEN }>() else {
+            return wrong("trailer is cut short");
+        };
+        if bytes[0..8] != *TRAILER_MAGIC {
+            return wrong("trailer magic");
+        }
+        let mut crc = [0; 4];
+        crc.copy_from_slice(&bytes[20..24]);
+        if u32::from_le_bytes(crc) != binding.seal(&bytes[..20], offset) {
+            return wrong("trailer checksum");
+        }
+        let mut footer = [0; 8];
+        footer.copy_from_slice(&bytes[8..16]);
+        Ok(Trailer {
+            footer: u64::from_le_bytes(footer),
+        })
+    }
+}
+
 /// How far the segments are synced: everything in files before `file`, and `offset` bytes of `file`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -288,7 +335,14 @@ pub struct SegmentPosition {
 }
 
 /// Describes a group of the journal: the unit that is written, synced and, after a crash, kept or dropped whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+///
+/// As the payload of a [`RecordKind::Group`] record it is [`Group::LEN`] bytes:
+///
+/// ```text
+///  0 u64 body length   8 u32 body crc32c  12 u32 records   16 u64 durable group
+/// 24 u64 durable segment  32 u64 durable offset  40 u64 next id  48 u128 index sum
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Bytes of the records that follow, padding included.
     pub body_len: u64,
@@ -296,14 +350,56 @@ pub struct Group {
     pub body_crc: u32,
     /// How many records follow.
     pub records: u32,
-    /// The highest group known to be durable when this one was written; anything damaged up to it is rot, not a tear.
+    /// The highest group known to be durable when this one was written; damage up to it is rot, not a tear.
     pub durable_group: u64,
     /// How far the segments were durable when this group was written.
     pub durable_segments: SegmentPosition,
     /// The next free [`Id`](crate::store::model::Id) after this group.
     pub next_id: u64,
-    /// Running sum over the whole index once this group is applied, see `index::sum`.
+    /// Running sum over the whole index once this group is applied, see [`crate::store::index::sum`].
     pub index_sum: u128,
+}
+
+impl Group {
+    /// Length of the payload in bytes.
+    pub const LEN: usize = 64;
+    /// Length of the whole group record: header and payload.
+    pub const RECORD_LEN: u64 = (RECORD_HEADER_LEN + Self::LEN) as u64;
+
+    /// The payload.
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[0..8].copy_from_slice(&self.body_len.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.body_crc.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.records.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.durable_group.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.durable_segments.file.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.durable_segments.offset.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.next_id.to_le_bytes());
+        bytes[48..64].copy_from_slice(&self.index_sum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a payload.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let Ok(bytes) = <&[u8; Self::LEN]>::try_from(bytes) else {
+            return wrong("group length");
+        };
+        let mut sum = [0; 16];
+        sum.copy_from_slice(&bytes[48..64]);
+        Ok(Group {
+            body_len: u64_at(bytes, 0),
+            body_crc: u32_at(bytes, 8),
+            records: u32_at(bytes, 12),
+            durable_group: u64_at(bytes, 16),
+            durable_segments: SegmentPosition {
+                file: u64_at(bytes, 24),
+                offset: u64_at(bytes, 32),
+            },
+            next_id: u64_at(bytes, 40),
+            index_sum: u128::from_le_bytes(sum),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -362,7 +458,7 @@ mod tests {
         assert_eq!(
             hex::encode(bytes),
             "524c5244010001000500000005000000090000000000000\
-             0ea8f163db38682925e4491c5e58d4bb3506ef8c14eb78a86e908c5624a67200f4cbb719aGOLDEN"
+             0ea8f163db38682925e4491c5e58d4bb3506ef8c14eb78a86e908c5624a67200f4cbb719a47d79464"
         );
     }
 

@@ -1,0 +1,281 @@
+//! The committer: one thread that owns the journal. It gathers waiting commits into a group, checks what each
+//! expects, writes and syncs the group, brings the index up to it and tells the waiters.
+//!
+//! Group commit is self-clocking: while one sync runs the next group gathers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Instant;
+
+use super::change::{Change, CommitError};
+use super::error::StoreError;
+use super::index::{Batch, Index, keys};
+use super::log::format::SegmentPosition;
+use super::log::group::{GroupBuilder, GroupContext};
+use super::log::journal::{AppendError, Journal};
+use super::metrics;
+use super::model::Id;
+use super::position::Applied;
+use super::shared::Shared;
+use super::stage::{Stage, Staged};
+use super::ticket::Settle;
+
+/// Commits in one group at most.
+const GROUP_COMMITS: usize = 256;
+/// A group is closed when it is this long, bytes.
+const GROUP_BYTES: u64 = 4 << 20;
+
+/// What comes to the committer's queue.
+#[derive(Debug)]
+pub enum Message {
+    /// A change to commit.
+    Commit(Change, Settle),
+    /// Finish what is queued, then stop.
+    Close,
+}
+
+impl Message {
+    /// Tells the waiter that this will not be done.
+    pub fn settle(self, error: CommitError) {
+        if let Message::Commit(_, settle) = self {
+            settle.settle(Err(error));
+        }
+    }
+}
+
+/// The committer's state; lives on its thread.
+pub struct Committer {
+    pub(super) index: Arc<Index>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) journal: Journal,
+    pub(super) applied: Applied,
+    /// How far the segments are synced.
+    pub(super) durable_segments: Box<dyn Fn() -> SegmentPosition + Send>,
+    /// Seals a file that is full, off this thread.
+    pub(super) seal: Box<dyn FnMut(Journal) + Send>,
+    /// Removed versions whose files are still in the index.
+    pub(super) sweeps: VecDeque<Id>,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// Commits that wait for the group, and how they will be told.
+#[derive(Default)]
+struct Waiters {
+    accepted: Vec<Settle>,
+    refused: Vec<Settle>,
+    /// Changes stay alive until the index knows their chunks: they hold the pins.
+    changes: Vec<Change>,
+}
+
+impl Waiters {
+    fn settle(self, outcome: Result<(), CommitError>) {
+        let conflict = outcome.clone().and(Err(CommitError::Conflict));
+        for settle in self.accepted {
+            settle.settle(outcome.clone());
+        }
+        // Not before the group they lost against is in the index, so that deciding again sees it.
+        for settle in self.refused {
+            settle.settle(conflict.clone());
+        }
+    }
+}
+
+impl Committer {
+    /// Works until it is told to close, or every sender is gone. Returns what a clean shutdown needs.
+    pub fn run(mut self, queue: Receiver<Message>) -> (Journal, Applied) {
+        let _guard = PoisonOnPanic(self.shared.clone());
+        let mut open = true;
+        while open {
+            let first = if self.sweeps.is_empty() {
+                queue.recv().ok()
+            } else {
+                queue.try_recv().ok()
+            };
+            let mut messages = Vec::new();
+            match first {
+                Some(Message::Commit(change, settle)) => messages.push((change, settle)),
+                Some(Message::Close) => open = false,
+                None => open = !self.sweeps.is_empty(),
+            }
+            open &= gather(&queue, &mut messages);
+            self.group(messages);
+        }
+        (self.journal, self.applied)
+    }
+
+    /// Commits a group of what has gathered; what does not fit goes into further groups.
+    fn group(&mut self, messages: Vec<(Change, Settle)>) {
+        let mut messages = messages.into_iter().peekable();
+        while messages.peek().is_some() || !self.sweeps.is_empty() {
+            if let Some(error) = self.shared.writing_ended() {
+                self.sweeps.clear();
+                for (_, settle) in messages {
+                    settle.settle(Err(error.clone()));
+                }
+                return;
+            }
+            let mut waiters = Waiters::default();
+            let outcome = self.one_group(&mut messages, &mut waiters);
+            if outcome.is_err() {
+                self.sweeps.clear();
+            }
+            waiters.settle(outcome);
+        }
+    }
+
+    fn one_group(
+        &mut self,
+        messages: &mut impl Iterator<Item = (Change, Settle)>,
+        waiters: &mut Waiters,
+    ) -> Result<(), CommitError> {
+        let index = self.index.clone();
+        let mut batch = Batch::new(&index, self.applied.index_sum);
+        let number = self.applied.group + 1;
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut group = GroupBuilder::new(self.journal.binding(), self.journal.offset(), number, buffer);
+        let mut stage = Stage {
+            batch: &mut batch,
+            group: &mut group,
+        };
+        let mut failed = None;
+        while waiters.changes.len() < GROUP_COMMITS && stage.group.len() < GROUP_BYTES {
+            let Some((change, settle)) = messages.next() else {
+                break;
+            };
+            let staged = stage.change(&change);
+            waiters.changes.push(change);
+            match staged {
+                Ok(Staged::In) => waiters.accepted.push(settle),
+                Ok(Staged::Conflict) => waiters.refused.push(settle),
+                Err(error) => {
+                    waiters.accepted.push(settle);
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if failed.is_none()
+            && let Some(version) = self.sweeps.pop_front()
+        {
+            failed = stage.sweep(version).err();
+            if failed.is_none() && batch.contains(&keys::sweep(version)).unwrap_or(false) {
+                self.sweeps.push_back(version);
+            }
+        }
+        if let Some(error) = failed {
+            return Err(self.index_failed(error));
+        }
+        if group.is_empty() {
+            self.buffer = group.into_buffer();
+            return Ok(());
+        }
+        self.note_sweeps(&waiters.changes, &batch);
+        self.write(group, &batch, waiters.accepted.len())?;
+        self.apply(batch)
+    }
+
+    /// Versions that this group removed and whose files are too many to go at once.
+    fn note_sweeps(&mut self, changes: &[Change], batch: &Batch<'_>) {
+        for change in changes {
+            if let Change::RemoveVersion(remove) = change
+                && batch.contains(&keys::sweep(remove.version.id)).unwrap_or(false)
+                && !self.sweeps.contains(&remove.version.id)
+            {
+                self.sweeps.push_back(remove.version.id);
+            }
+        }
+    }
+
+    /// Writes and syncs the group: the moment its commits become true.
+    fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, commits: usize) -> Result<(), CommitError> {
+        let durable_segments = (self.durable_segments)();
+        let next_id = self.shared.peek_next_id();
+        let bytes = group.finish(GroupContext {
+            durable_group: self.applied.group,
+            durable_segments,
+            next_id,
+            index_sum: batch.sum(),
+        });
+        match self.journal.append(&bytes) {
+            Ok(()) => {}
+            Err(AppendError::NoSpace) => return Err(CommitError::NoSpace),
+            Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
+        }
+        let started = Instant::now();
+        if let Err(error) = self.journal.sync() {
+            return Err(self.poison("sync", &error));
+        }
+        metrics::group(commits, bytes.len() as u64, started.elapsed());
+        self.applied = Applied {
+            group: self.applied.group + 1,
+            file: self.journal.binding().file,
+            offset: self.journal.offset(),
+            next_id,
+            index_sum: batch.sum(),
+            durable_segments,
+        };
+        self.buffer = bytes;
+        if self.journal.is_full() {
+            self.rotate();
+        }
+        Ok(())
+    }
+
+    /// Begins the next file. Where that fails the full one simply goes on growing.
+    fn rotate(&mut self) {
+        let binding = self.journal.binding();
+        let next = Journal::create(
+            self.shared.data(),
+            binding.store,
+            binding.file + 1,
+            self.journal.next_size(),
+        );
+        match next {
+            Ok(next) => (self.seal)(std::mem::replace(&mut self.journal, next)),
+            Err(error) => tracing::warn!(%error, "no new journal file could be begun; the old one goes on"),
+        }
+    }
+
+    fn apply(&mut self, batch: Batch<'_>) -> Result<(), CommitError> {
+        batch
+            .write()
+            .and_then(|()| self.applied.store(&self.index))
+            .map_err(|error| self.index_failed(error))
+    }
+
+    fn poison(&self, what: &str, error: &std::io::Error) -> CommitError {
+        tracing::error!(%error, "journal {what} failed; no more writes until a restart");
+        self.shared.poison(format!("journal {what} failed: {error}"));
+        CommitError::Poisoned
+    }
+
+    fn index_failed(&self, error: StoreError) -> CommitError {
+        tracing::error!(%error, "the index failed; it is rebuilt at the next start");
+        self.shared.index_failed(error.to_string());
+        CommitError::IndexFailed
+    }
+}
+
+/// A committer that panicked may have written half a group: nobody may write behind it.
+struct PoisonOnPanic(Arc<Shared>);
+
+impl Drop for PoisonOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison("the committer panicked".into());
+        }
+    }
+}
+
+/// Takes what is waiting, without waiting. False: time to close.
+fn gather(queue: &Receiver<Message>, messages: &mut Vec<(Change, Settle)>) -> bool {
+    while messages.len() < GROUP_COMMITS {
+        match queue.try_recv() {
+            Ok(Message::Commit(change, settle)) => messages.push((change, settle)),
+            Ok(Message::Close) | Err(TryRecvError::Disconnected) => return false,
+            Err(TryRecvError::Empty) => break,
+        }
+    }
+    true
+}

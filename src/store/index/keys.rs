@@ -1,0 +1,196 @@
+//! The keys of the index: one byte for the kind, big-endian numbers, folded names.
+//!
+//! | key | value |
+//! |---|---|
+//! | `c` chunk digest | [`Place`](crate::store::model::Place) of the chunk |
+//! | `b` blob digest | place of the blob's manifest (blobs of several chunks) |
+//! | `f` version id, file name | [`File`](crate::store::model::File) |
+//! | `o` package id, version id | version name: the order of creation |
+//! | `v` package id, version name | [`Version`](crate::store::model::Version) |
+//! | `p` owner id, package name | [`Package`](crate::store::model::Package) |
+//! | `a` account name | [`Account`](crate::store::model::Account) |
+//! | `i` account id | account name |
+//! | `t` token hash | [`Token`](crate::store::model::Token) |
+//! | `u` account id, token id | token hash |
+//! | `x` version id | a removed version whose files are still to be swept |
+//! | `m` word | about the index itself |
+//!
+//! A name in a key is its ASCII-folded spelling and a zero byte, then, where the package matches names exactly, the
+//! exact spelling. So both kinds of package are looked up with one point read.
+
+use crate::chunk::Digest;
+use crate::store::model::{Id, Package};
+
+/// A key of the index.
+pub type Key = Vec<u8>;
+
+/// `kind` followed by a number.
+fn numbered(kind: u8, number: Id, spare: usize) -> Key {
+    let mut key = Vec::with_capacity(9 + spare);
+    key.push(kind);
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn push_name(key: &mut Key, name: &str, exact: bool) {
+    key.extend(name.bytes().map(|byte| byte.to_ascii_lowercase()));
+    key.push(0);
+    if exact {
+        key.extend_from_slice(name.as_bytes());
+    }
+}
+
+/// Where a chunk lies.
+pub fn chunk(digest: &Digest) -> Key {
+    let mut key = Vec::with_capacity(1 + Digest::LEN);
+    key.push(b'c');
+    key.extend_from_slice(digest.as_bytes());
+    key
+}
+
+/// Where a blob's manifest lies.
+pub fn manifest(blob: &Digest) -> Key {
+    let mut key = chunk(blob);
+    key[0] = b'b';
+    key
+}
+
+/// A file of a version.
+pub fn file(package: &Package, version: Id, name: &str) -> Key {
+    let mut key = files(version);
+    key.reserve(2 * name.len() + 1);
+    push_name(&mut key, name, package.exact_case);
+    key
+}
+
+/// Prefix of all files of a version.
+pub fn files(version: Id) -> Key {
+    numbered(b'f', version, 0)
+}
+
+/// A version's place in the order of creation.
+pub fn creation(package: Id, version: Id) -> Key {
+    let mut key = creations(package);
+    key.extend_from_slice(&version.to_be_bytes());
+    key
+}
+
+/// Prefix of all versions of a package in order of creation.
+pub fn creations(package: Id) -> Key {
+    numbered(b'o', package, 8)
+}
+
+/// A version by name.
+pub fn version(package: &Package, name: &str) -> Key {
+    let mut key = numbered(b'v', package.id, 2 * name.len() + 1);
+    push_name(&mut key, name, package.exact_case);
+    key
+}
+
+/// A package by name.
+pub fn package(owner: Id, name: &str) -> Key {
+    let mut key = numbered(b'p', owner, name.len() + 1);
+    push_name(&mut key, name, false);
+    key
+}
+
+/// An account by name.
+pub fn account(name: &str) -> Key {
+    let mut key = accounts();
+    push_name(&mut key, name, false);
+    key
+}
+
+/// Prefix of all accounts.
+pub fn accounts() -> Key {
+    vec![b'a']
+}
+
+/// An account's name by id.
+pub fn account_id(id: Id) -> Key {
+    numbered(b'i', id, 0)
+}
+
+/// A token by hash.
+pub fn token(hash: &[u8; 32]) -> Key {
+    let mut key = Vec::with_capacity(33);
+    key.push(b't');
+    key.extend_from_slice(hash);
+    key
+}
+
+/// A token of an account, in order of creation.
+pub fn token_of(account: Id, token: Id) -> Key {
+    let mut key = tokens_of(account);
+    key.extend_from_slice(&token.to_be_bytes());
+    key
+}
+
+/// Prefix of all tokens of an account.
+pub fn tokens_of(account: Id) -> Key {
+    numbered(b'u', account, 8)
+}
+
+/// A version to be swept.
+pub fn sweep(version: Id) -> Key {
+    numbered(b'x', version, 0)
+}
+
+/// Prefix of all versions to be swept.
+pub fn sweeps() -> Key {
+    vec![b'x']
+}
+
+/// How far the log has been applied.
+pub const APPLIED: &[u8] = b"mapplied";
+/// Whether the index was closed cleanly, or who has it open.
+pub const STATE: &[u8] = b"mstate";
+
+/// Order in which the keys of a group are written, so that a name shows when the last key behind it is in; removals
+/// go in the opposite order, before everything that is written.
+pub fn rank(key: &[u8]) -> u8 {
+    match key.first() {
+        Some(b'c') => 0,
+        Some(b'b') => 1,
+        Some(b'f') => 2,
+        Some(b'o') => 3,
+        Some(b'v') => 4,
+        Some(b'p') => 5,
+        _ => 6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package_with(exact_case: bool) -> Package {
+        Package {
+            id: 1,
+            name: "p".into(),
+            exact_case,
+            created: 0,
+        }
+    }
+
+    #[test]
+    fn case_counts_only_where_the_package_says_so() {
+        let folded = package_with(false);
+        assert_eq!(version(&folded, "V1"), version(&folded, "v1"));
+        let exact = package_with(true);
+        assert_ne!(version(&exact, "V1"), version(&exact, "v1"));
+    }
+
+    #[test]
+    fn no_name_is_a_prefix_of_another() {
+        let exact = package_with(true);
+        assert!(!file(&exact, 1, "ab").starts_with(&file(&exact, 1, "a")));
+        assert!(!file(&package_with(false), 1, "ab").starts_with(&file(&package_with(false), 1, "a")));
+    }
+
+    #[test]
+    fn numbers_sort_as_numbers() {
+        assert!(creation(1, 255) < creation(1, 256));
+        assert!(files(1) < files(256));
+    }
+}

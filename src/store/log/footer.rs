@@ -1,0 +1,211 @@
+//! The footer of a sealed journal file: its records again, without the small bodies, so that a rebuild of the index
+//! reads metadata only.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use serde::{Deserialize, Serialize};
+
+use super::format::{
+    Binding, Codec, FormatError, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, Trailer,
+};
+use super::record::Record;
+use super::scan::{Found, RecordAt};
+use crate::chunk::Digest;
+
+/// A footer record is closed when its payload exceeds this, bytes.
+const RECORD_TARGET: usize = 1 << 20;
+
+/// A group as the footer lists it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    number: u64,
+    /// [`Group::encode`]; empty for records saved from a damaged stretch.
+    head: Vec<u8>,
+    records: Vec<EntryRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EntryRecord {
+    offset: u64,
+    stored_len: u32,
+    kind: u8,
+    digest: Digest,
+    payload: Vec<u8>,
+}
+
+impl EntryRecord {
+    fn of(at: &RecordAt) -> Result<Self, postcard::Error> {
+        let (kind, digest, payload) = at.record.encode()?;
+        let digest = digest.unwrap_or_else(|| Digest::of(&payload));
+        Ok(EntryRecord {
+            offset: at.offset,
+            stored_len: at.stored_len,
+            kind: kind as u8,
+            digest,
+            payload,
+        })
+    }
+
+    fn read(self) -> Result<RecordAt, FormatError> {
+        let header = RecordHeader {
+            kind: RecordKind::from_byte(self.kind)?,
+            codec: Codec::Raw,
+            version: 1,
+            raw_len: self.payload.len() as u32,
+            stored_len: self.payload.len() as u32,
+            number: 0,
+            digest: self.digest,
+            payload_crc: 0,
+        };
+        let record = Record::decode(&header, &self.payload)?;
+        Ok(RecordAt {
+            offset: self.offset,
+            stored_len: self.stored_len,
+            record,
+        })
+    }
+}
+
+/// Collects a footer while a file is scanned.
+#[derive(Debug)]
+pub struct FooterBuilder {
+    binding: Binding,
+    offset: u64,
+    pending: Vec<Entry>,
+    pending_bytes: usize,
+    bytes: Vec<u8>,
+}
+
+impl FooterBuilder {
+    /// A footer that will stand at `offset`, where the groups end.
+    pub fn new(binding: Binding, offset: u64) -> Self {
+        FooterBuilder {
+            binding,
+            offset,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Adds what was found in the file.
+    pub fn add(&mut self, found: &Found) -> Result<(), postcard::Error> {
+        let (number, head, records) = match found {
+            Found::Group {
+                number,
+                head,
+                records,
+            } => (*number, head.encode().to_vec(), records),
+            Found::Damaged { saved, .. } => (0, Vec::new(), saved),
+        };
+        let records = records
+            .iter()
+            .map(EntryRecord::of)
+            .collect::<Result<Vec<_>, _>>()?;
+        self.pending_bytes += 80
+            + records
+                .iter()
+                .map(|record| 48 + record.payload.len())
+                .sum::<usize>();
+        self.pending.push(Entry {
+            number,
+            head,
+            records,
+        });
+        if self.pending_bytes > RECORD_TARGET {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), postcard::Error> {
+        let payload = postcard::to_stdvec(&self.pending)?;
+        let crc = crc32c::crc32c(&payload);
+        let header = RecordHeader::raw(
+            RecordKind::Footer,
+            0,
+            Digest::of(&payload),
+            payload.len() as u32,
+            crc,
+        );
+        let at = self.offset + self.bytes.len() as u64;
+        self.bytes.extend_from_slice(&header.encode(&self.binding, at));
+        self.bytes.extend_from_slice(&payload);
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        self.pending.clear();
+        self.pending_bytes = 0;
+        Ok(())
+    }
+
+    /// The footer and trailer, to be written at the offset.
+    pub fn finish(mut self) -> Result<Vec<u8>, postcard::Error> {
+        self.flush()?;
+        let at = self.offset + self.bytes.len() as u64;
+        self.bytes
+            .extend_from_slice(&Trailer { footer: self.offset }.encode(&self.binding, at));
+        Ok(self.bytes)
+    }
+}
+
+/// The trailer of a file; `None` if it has not been sealed (or its end is damaged).
+pub fn trailer(file: &File, binding: &Binding) -> io::Result<Option<Trailer>> {
+    let len = file.metadata()?.len();
+    let Some(at) = len.checked_sub(Trailer::LEN as u64) else {
+        return Ok(None);
+    };
+    let mut bytes = [0; Trailer::LEN];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(Trailer::decode(&bytes, binding, at).ok())
+}
+
+/// What the footer of a sealed file lists; `None` if the footer is damaged (the file itself must be scanned then).
+pub fn read(file: &File, binding: &Binding, trailer: Trailer) -> io::Result<Option<Vec<Found>>> {
+    let len = file.metadata()?.len();
+    let Some(footer_len) = (len - Trailer::LEN as u64).checked_sub(trailer.footer) else {
+        return Ok(None);
+    };
+    let mut bytes = vec![0; footer_len as usize];
+    file.read_exact_at(&mut bytes, trailer.footer)?;
+    Ok(parse(&bytes, binding, trailer.footer).ok())
+}
+
+fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Vec<Found>, FormatError> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let header = RecordHeader::decode(&bytes[at..], binding, start + at as u64)?;
+        let payload = bytes
+            .get(at + RECORD_HEADER_LEN..at + RECORD_HEADER_LEN + header.stored_len as usize)
+            .ok_or(FormatError {
+                what: "footer is cut short",
+            })?;
+        header.check_payload(payload)?;
+        let entries: Vec<Entry> = postcard::from_bytes(payload).map_err(|_| FormatError {
+            what: "footer encoding",
+        })?;
+        for entry in entries {
+            let records = entry
+                .records
+                .into_iter()
+                .map(EntryRecord::read)
+                .collect::<Result<Vec<_>, _>>()?;
+            found.push(if entry.head.is_empty() {
+                Found::Damaged {
+                    from: 0,
+                    to: 0,
+                    saved: records,
+                }
+            } else {
+                Found::Group {
+                    number: entry.number,
+                    head: Group::decode(&entry.head)?,
+                    records,
+                }
+            });
+        }
+        at += header.record_len() as usize;
+    }
+    Ok(found)
+}

@@ -1,0 +1,121 @@
+//! Building a group of the journal in memory.
+
+use bytes::Bytes;
+
+use super::format::{Binding, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, padded};
+use super::record::Record;
+use crate::chunk::Digest;
+use crate::store::model::Place;
+
+/// A group under construction for a known place in a journal file. The buffer is reused from group to group.
+#[derive(Debug)]
+pub struct GroupBuilder {
+    binding: Binding,
+    offset: u64,
+    number: u64,
+    records: u32,
+    buffer: Vec<u8>,
+}
+
+/// What a group's head says beside what the builder knows.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupContext {
+    /// See [`Group::durable_group`].
+    pub durable_group: u64,
+    /// See [`Group::durable_segments`].
+    pub durable_segments: SegmentPosition,
+    /// See [`Group::next_id`].
+    pub next_id: u64,
+    /// See [`Group::index_sum`].
+    pub index_sum: u128,
+}
+
+impl GroupBuilder {
+    /// An empty group number `number` at `offset` of a file. `buffer` is cleared and used.
+    pub fn new(binding: Binding, offset: u64, number: u64, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.resize(Group::RECORD_LEN as usize, 0);
+        GroupBuilder {
+            binding,
+            offset,
+            number,
+            records: 0,
+            buffer,
+        }
+    }
+
+    /// Whether nothing has been added.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> u64 {
+        self.buffer.len() as u64
+    }
+
+    /// Adds a record; returns where it will stand.
+    pub fn push(&mut self, record: &Record) -> Result<Place, postcard::Error> {
+        let (kind, digest, payload) = record.encode()?;
+        let digest = digest.unwrap_or_else(|| Digest::of(&payload));
+        Ok(self.push_raw(kind, digest, &[Bytes::from(payload)]))
+    }
+
+    /// Adds a chunk whose bytes are `pieces`.
+    pub fn push_chunk(&mut self, digest: Digest, pieces: &[Bytes]) -> Place {
+        self.push_raw(RecordKind::Chunk, digest, pieces)
+    }
+
+    fn push_raw(&mut self, kind: RecordKind, digest: Digest, pieces: &[Bytes]) -> Place {
+        let start = self.buffer.len();
+        let offset = self.offset + start as u64;
+        self.buffer.resize(start + RECORD_HEADER_LEN, 0);
+        let mut crc = 0;
+        for piece in pieces {
+            crc = crc32c::crc32c_append(crc, piece);
+            self.buffer.extend_from_slice(piece);
+        }
+        let len = self.buffer.len() - start - RECORD_HEADER_LEN;
+        let header = RecordHeader::raw(kind, self.number, digest, len as u32, crc);
+        self.buffer[start..start + RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, offset));
+        self.buffer.resize(padded(self.buffer.len() as u64) as usize, 0);
+        self.records += 1;
+        Place {
+            kind: self.binding.kind,
+            file: self.binding.file,
+            offset,
+            stored_len: len as u32,
+        }
+    }
+
+    /// Gives the buffer back unused.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    /// Completes the head; returns the bytes to be written at the group's offset.
+    pub fn finish(mut self, context: GroupContext) -> Vec<u8> {
+        let (head, body) = self.buffer.split_at_mut(Group::RECORD_LEN as usize);
+        let group = Group {
+            body_len: body.len() as u64,
+            body_crc: crc32c::crc32c(body),
+            records: self.records,
+            durable_group: context.durable_group,
+            durable_segments: context.durable_segments,
+            next_id: context.next_id,
+            index_sum: context.index_sum,
+        };
+        let payload = group.encode();
+        let digest = Digest::of(&payload);
+        let header = RecordHeader::raw(
+            RecordKind::Group,
+            self.number,
+            digest,
+            Group::LEN as u32,
+            crc32c::crc32c(&payload),
+        );
+        head[..RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, self.offset));
+        head[RECORD_HEADER_LEN..].copy_from_slice(&payload);
+        self.buffer
+    }
+}

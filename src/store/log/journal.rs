@@ -1,0 +1,207 @@
+//! The journal's files: the active one that groups are appended to, and the sealing of those before it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::footer::{self, FooterBuilder};
+use super::format::{Binding, FILE_HEADER_LEN};
+use super::scan::Scan;
+use crate::store::model::FileKind;
+
+/// Size of a new store's first file, bytes.
+pub const MIN_FILE: u64 = 1 << 20;
+/// A file this long is followed by a new one, bytes.
+pub const MAX_FILE: u64 = 64 << 20;
+
+/// Path of a journal file.
+pub fn path(data: &Path, file: u64) -> PathBuf {
+    data.join("journal").join(format!("{file:016x}.log"))
+}
+
+/// Numbers of the journal files, ascending. Other names are left alone.
+pub fn list(data: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(data.join("journal"))? {
+        let name = entry?.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".log"))
+            .filter(|stem| stem.len() == 16);
+        numbers.extend(number.and_then(|stem| u64::from_str_radix(stem, 16).ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Makes the creation and removal of files in a directory durable.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Why a group could not be appended.
+#[derive(Debug)]
+pub enum AppendError {
+    /// There was no room to extend the file; nothing that counts was written.
+    NoSpace,
+    /// A write into space that was ours failed: writing must end.
+    Failed(io::Error),
+}
+
+/// The file that groups are appended to.
+#[derive(Debug)]
+pub struct Journal {
+    data: PathBuf,
+    binding: Binding,
+    file: File,
+    offset: u64,
+    allocated: u64,
+    size: u64,
+}
+
+impl Journal {
+    /// Creates file number `file`, preallocated to `size` bytes where the file system can.
+    pub fn create(data: &Path, store: [u8; 16], file: u64, size: u64) -> io::Result<Self> {
+        let binding = Binding {
+            store,
+            kind: FileKind::Journal,
+            file,
+        };
+        let size = size.clamp(MIN_FILE, MAX_FILE);
+        let path = path(data, file);
+        let handle = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let created = preallocate(&handle, 0, size).and_then(|allocated| {
+            handle.write_all_at(&binding.encode_file_header(), 0)?;
+            handle.sync_all()?;
+            sync_dir(&data.join("journal"))?;
+            Ok(allocated)
+        });
+        match created {
+            Ok(allocated) => Ok(Journal {
+                data: data.to_owned(),
+                binding,
+                file: handle,
+                offset: FILE_HEADER_LEN,
+                allocated,
+                size,
+            }),
+            Err(error) => {
+                // Nothing refers to it yet; leaving it would only waste the space that is short.
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Identity of the file.
+    pub fn binding(&self) -> Binding {
+        self.binding
+    }
+
+    /// Where the next group goes.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether the file has reached its size.
+    pub fn is_full(&self) -> bool {
+        self.offset >= self.size
+    }
+
+    /// Size for the file after this one: they grow as data comes.
+    pub fn next_size(&self) -> u64 {
+        (self.size * 4).clamp(MIN_FILE, MAX_FILE)
+    }
+
+    /// Writes a group at [`Journal::offset`]. Not durable before [`Journal::sync`].
+    pub fn append(&mut self, group: &[u8]) -> Result<(), AppendError> {
+        let end = self.offset + group.len() as u64;
+        if end > self.allocated {
+            match preallocate(&self.file, self.allocated, end - self.allocated) {
+                Ok(allocated) => self.allocated = self.allocated.max(allocated),
+                Err(error) if is_no_space(&error) => return Err(AppendError::NoSpace),
+                Err(error) => return Err(AppendError::Failed(error)),
+            }
+        }
+        match self.file.write_all_at(group, self.offset) {
+            Ok(()) => {
+                self.offset = end;
+                Ok(())
+            }
+            Err(error) if is_no_space(&error) && end > self.allocated => Err(AppendError::NoSpace),
+            Err(error) => Err(AppendError::Failed(error)),
+        }
+    }
+
+    /// Makes every appended group durable. After an error nothing may be written any more.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Seals this file; deletes it if it holds no group.
+    pub fn seal(self) -> io::Result<()> {
+        if self.offset == FILE_HEADER_LEN {
+            return remove(&self.data, self.binding.file);
+        }
+        seal(&self.file, self.binding, self.offset)
+    }
+}
+
+/// Whether the file system or a quota is full.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Reserves space; returns the end of what is reserved, which is `at` where the file system cannot.
+fn preallocate(file: &File, at: u64, len: u64) -> io::Result<u64> {
+    match fallocate(file, FallocateFlags::empty(), at, len) {
+        Ok(()) => Ok(at + len),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(at),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Ends a file whose groups reach to `end`: cuts what is behind them, writes the footer and makes all of it durable.
+pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0; end as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    let mut footer = FooterBuilder::new(binding, end);
+    // All of it has been read or written as durable, so nothing in it is a tear.
+    let mut scan = Scan::new(&bytes, binding, 0, u64::MAX - 1);
+    while scan.end() < end {
+        let Some(found) = scan.next() else { break };
+        footer.add(&found).map_err(io::Error::other)?;
+    }
+    let footer = footer.finish().map_err(io::Error::other)?;
+    file.set_len(end)?;
+    file.write_all_at(&footer, end)?;
+    file.sync_all()
+}
+
+/// Removes a file that holds nothing.
+pub fn remove(data: &Path, file: u64) -> io::Result<()> {
+    fs::remove_file(path(data, file))?;
+    sync_dir(&data.join("journal"))
+}
+
+/// Opens a file for recovery.
+pub fn open(data: &Path, file: u64) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path(data, file))
+}
+
+/// Whether a file has been sealed.
+pub fn is_sealed(file: &File, binding: &Binding) -> io::Result<bool> {
+    Ok(footer::trailer(file, binding)?.is_some())
+}

@@ -1,0 +1,344 @@
+//! The records of the journal, decoded.
+//!
+//! Records carry their results (ids, times, spellings), so replaying them decides nothing anew, and each is complete
+//! in itself, so any of them can be copied by compaction or saved from a damaged group.
+
+use serde::{Deserialize, Serialize};
+
+use super::format::{Codec, FormatError, RecordHeader, RecordKind};
+use crate::chunk::Digest;
+use crate::store::model::{Account, File, Id, Manifest, Package, Place, Token, Version};
+
+/// Version of all payload encodings below.
+const PAYLOAD_VERSION: u16 = 1;
+
+/// A record of the journal other than a group's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A small body; the bytes stay in the file.
+    Chunk(Digest),
+    /// The chunks of the blob with this digest.
+    Manifest(Digest, Manifest),
+    /// Where bulk chunks lie.
+    Places(Vec<PlacedChunk>),
+    /// A file was published.
+    Publish(Published),
+    /// A file was removed.
+    RemoveFile(RemovedFile),
+    /// A version was removed.
+    RemoveVersion(RemovedVersion),
+    /// An account was created or changed.
+    Account(Account),
+    /// A token was created.
+    Token(Token),
+    /// A token was revoked.
+    RemoveToken(Token),
+    /// Files of a removed version were swept from the index.
+    Sweep(Sweep),
+}
+
+/// A bulk chunk and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedChunk {
+    /// The chunk.
+    pub digest: Digest,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// A publication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Owner of the package.
+    pub owner: Id,
+    /// The package, new or not.
+    pub package: Package,
+    /// The version, new or not.
+    pub version: Version,
+    /// The file, in place of any of the same name.
+    pub file: File,
+}
+
+/// A removal of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedFile {
+    /// Owner of the package.
+    pub owner: Id,
+    /// The package.
+    pub package: Package,
+    /// The version.
+    pub version: Version,
+    /// Id of the file.
+    pub file: Id,
+    /// Its name.
+    pub name: String,
+    /// It was the version's last file: the version went with it.
+    pub version_gone: bool,
+    /// It was the package's last version: the package went with it.
+    pub package_gone: bool,
+}
+
+/// A removal of a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedVersion {
+    /// Owner of the package.
+    pub owner: Id,
+    /// The package.
+    pub package: Package,
+    /// The version.
+    pub version: Version,
+    /// It was the package's last version: the package went with it.
+    pub package_gone: bool,
+    /// Its files are too many to leave the index at once: [`Sweep`] records follow.
+    pub swept_later: bool,
+}
+
+/// A step of sweeping: all file keys of the version up to and including `through` left the index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// The removed version.
+    pub version: Id,
+    /// The last key of this step.
+    pub through: Vec<u8>,
+    /// Nothing is left.
+    pub done: bool,
+}
+
+impl Record {
+    /// Type, digest and payload of every record but a chunk, whose payload is raw bytes.
+    pub fn encode(&self) -> Result<(RecordKind, Option<Digest>, Vec<u8>), postcard::Error> {
+        Ok(match self {
+            Record::Chunk(digest) => (RecordKind::Chunk, Some(*digest), Vec::new()),
+            Record::Manifest(blob, manifest) => {
+                (RecordKind::Manifest, Some(*blob), postcard::to_stdvec(manifest)?)
+            }
+            Record::Places(places) => (RecordKind::Places, None, postcard::to_stdvec(places)?),
+            Record::Publish(published) => (RecordKind::Publish, None, postcard::to_stdvec(published)?),
+            Record::RemoveFile(removed) => (RecordKind::RemoveFile, None, postcard::to_stdvec(removed)?),
+            Record::RemoveVersion(removed) => {
+                (RecordKind::RemoveVersion, None, postcard::to_stdvec(removed)?)
+            }
+            Record::Account(account) => (RecordKind::Account, None, postcard::to_stdvec(account)?),
+            Record::Token(token) => (RecordKind::Token, None, postcard::to_stdvec(token)?),
+            Record::RemoveToken(token) => (RecordKind::RemoveToken, None, postcard::to_stdvec(token)?),
+            Record::Sweep(sweep) => (RecordKind::Sweep, None, postcard::to_stdvec(sweep)?),
+        })
+    }
+
+    /// Reads a record whose checksums have been checked. The payload of a chunk is not looked at.
+    pub fn decode(header: &RecordHeader, payload: &[u8]) -> Result<Self, FormatError> {
+        if header.version != PAYLOAD_VERSION || header.codec != Codec::Raw {
+            return Err(FormatError {
+                what: "payload version",
+            });
+        }
+        Ok(match header.kind {
+            RecordKind::Chunk => Record::Chunk(header.digest),
+            RecordKind::Manifest => Record::Manifest(header.digest, from_payload(payload)?),
+            RecordKind::Places => Record::Places(from_payload(payload)?),
+            RecordKind::Publish => Record::Publish(from_payload(payload)?),
+            RecordKind::RemoveFile => Record::RemoveFile(from_payload(payload)?),
+            RecordKind::RemoveVersion => Record::RemoveVersion(from_payload(payload)?),
+            RecordKind::Account => Record::Account(from_payload(payload)?),
+            RecordKind::Token => Record::Token(from_payload(payload)?),
+            RecordKind::RemoveToken => Record::RemoveToken(from_payload(payload)?),
+            RecordKind::Sweep => Record::Sweep(from_payload(payload)?),
+            RecordKind::Group | RecordKind::Footer => {
+                return Err(FormatError { what: "record type" });
+            }
+        })
+    }
+}
+
+fn from_payload<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, FormatError> {
+    match postcard::take_from_bytes(payload) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(FormatError {
+            what: "payload is too long",
+        }),
+        Err(_) => Err(FormatError {
+            what: "payload encoding",
+        }),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::model::{ChunkRef, FileKind, Shape};
+
+    fn places() -> impl Strategy<Value = Record> {
+        prop::collection::vec(
+            (any::<[u8; 32]>(), any::<u64>(), any::<u64>(), any::<u32>()),
+            0..5,
+        )
+        .prop_map(|chunks| {
+            Record::Places(
+                chunks
+                    .into_iter()
+                    .map(|(digest, file, offset, stored_len)| PlacedChunk {
+                        digest: digest.into(),
+                        place: Place {
+                            kind: FileKind::Segment,
+                            file,
+                            offset,
+                            stored_len,
+                        },
+                    })
+                    .collect(),
+            )
+        })
+    }
+
+    fn manifest() -> impl Strategy<Value = Record> {
+        (
+            any::<[u8; 32]>(),
+            prop::collection::vec((any::<[u8; 32]>(), any::<u32>()), 0..9),
+        )
+            .prop_map(|(blob, chunks)| {
+                let chunks = chunks
+                    .into_iter()
+                    .map(|(digest, len)| ChunkRef {
+                        digest: digest.into(),
+                        len,
+                    })
+                    .collect();
+                Record::Manifest(blob.into(), Manifest { chunks })
+            })
+    }
+
+    fn names() -> impl Strategy<Value = (Package, Version, File)> {
+        (
+            any::<[u64; 3]>(),
+            ".{0,20}",
+            ".{0,20}",
+            any::<bool>(),
+            any::<i64>(),
+            any::<Option<[u8; 32]>>(),
+        )
+            .prop_map(|(ids, one, two, flag, time, sha256)| {
+                (
+                    Package {
+                        id: ids[0],
+                        name: one.clone(),
+                        exact_case: flag,
+                        created: time,
+                    },
+                    Version {
+                        id: ids[1],
+                        name: two.clone(),
+                        created: time,
+                        creator: ids[2],
+                    },
+                    File {
+                        id: ids[2],
+                        name: one,
+                        blob: Digest::of(two.as_bytes()),
+                        size: ids[0],
+                        shape: if flag { Shape::Single } else { Shape::Chunked },
+                        created: time,
+                        creator: ids[0],
+                        sha256,
+                    },
+                )
+            })
+    }
+
+    fn records() -> impl Strategy<Value = Record> {
+        prop_oneof![
+            places(),
+            manifest(),
+            (any::<u64>(), names()).prop_map(|(owner, (package, version, file))| Record::Publish(
+                Published {
+                    owner,
+                    package,
+                    version,
+                    file
+                }
+            )),
+            (any::<u64>(), names(), any::<bool>()).prop_map(|(owner, (package, version, _), flag)| {
+                Record::RemoveVersion(RemovedVersion {
+                    owner,
+                    package,
+                    version,
+                    package_gone: flag,
+                    swept_later: !flag,
+                })
+            }),
+            (any::<u64>(), any::<Vec<u8>>(), any::<bool>()).prop_map(|(version, through, done)| {
+                Record::Sweep(Sweep {
+                    version,
+                    through,
+                    done,
+                })
+            }),
+        ]
+    }
+
+    fn header(record: &Record) -> (RecordHeader, Vec<u8>) {
+        let (kind, digest, payload) = record.encode().unwrap();
+        let digest = digest.unwrap_or_else(|| Digest::of(&payload));
+        (
+            RecordHeader::raw(kind, 1, digest, payload.len() as u32, crc32c::crc32c(&payload)),
+            payload,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn records_round_trip(record in records()) {
+            let (header, payload) = header(&record);
+            prop_assert_eq!(Record::decode(&header, &payload), Ok(record));
+        }
+
+        #[test]
+        fn decoding_never_panics(record in records(), junk in any::<Vec<u8>>(), cut in any::<prop::sample::Index>()) {
+            let (header, mut payload) = header(&record);
+            let _ = Record::decode(&header, &junk);
+            if !payload.is_empty() {
+                payload.truncate(cut.index(payload.len()));
+                prop_assert!(Record::decode(&header, &payload).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn golden_publication() {
+        let record = Record::Publish(Published {
+            owner: 1,
+            package: Package {
+                id: 2,
+                name: "tool".into(),
+                exact_case: false,
+                created: 1_000,
+            },
+            version: Version {
+                id: 3,
+                name: "1.0".into(),
+                created: 1_000,
+                creator: 1,
+            },
+            file: File {
+                id: 4,
+                name: "a.bin".into(),
+                blob: [0xab; 32].into(),
+                size: 5,
+                shape: Shape::Single,
+                created: 1_000,
+                creator: 1,
+                sha256: None,
+            },
+        });
+        let (_, _, payload) = record.encode().unwrap();
+        assert_eq!(
+            hex::encode(payload),
+            format!(
+                "010204746f6f6c00d00f0303312e30d00f010405612e62696e{}0500d00f0100",
+                "ab".repeat(32)
+            )
+        );
+    }
+}

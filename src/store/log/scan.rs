@@ -1,0 +1,303 @@
+//! Reading the journal: the groups of a file, what is damaged, and where it ends.
+//!
+//! Pure functions over the bytes of a file. What counts as a torn tail and what as rot is decided here:
+//! a group is only begun when the one before it is synced, so damage up to the highest group known to be durable is
+//! rot (its good records are saved, reading goes on behind it); damage above it is a tear (the file ends there,
+//! whatever follows, because writeback keeps no order).
+
+use super::format::{Binding, FILE_HEADER_LEN, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind};
+use super::record::Record;
+
+/// A record and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordAt {
+    /// Offset of the header in the file.
+    pub offset: u64,
+    /// Length of the payload as stored.
+    pub stored_len: u32,
+    /// The record.
+    pub record: Record,
+}
+
+/// What is found, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A whole group.
+    Group {
+        /// Its number.
+        number: u64,
+        /// Its head.
+        head: Group,
+        /// Its records.
+        records: Vec<RecordAt>,
+    },
+    /// Rot: bytes that were durable once and are damaged now.
+    Damaged {
+        /// Offset of the first damaged group.
+        from: u64,
+        /// Offset at which reading goes on.
+        to: u64,
+        /// The records in between that are whole.
+        saved: Vec<RecordAt>,
+    },
+}
+
+/// Reads the groups of one file.
+#[derive(Debug)]
+pub struct Scan<'a> {
+    bytes: &'a [u8],
+    binding: Binding,
+    offset: u64,
+    next_number: u64,
+    known_durable: u64,
+}
+
+impl<'a> Scan<'a> {
+    /// Over the whole content of a file. `next_number`: the first group's number, or less. `known_durable`: the
+    /// highest group known, from elsewhere, to have been synced.
+    pub fn new(bytes: &'a [u8], binding: Binding, next_number: u64, known_durable: u64) -> Self {
+        Scan {
+            bytes,
+            binding,
+            offset: FILE_HEADER_LEN,
+            next_number,
+            known_durable,
+        }
+    }
+
+    /// Where the accepted groups end.
+    pub fn end(&self) -> u64 {
+        self.offset
+    }
+
+    /// The number of the file's first group, if its head is whole.
+    pub fn first_number(&self) -> Option<u64> {
+        Some(self.head_at(FILE_HEADER_LEN)?.0)
+    }
+
+    /// The next finding; `None` at the end of the file or at a tear.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Option<Found> {
+        if let Some((number, head)) = self.head_at(self.offset)
+            && let Some(records) = self.body(self.offset, &head)
+        {
+            self.offset += Group::RECORD_LEN + head.body_len;
+            self.next_number = number + 1;
+            return Some(Found::Group {
+                number,
+                head,
+                records,
+            });
+        }
+        self.damage()
+    }
+
+    /// A group's head at `offset`, if it is whole.
+    fn head_at(&self, offset: u64) -> Option<(u64, Group)> {
+        let bytes = self
+            .bytes
+            .get(offset as usize..(offset + Group::RECORD_LEN) as usize)?;
+        let header = RecordHeader::decode(bytes, &self.binding, offset).ok()?;
+        let payload = &bytes[RECORD_HEADER_LEN..];
+        if header.kind != RecordKind::Group || header.number < self.next_number {
+            return None;
+        }
+        header.check_payload(payload).ok()?;
+        Some((header.number, Group::decode(payload).ok()?))
+    }
+
+    /// The records of a group, if its checksum holds.
+    fn body(&self, offset: u64, head: &Group) -> Option<Vec<RecordAt>> {
+        let start = offset + Group::RECORD_LEN;
+        let end = start.checked_add(head.body_len)?;
+        let body = self.bytes.get(start as usize..end as usize)?;
+        if crc32c::crc32c(body) != head.body_crc {
+            return None;
+        }
+        Some(self.records(start, end))
+    }
+
+    /// The whole records between two offsets; what does not decode is skipped.
+    fn records(&self, start: u64, end: u64) -> Vec<RecordAt> {
+        let mut records = Vec::new();
+        let mut offset = start;
+        while offset + RECORD_HEADER_LEN as u64 <= end {
+            let Ok(header) = RecordHeader::decode(&self.bytes[offset as usize..], &self.binding, offset)
+            else {
+                offset += 8;
+                continue;
+            };
+            let payload_at = offset as usize + RECORD_HEADER_LEN;
+            let payload = self
+                .bytes
+                .get(payload_at..payload_at + header.stored_len as usize);
+            if let Some(record) = payload.and_then(|payload| whole(&header, payload)) {
+                records.push(RecordAt {
+                    offset,
+                    stored_len: header.stored_len,
+                    record,
+                });
+                offset += header.record_len();
+            } else if header.kind == RecordKind::Group {
+                offset += header.record_len();
+            } else {
+                offset += 8;
+            }
+        }
+        records
+    }
+
+    fn damage(&mut self) -> Option<Found> {
+        let from = self.offset;
+        let last = self.bytes.len() as u64;
+        let next = (from + 8..last)
+            .step_by(8)
+            .find_map(|offset| Some((offset, self.head_at(offset)?)));
+        let rot = match next {
+            Some((_, (_, head))) => head.durable_group.max(self.known_durable),
+            None => self.known_durable,
+        } >= self.next_number;
+        if !rot {
+            return None;
+        }
+        let to = next.map_or(last, |(offset, _)| offset);
+        self.offset = to;
+        match next {
+            Some((_, (number, _))) => self.next_number = number,
+            // Nothing of this file is left, so the durable groups that are missing are not looked for again.
+            None => self.next_number = self.known_durable + 1,
+        }
+        Some(Found::Damaged {
+            from,
+            to,
+            saved: self.records(from, to),
+        })
+    }
+}
+
+/// A record with good checksums. A chunk counts even with damaged bytes, so that its damage is met when it is read
+/// and never taken for an absence.
+fn whole(header: &RecordHeader, payload: &[u8]) -> Option<Record> {
+    if header.kind != RecordKind::Chunk && header.check_payload(payload).is_err() {
+        return None;
+    }
+    Record::decode(header, payload).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::chunk::Digest;
+    use crate::store::log::format::SegmentPosition;
+    use crate::store::log::group::{GroupBuilder, GroupContext};
+    use crate::store::log::record::Sweep;
+    use crate::store::model::FileKind;
+
+    const AT: Binding = Binding {
+        store: [1; 16],
+        kind: FileKind::Journal,
+        file: 1,
+    };
+
+    fn sweep(version: u64) -> Record {
+        Record::Sweep(Sweep {
+            version,
+            through: vec![version as u8; 30],
+            done: true,
+        })
+    }
+
+    /// A file of `groups` groups, preallocated to `len`; returns the groups' offsets and the end too.
+    fn file(groups: u64, len: usize) -> (Vec<u8>, Vec<u64>) {
+        let mut bytes = AT.encode_file_header();
+        let mut offsets = vec![];
+        for number in 1..=groups {
+            offsets.push(bytes.len() as u64);
+            let mut group = GroupBuilder::new(AT, bytes.len() as u64, number, Vec::new());
+            let body = vec![number as u8; 100 * number as usize];
+            group.push_chunk(Digest::of(&body), &[Bytes::from(body)]);
+            group.push(&sweep(number)).unwrap();
+            bytes.extend(group.finish(GroupContext {
+                durable_group: number - 1,
+                durable_segments: SegmentPosition::default(),
+                next_id: number,
+                index_sum: 0,
+            }));
+        }
+        offsets.push(bytes.len() as u64);
+        bytes.resize(len.max(bytes.len()), 0);
+        (bytes, offsets)
+    }
+
+    fn read(bytes: &[u8], known_durable: u64) -> (Vec<u64>, Vec<(u64, u64, usize)>, u64) {
+        let mut scan = Scan::new(bytes, AT, 1, known_durable);
+        let (mut groups, mut damage) = (vec![], vec![]);
+        while let Some(found) = scan.next() {
+            match found {
+                Found::Group { number, records, .. } => {
+                    assert_eq!(records.len(), 2);
+                    groups.push(number);
+                }
+                Found::Damaged { from, to, saved } => damage.push((from, to, saved.len())),
+            }
+        }
+        (groups, damage, scan.end())
+    }
+
+    #[test]
+    fn a_clean_file_reads_whole() {
+        let (bytes, offsets) = file(3, 16384);
+        assert_eq!(read(&bytes, 3), (vec![1, 2, 3], vec![], offsets[3]));
+    }
+
+    #[test]
+    fn the_last_group_cut_at_every_byte_is_a_tear() {
+        let (bytes, offsets) = file(3, 0);
+        for cut in offsets[2]..offsets[3] {
+            let mut torn = bytes[..cut as usize].to_vec();
+            assert_eq!(read(&torn, 0), (vec![1, 2], vec![], offsets[2]), "cut at {cut}");
+            if bytes[cut as usize..].iter().all(|byte| *byte == 0) {
+                continue; // only padding is missing, and zeroes bring it back
+            }
+            torn.resize(16384, 0);
+            assert_eq!(
+                read(&torn, 2),
+                (vec![1, 2], vec![], offsets[2]),
+                "zeroes from {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_end_below_the_durable_point_is_rot() {
+        let (bytes, offsets) = file(3, 0);
+        let (groups, damage, _) = read(&bytes[..offsets[2] as usize + 10], 3);
+        assert_eq!((groups, damage.len()), (vec![1, 2], 1));
+    }
+
+    #[test]
+    fn every_flipped_byte_before_the_last_group_is_rot_and_loses_at_most_its_group() {
+        let (bytes, offsets) = file(3, 16384);
+        for at in offsets[1]..offsets[2] {
+            let mut damaged = bytes.clone();
+            damaged[at as usize] ^= 0x40;
+            let (groups, damage, end) = read(&damaged, 0);
+            assert_eq!((groups, end), (vec![1, 3], offsets[3]), "byte {at}");
+            assert_eq!((damage[0].0, damage[0].1), (offsets[1], offsets[2]));
+            assert!(
+                damage[0].2 >= 1,
+                "at least one of the two records is whole: byte {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_of_another_file_are_not_taken_for_groups() {
+        let (bytes, _) = file(3, 0);
+        let other = Binding { file: 2, ..AT };
+        assert_eq!(Scan::new(&bytes, other, 1, 0).next(), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! Opening a store: lock, identity, index, recovery, threads; and the rebuild by hand.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use super::committer::Committer;
+use super::error::StoreError;
+use super::identity::{self, Identity};
+use super::index::{Index, keys};
+use super::log::format::SegmentPosition;
+use super::log::journal::{self, Journal};
+use super::model::Id;
+use super::position::Applied;
+use super::recovery::{self, Recovered, Report};
+use super::shared::Shared;
+use super::threads::Threads;
+use super::{Inner, OpenError, Options, Progress, Store, metrics, trust};
+
+/// What a rebuild of the index found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// Groups of the journal that were read.
+    pub groups: u64,
+    /// Records of the journal that were applied.
+    pub records: u64,
+    /// Damaged stretches of the journal.
+    pub damaged: u64,
+}
+
+/// An index that is up to the log.
+struct Prepared {
+    identity: Identity,
+    lock: std::fs::File,
+    index: Index,
+    recovered: Recovered,
+}
+
+/// Opens a store, see [`Store::open`].
+pub fn open(options: Options, progress: &dyn Progress) -> Result<Store, OpenError> {
+    metrics::init();
+    let Prepared {
+        identity,
+        lock,
+        index,
+        recovered,
+    } = prepare(&options, progress, false)?;
+    let store = start(options, identity, lock, index, recovered)?;
+    Ok(store)
+}
+
+/// Throws the index away and makes it again from the log. The store must not be in use.
+pub fn rebuild_index(options: Options, progress: &dyn Progress) -> Result<RebuildReport, OpenError> {
+    let Prepared { index, recovered, .. } = prepare(&options, progress, true)?;
+    trust::mark_clean(&index)?;
+    let Report {
+        groups,
+        records,
+        damaged,
+        ..
+    } = recovered.report;
+    Ok(RebuildReport {
+        groups,
+        records,
+        damaged,
+    })
+}
+
+fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<Prepared, OpenError> {
+    let data = &options.data;
+    identity::create_dirs(data).map_err(StoreError::from)?;
+    let lock = identity::lock(data)?;
+    let identity = Identity::load_or_create(data, options.chunking)?;
+    if rebuild {
+        trust::move_aside(data)?;
+    }
+    let (mut index, from) = trust::open(data, options.index_cache)?;
+    let mut recovered = recovery::recover(data, identity.uuid, &index, from, progress)?;
+    if recovered.report.differs && from != Applied::START {
+        tracing::error!("the index is not what the log says; it is rebuilt");
+        drop(index);
+        trust::move_aside(data)?;
+        let (fresh, from) = trust::open(data, options.index_cache)?;
+        index = fresh;
+        recovered = recovery::recover(data, identity.uuid, &index, from, progress)?;
+    }
+    if recovered.report.differs {
+        tracing::error!("replaying the log does not give the index that was committed; please report this");
+    }
+    trust::remove_aside(data)?;
+    Ok(Prepared {
+        identity,
+        lock,
+        index,
+        recovered,
+    })
+}
+
+fn start(
+    options: Options,
+    identity: Identity,
+    lock: std::fs::File,
+    index: Index,
+    recovered: Recovered,
+) -> Result<Store, StoreError> {
+    let Recovered {
+        applied, next_file, ..
+    } = recovered;
+    let index = Arc::new(index);
+    let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id));
+    let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
+    let sweeps = pending_sweeps(&index)?;
+    let (commits, threads) = Threads::start(options.commit_queue, index.clone(), |seal| Committer {
+        index: index.clone(),
+        shared: shared.clone(),
+        journal,
+        applied,
+        durable_segments: Box::new(SegmentPosition::default),
+        seal,
+        sweeps,
+        buffer: Vec::new(),
+    })?;
+    let inner = Inner {
+        identity,
+        shared,
+        index,
+        commits,
+        threads: Mutex::new(Some(threads)),
+        _lock: lock,
+    };
+    Ok(Store {
+        inner: Arc::new(inner),
+    })
+}
+
+fn pending_sweeps(index: &Index) -> Result<VecDeque<Id>, StoreError> {
+    let entries = index.scan(&keys::sweeps(), None, usize::MAX)?;
+    Ok(entries
+        .iter()
+        .filter_map(|(key, _)| key.get(1..)?.try_into().ok().map(Id::from_be_bytes))
+        .collect())
+}

@@ -1,0 +1,101 @@
+//! What a record does to the index. The one place that says so: commits, recovery and rebuild all come here.
+
+use super::error::StoreError;
+use super::index::{Batch, keys};
+use super::log::record::{Published, Record, RemovedFile, RemovedVersion, Sweep};
+use super::model::Place;
+
+/// File keys that leave the index in one step.
+pub const SWEEP_STEP: usize = 256;
+
+/// Applies one record that stands at `place`. Idempotent, also over an index that is already further.
+pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(), StoreError> {
+    match record {
+        Record::Chunk(digest) => batch.put(keys::chunk(digest), &place),
+        Record::Manifest(blob, _) => batch.put(keys::manifest(blob), &place),
+        Record::Places(places) => places
+            .iter()
+            .try_for_each(|placed| batch.put(keys::chunk(&placed.digest), &placed.place)),
+        Record::Publish(published) => publish(batch, published),
+        Record::RemoveFile(removed) => remove_file(batch, removed),
+        Record::RemoveVersion(removed) => remove_version(batch, removed),
+        Record::Account(account) => {
+            batch.put(keys::account(&account.name), account)?;
+            batch.put(keys::account_id(account.id), &account.name)
+        }
+        Record::Token(token) => {
+            batch.put(keys::token(&token.hash), token)?;
+            batch.put(keys::token_of(token.account, token.id), &token.hash)
+        }
+        Record::RemoveToken(token) => {
+            batch.remove(keys::token(&token.hash))?;
+            batch.remove(keys::token_of(token.account, token.id))
+        }
+        Record::Sweep(step) => sweep(batch, step),
+    }
+}
+
+fn publish(batch: &mut Batch<'_>, published: &Published) -> Result<(), StoreError> {
+    let Published {
+        owner,
+        package,
+        version,
+        file,
+    } = published;
+    batch.put(keys::file(package, version.id, &file.name), file)?;
+    batch.put(keys::creation(package.id, version.id), &version.name)?;
+    batch.put(keys::version(package, &version.name), version)?;
+    batch.put(keys::package(*owner, &package.name), package)
+}
+
+fn remove_file(batch: &mut Batch<'_>, removed: &RemovedFile) -> Result<(), StoreError> {
+    let RemovedFile {
+        owner,
+        package,
+        version,
+        name,
+        ..
+    } = removed;
+    batch.remove(keys::file(package, version.id, name))?;
+    if removed.version_gone {
+        batch.remove(keys::version(package, &version.name))?;
+        batch.remove(keys::creation(package.id, version.id))?;
+    }
+    if removed.package_gone {
+        batch.remove(keys::package(*owner, &package.name))?;
+    }
+    Ok(())
+}
+
+fn remove_version(batch: &mut Batch<'_>, removed: &RemovedVersion) -> Result<(), StoreError> {
+    let RemovedVersion {
+        owner,
+        package,
+        version,
+        ..
+    } = removed;
+    batch.remove(keys::version(package, &version.name))?;
+    batch.remove(keys::creation(package.id, version.id))?;
+    if removed.package_gone {
+        batch.remove(keys::package(*owner, &package.name))?;
+    }
+    if removed.swept_later {
+        return batch.put(keys::sweep(version.id), &());
+    }
+    for key in batch.keys(&keys::files(version.id), SWEEP_STEP)? {
+        batch.remove(key)?;
+    }
+    Ok(())
+}
+
+fn sweep(batch: &mut Batch<'_>, step: &Sweep) -> Result<(), StoreError> {
+    for key in batch.keys(&keys::files(step.version), SWEEP_STEP)? {
+        if key <= step.through {
+            batch.remove(key)?;
+        }
+    }
+    if step.done {
+        batch.remove(keys::sweep(step.version))?;
+    }
+    Ok(())
+}

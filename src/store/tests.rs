@@ -1,0 +1,414 @@
+//! The store through its handle: commits, conflicts, restarts, rebuilds.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::change::{Expected, Publish, RemoveFile, RemoveVersion};
+use super::index::{keys, sum};
+use super::model::{AccountKind, Shape, Visibility};
+use super::upload::{Content, NewBlob};
+use super::*;
+use crate::chunk::Digest;
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn replayed(&self, _done: u64, _total: u64) {}
+}
+
+fn open(data: &Path) -> Store {
+    Store::open(
+        Options {
+            index_cache: 4 << 20,
+            ..Options::at(data)
+        },
+        &Quiet,
+    )
+    .unwrap()
+}
+
+fn blob(body: &[u8]) -> Arc<NewBlob> {
+    Arc::new(NewBlob {
+        digest: Digest::of(body),
+        size: body.len() as u64,
+        content: Content::Inline(vec![Bytes::copy_from_slice(body)]),
+    })
+}
+
+/// Publishes over whatever stands.
+fn publish(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Ticket {
+    let package = match store.package(1, package).unwrap() {
+        Some(package) => Expected::Present(package),
+        None => Expected::Absent(Package {
+            id: store.next_id(),
+            name: package.into(),
+            exact_case: false,
+            created: 1,
+        }),
+    };
+    let version = match store.version(package.get(), version).unwrap() {
+        Some(version) => Expected::Present(version),
+        None => Expected::Absent(Version {
+            id: store.next_id(),
+            name: version.into(),
+            created: 1,
+            creator: 1,
+        }),
+    };
+    let replaces = store
+        .file(package.get(), version.get(), file)
+        .unwrap()
+        .map(|file| file.id);
+    let blob = blob(body);
+    store.commit(Change::Publish(Publish {
+        owner: 1,
+        file: File {
+            id: store.next_id(),
+            name: file.into(),
+            blob: blob.digest,
+            size: blob.size,
+            shape: Shape::Single,
+            created: 1,
+            creator: 1,
+            sha256: None,
+        },
+        package,
+        version,
+        replaces,
+        blob,
+    }))
+}
+
+fn find(store: &Store, package: &str, version: &str, file: &str) -> Option<(Package, Version, File)> {
+    let package = store.package(1, package).unwrap()?;
+    let version = store.version(&package, version).unwrap()?;
+    let file = store.file(&package, &version, file).unwrap()?;
+    Some((package, version, file))
+}
+
+fn remove_file(store: &Store, package: &str, version: &str, file: &str) -> Option<Ticket> {
+    let (package, version, file) = find(store, package, version, file)?;
+    Some(store.commit(Change::RemoveFile(RemoveFile {
+        owner: 1,
+        package,
+        version,
+        file,
+    })))
+}
+
+fn remove_version(store: &Store, package: &str, version: &str) -> Option<Ticket> {
+    let package = store.package(1, package).unwrap()?;
+    let version = store.version(&package, version).unwrap()?;
+    Some(store.commit(Change::RemoveVersion(RemoveVersion {
+        owner: 1,
+        package,
+        version,
+    })))
+}
+
+type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn entries(index: &Index) -> Entries {
+    let all = index.scan(b"", None, usize::MAX).unwrap();
+    all.into_iter()
+        .filter(|(key, _)| key.first() != Some(&b'm'))
+        .map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .collect()
+}
+
+fn closed_entries(data: &Path) -> Entries {
+    entries(&Index::open(&data.join("index"), 1 << 20).unwrap())
+}
+
+#[tokio::test]
+async fn a_publication_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "tool", "1.0", "a.bin", b"hello")
+        .settled()
+        .await
+        .unwrap();
+    let before = find(&store, "TOOL", "1.0", "A.BIN").unwrap();
+    store.close();
+    assert_eq!(
+        publish(&store, "tool", "2.0", "a.bin", b"x").settled().await,
+        Err(CommitError::Closed)
+    );
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(find(&store, "tool", "1.0", "a.bin").unwrap(), before);
+    assert!(store.next_id() > before.2.id);
+}
+
+#[tokio::test]
+async fn what_is_no_longer_so_is_a_conflict() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // Both are built on an empty store; one of them must lose.
+    let tickets = [
+        publish(&store, "p", "1", "f", b"one"),
+        publish(&store, "p", "1", "f", b"two"),
+    ];
+    let mut outcomes = [tickets[0].settled().await, tickets[1].settled().await];
+    outcomes.sort_by_key(Result::is_err);
+    assert_eq!(outcomes, [Ok(()), Err(CommitError::Conflict)]);
+    let (package, version, file) = find(&store, "p", "1", "f").unwrap();
+    let stale = RemoveFile {
+        owner: 1,
+        package,
+        version,
+        file,
+    };
+    publish(&store, "p", "1", "f", b"three").settled().await.unwrap();
+    let refused = store.commit(Change::RemoveFile(stale)).settled().await;
+    assert_eq!(refused, Err(CommitError::Conflict));
+}
+
+#[tokio::test]
+async fn the_last_file_takes_its_version_and_the_last_version_its_package() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "p", "1", "a", b"a").settled().await.unwrap();
+    publish(&store, "p", "1", "b", b"b").settled().await.unwrap();
+    remove_file(&store, "p", "1", "a")
+        .unwrap()
+        .settled()
+        .await
+        .unwrap();
+    assert!(find(&store, "p", "1", "b").is_some());
+    remove_file(&store, "p", "1", "b")
+        .unwrap()
+        .settled()
+        .await
+        .unwrap();
+    assert_eq!(store.package(1, "p").unwrap(), None);
+    // Only the bytes are left, for collection to find.
+    let left = entries(&store.inner.index);
+    assert!(left.keys().all(|key| key[0] == b'c'), "{left:?}");
+}
+
+#[tokio::test]
+async fn equal_bytes_are_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let body = vec![7; 100_000];
+    for version in 0..5 {
+        publish(&store, "p", &version.to_string(), "f", &body)
+            .settled()
+            .await
+            .unwrap();
+    }
+    store.close();
+    let journal: u64 = fs::read_dir(dir.path().join("journal"))
+        .unwrap()
+        .map(|e| e.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(journal < 2 * 100_000, "the journal holds {journal} bytes");
+}
+
+#[tokio::test]
+async fn a_version_of_many_files_is_swept_and_stays_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tickets: Vec<_> = (0..1000)
+        .map(|file| publish(&store, "p", "1", &format!("f{file}"), b"x"))
+        .collect();
+    // Those that were built on an empty package conflict with the first, and are built again.
+    for (file, ticket) in tickets.into_iter().enumerate() {
+        if ticket.settled().await.is_err() {
+            publish(&store, "p", "1", &format!("f{file}"), b"x")
+                .settled()
+                .await
+                .unwrap();
+        }
+    }
+    remove_version(&store, "p", "1").unwrap().settled().await.unwrap();
+    assert_eq!(find(&store, "p", "1", "f1"), None);
+    publish(&store, "p", "1", "new", b"y").settled().await.unwrap();
+    store.close();
+    drop(store);
+    let live = closed_entries(dir.path());
+    assert_eq!(
+        live.keys().filter(|key| key[0] == b'f').count(),
+        1,
+        "old files are swept"
+    );
+    assert!(live.keys().all(|key| key[0] != b'x'));
+    rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
+    assert_eq!(closed_entries(dir.path()), live);
+}
+
+/// Random work over a few names, with accounts and tokens in between.
+async fn work(store: &Store, seed: u64, steps: u64) {
+    let mut state = seed;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for step in 0..steps {
+        let (package, version, file) = (
+            format!("p{}", random(3)),
+            format!("v{}", random(3)),
+            format!("f{}", random(3)),
+        );
+        let ticket = match random(10) {
+            0..6 => Some(publish(
+                store,
+                &package,
+                &version,
+                &file,
+                &random(5).to_le_bytes(),
+            )),
+            6 | 7 => remove_file(store, &package, &version, &file),
+            8 => remove_version(store, &package, &version),
+            _ => Some(store.commit(Change::PutAccount {
+                expect: None,
+                account: account(store, seed * 1000 + step),
+            })),
+        };
+        if let Some(ticket) = ticket {
+            assert_eq!(
+                ticket.settled().await,
+                Ok(()),
+                "seed {seed}, step {step}: {package} {version} {file}"
+            );
+        }
+    }
+}
+
+fn account(store: &Store, number: u64) -> Account {
+    Account {
+        id: store.next_id(),
+        name: format!("user{number}"),
+        kind: AccountKind::User,
+        visibility: Visibility::Public,
+        active: true,
+        admin: false,
+        email: String::new(),
+        password: None,
+        created: 0,
+    }
+}
+
+#[tokio::test]
+async fn a_rebuilt_index_equals_the_live_one() {
+    for seed in 1..6 {
+        let dir = tempfile::tempdir().unwrap();
+        // Several lives, so that several files are there and some are sealed.
+        for life in 0..3 {
+            let store = open(dir.path());
+            work(&store, seed * 100 + life, 150).await;
+            store.close();
+        }
+        let live = closed_entries(dir.path());
+        let report = rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
+        assert_eq!(
+            (report.damaged, closed_entries(dir.path())),
+            (0, live.clone()),
+            "seed {seed}"
+        );
+        fs::remove_dir_all(dir.path().join("index")).unwrap();
+        let store = open(dir.path());
+        assert_eq!(
+            entries(&store.inner.index),
+            live,
+            "seed {seed}: rebuilt at the start"
+        );
+        let scanned = live.iter().fold(0u128, |all, (key, value)| {
+            all.wrapping_add(sum::entry(key, value))
+        });
+        let applied = position::Applied::load(&store.inner.index).unwrap().unwrap();
+        assert_eq!(
+            applied.index_sum, scanned,
+            "seed {seed}: the running sum is that of a scan"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_copied_index_is_not_believed_but_the_log_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "p", "1", "f", b"body").settled().await.unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["store.toml"] {
+        fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
+    }
+    for sub in ["journal", "segments", "index"] {
+        fs::create_dir_all(copy.path().join(sub)).unwrap();
+        for entry in fs::read_dir(dir.path().join(sub)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), copy.path().join(sub).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    let copied = open(copy.path());
+    assert!(find(&copied, "p", "1", "f").is_some());
+    publish(&copied, "p", "2", "f", b"body").settled().await.unwrap();
+    // The file that was being written is sealed; a new one has begun.
+    assert_eq!(log::journal::list(copy.path()).unwrap(), [1, 2]);
+}
+
+#[tokio::test]
+async fn tokens_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let account = account(&store, 1);
+    let token = Token {
+        id: store.next_id(),
+        account: account.id,
+        name: "ci".into(),
+        hash: [9; 32],
+        last_eight: "12345678".into(),
+        scopes: 1,
+        created: 0,
+    };
+    let orphan = store.commit(Change::PutToken(token.clone())).settled().await;
+    assert_eq!(orphan, Err(CommitError::Conflict));
+    store
+        .commit(Change::PutAccount {
+            expect: None,
+            account: account.clone(),
+        })
+        .settled()
+        .await
+        .unwrap();
+    store
+        .commit(Change::PutToken(token.clone()))
+        .settled()
+        .await
+        .unwrap();
+    let same_name = Token {
+        id: store.next_id(),
+        hash: [8; 32],
+        ..token.clone()
+    };
+    assert_eq!(
+        store.commit(Change::PutToken(same_name)).settled().await,
+        Err(CommitError::Conflict)
+    );
+    assert_eq!(store.tokens_of(account.id).unwrap(), [token.clone()]);
+    store
+        .commit(Change::RemoveToken(token.clone()))
+        .settled()
+        .await
+        .unwrap();
+    assert_eq!(store.token(&[9; 32]).unwrap(), None);
+    assert_eq!(store.tokens_of(account.id).unwrap(), []);
+    assert!(
+        store
+            .inner
+            .index
+            .get(&keys::token_of(account.id, token.id))
+            .unwrap()
+            .is_none()
+    );
+}

@@ -1,0 +1,117 @@
+//! Whether an index found on disk may be believed.
+//!
+//! sled's pages reach the disk in any order, so an index that was open when the machine went down proves nothing: it
+//! is moved aside and rebuilt from the log. After a plain kill the kernel still has every write, and the index of the
+//! same boot is believed.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use super::index::{Index, decode, keys};
+use super::log::journal;
+use super::position::Applied;
+
+/// Name of the index that was not believed, until the new one stands.
+const ASIDE: &str = "index.aside";
+
+/// Who has, or had, the index open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum State {
+    /// Closed in order.
+    Clean,
+    /// Open, since this boot, in this very file.
+    Open { boot: String, device: u64, inode: u64 },
+}
+
+impl State {
+    fn open(index: &Index) -> Result<Self, StoreError> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let (device, inode) = index.identity()?;
+        Ok(State::Open {
+            boot: boot.trim().to_owned(),
+            device,
+            inode,
+        })
+    }
+
+    fn write(&self, index: &Index) -> Result<(), StoreError> {
+        let value = postcard::to_stdvec(self).map_err(|error| StoreError::Index(error.to_string()))?;
+        index.set(keys::STATE, Some(&value))?;
+        index.checkpoint()
+    }
+}
+
+/// Opens the index, or begins a new one where there is none that can be believed; marks it as open, durably, before
+/// anything else is written. Returns how far the log is applied to it.
+pub fn open(data: &Path, cache: u64) -> Result<(Index, Applied), StoreError> {
+    let path = data.join("index");
+    if path.exists() {
+        match believe(data, &path, cache) {
+            Ok((index, applied)) => {
+                State::open(&index)?.write(&index)?;
+                return Ok((index, applied));
+            }
+            Err(why) => {
+                tracing::warn!(%why, "the index is rebuilt from the log");
+                move_aside(data)?;
+            }
+        }
+    }
+    let index = Index::open(&path, cache)?;
+    journal::sync_dir(data)?;
+    State::open(&index)?.write(&index)?;
+    Ok((index, Applied::START))
+}
+
+fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Applied), String> {
+    let index = Index::open(path, cache).map_err(|error| error.to_string())?;
+    let state = index.get(keys::STATE).and_then(|value| match value {
+        Some(value) => decode(&value).map(Some),
+        None => Ok(None),
+    });
+    let state: State = state
+        .map_err(|error| error.to_string())?
+        .ok_or("it does not say who had it open last")?;
+    let ours = State::open(&index).map_err(|error| error.to_string())?;
+    if state != State::Clean && state != ours {
+        return Err("it was open when the machine went down, or has been copied".into());
+    }
+    let applied = Applied::load(&index).map_err(|error| error.to_string())?;
+    let applied = applied.unwrap_or(Applied::START);
+    if applied.group > 0 {
+        let len = fs::metadata(journal::path(data, applied.file)).map_or(0, |meta| meta.len());
+        if len < applied.offset {
+            return Err("it is ahead of the log".into());
+        }
+    }
+    Ok((index, applied))
+}
+
+/// Gives an index up; it is deleted once another stands in its place.
+pub fn move_aside(data: &Path) -> Result<(), StoreError> {
+    remove_aside(data)?;
+    match fs::rename(data.join("index"), data.join(ASIDE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    journal::sync_dir(data)?;
+    Ok(())
+}
+
+/// Deletes an index that was moved aside.
+pub fn remove_aside(data: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(data.join(ASIDE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The index is closed in order: the next open believes it anywhere.
+pub fn mark_clean(index: &Index) -> Result<(), StoreError> {
+    // What the mark speaks for first.
+    index.checkpoint()?;
+    State::Clean.write(index)
+}
