@@ -1,7 +1,7 @@
 //! Configuration: defaults < file < environment < flags, raw first, then validated.
 //!
-//! [`load`] gives the options of every room, or says what is wrong in which place. Nobody else reads the environment
-//! (except for the first administrator's password, see `access`).
+//! [`load`] gives the options of every room, or says what is wrong in which place. Nobody else reads the environment,
+//! except for the first administrator's password (`access`) and whether colours are wanted (`telemetry`).
 
 mod error;
 mod layers;

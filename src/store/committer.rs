@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
+use super::bulk::Bulk;
 use super::change::{Change, CommitError};
 use super::error::StoreError;
 use super::index::{Batch, Index, keys};
-use super::log::format::SegmentPosition;
 use super::log::group::{GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
@@ -50,8 +50,8 @@ pub struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) journal: Journal,
     pub(super) applied: Applied,
-    /// How far the segments are synced.
-    pub(super) durable_segments: Box<dyn Fn() -> SegmentPosition + Send>,
+    /// Knows how far the segments are synced.
+    pub(super) bulk: Arc<Bulk>,
     /// Seals a file that is full, off this thread.
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
     /// Removed versions whose files are still in the index.
@@ -189,7 +189,7 @@ impl Committer {
 
     /// Writes and syncs the group: the moment its commits become true.
     fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, commits: usize) -> Result<(), CommitError> {
-        let durable_segments = (self.durable_segments)();
+        let durable_segments = self.bulk.segments.durable();
         let next_id = self.shared.peek_next_id();
         let bytes = group.finish(GroupContext {
             durable_group: self.applied.group,

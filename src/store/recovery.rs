@@ -9,9 +9,9 @@ use std::path::Path;
 use super::Progress;
 use super::error::StoreError;
 use super::index::{Batch, Index};
-use super::log::footer;
 use super::log::format::{Binding, FILE_HEADER_LEN, Trailer};
 use super::log::journal;
+use super::log::journal_footer;
 use super::log::scan::{Found, RecordAt, Scan};
 use super::metrics;
 use super::model::{FileKind, Place};
@@ -158,13 +158,13 @@ impl<'a> Replay<'a> {
     }
 
     fn sealed(&mut self, file: &File, binding: Binding) -> Result<(), StoreError> {
-        let Some(trailer) = footer::trailer(file, &binding)? else {
+        let Some(trailer) = journal_footer::trailer(file, &binding)? else {
             return self.unsealed(file, binding, None);
         };
         if binding.file == self.applied.file && trailer.footer == self.applied.offset {
             return Ok(());
         }
-        match footer::read(file, &binding, trailer)? {
+        match journal_footer::read(file, &binding, trailer)? {
             Some(all) => all
                 .into_iter()
                 .try_for_each(|found| self.found(found, binding.file, trailer.footer)),

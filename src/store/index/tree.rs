@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::keys;
+use crate::chunk::Digest;
+use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
+use crate::store::model::Place;
 
 /// How long an open waits for the lock that a dying process may still hold.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -107,6 +111,12 @@ impl Index {
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
         guard(|| self.db.size_on_disk())
+    }
+}
+
+impl ChunkPlaces for Index {
+    fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
+        self.get_as(&keys::chunk(digest))
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::footer::{self, FooterBuilder};
 use super::format::{Binding, FILE_HEADER_LEN};
+use super::journal_footer::{self, FooterBuilder};
 use super::scan::Scan;
 use crate::store::model::FileKind;
 
@@ -203,5 +203,5 @@ pub fn open(data: &Path, file: u64) -> io::Result<File> {
 
 /// Whether a file has been sealed.
 pub fn is_sealed(file: &File, binding: &Binding) -> io::Result<bool> {
-    Ok(footer::trailer(file, binding)?.is_some())
+    Ok(journal_footer::trailer(file, binding)?.is_some())
 }

@@ -1,0 +1,28 @@
+//! `/`: what this is, for somebody who finds the address.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+
+/// A short page, readable in a terminal too.
+pub async fn serve(request: HttpRequest) -> HttpResponse {
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("localhost");
+    // The client's own words come back to it; plain text keeps them harmless.
+    let page = format!(
+        "Larder {version}: storage for CI artifacts and build caches.\n\
+         \n\
+         publish:   curl -u USER:PASSWORD --upload-file FILE http://{host}/api/packages/OWNER/generic/NAME/VERSION/FILE\n\
+         download:  curl -O http://{host}/api/packages/OWNER/generic/NAME/VERSION/FILE\n\
+         \n\
+         health:    /livez /readyz\n\
+         metrics:   /metrics\n",
+        version = env!("CARGO_PKG_VERSION"),
+    );
+    HttpResponse::Ok()
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .content_type("text/plain; charset=utf-8")
+        .body(page)
+}
