@@ -12,18 +12,18 @@ mod web;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use actix_rt::System;
 use tokio::sync::oneshot;
 
-use crate::access::Access;
+use crate::access::{Access, BootstrapError};
 use crate::artifact::Artifacts;
 use crate::config::Config;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
-use announce::{Announcement, SignIn};
+use announce::Announcement;
 use control::{Control, Request, Response};
 use first_account::first_account;
 use signals::Signals;
@@ -52,8 +52,8 @@ pub enum Error {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The first account could not be made.
-    #[error("cannot create the account admin: {0}")]
-    Bootstrap(String),
+    #[error(transparent)]
+    FirstAccount(#[from] BootstrapError),
     /// Something of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -68,7 +68,7 @@ pub fn run(config: Config, progress: impl Progress + 'static) -> Result<(), Erro
         path: data.clone(),
         error,
     })?;
-    let main = bind(config.server.listen)?;
+    let main = bind(config.listen)?;
     let metrics = config.metrics_listen.map(bind).transpose()?;
     System::new().block_on(serve(config, main, metrics, progress))
 }
@@ -88,7 +88,7 @@ async fn serve(
     let late = actix_rt::spawn(announcement.clone().print_late());
     let web = Web::start(&config, main, metrics)?;
     let opened = tokio::select! {
-        opened = open(config.store.clone(), progress) => opened,
+        opened = open(config.store.clone(), web.watch(progress)) => opened,
         // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
         name = signals.next() => {
             tracing::info!("{name} while opening the store, ending");
@@ -133,9 +133,11 @@ async fn work(
     signals: &mut Signals,
 ) -> Result<(), Error> {
     let data = &config.store.data;
-    let sign_in = first_account(store, data).await?;
     let access = Access::new(store.clone());
+    let sign_in = first_account(&access, config).await?;
     let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
+    // Before the daemon is ready: from then on the command line may rely on it.
+    let control = Control::bind(data);
     web.ready(store.clone(), access.clone(), artifacts);
     announcement.print();
     if config.log.format != LogFormat::Json {
@@ -144,7 +146,7 @@ async fn work(
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(data, &access) => {}
+        () = answer_control(control, &access) => {}
     }
     Ok(())
 }
@@ -166,14 +168,14 @@ async fn end(web: Web, store: Store, mut signals: Signals) {
 }
 
 /// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(data: &Path, access: &Access) {
-    match Control::bind(data) {
+async fn answer_control(control: io::Result<Control>, access: &Access) {
+    match control {
         Ok(control) => control.serve(async |request| answer(access, request).await).await,
         Err(error) => {
-            tracing::warn!(%error, "no control socket; `larder account` works only while the daemon is down")
+            tracing::warn!(%error, "no control socket: `larder account` works only while the daemon is down");
+            std::future::pending().await
         }
     }
-    std::future::pending().await
 }
 
 async fn answer(access: &Access, request: Request) -> Response {

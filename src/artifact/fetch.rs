@@ -25,8 +25,7 @@ impl Artifacts {
         }
     }
 
-    /// Whether the package is under `cache`, where damaged bytes are missing bytes.
-    pub fn is_cache(&self, owner: &Account, at: &Coordinates) -> bool {
+    fn is_cache(&self, owner: &Account, at: &Coordinates) -> bool {
         self.options.policies.policy(&owner.name, &at.package) == Policy::Cache
     }
 }

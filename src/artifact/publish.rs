@@ -15,13 +15,14 @@ use crate::owner::messages::Publication;
 use crate::owner::names::{FileName, Names, committed};
 use crate::store::Health;
 use crate::store::error::StoreError;
+use crate::store::model::Account;
 
 impl Artifacts {
     /// Refuses, from committed state and without waiting, a publication that cannot win: names, preconditions, policy,
     /// size, and whether the store can write. Passing it promises nothing.
     pub fn precheck(&self, request: &PublishRequest) -> Result<(), ArtifactError> {
         request.at.validate()?;
-        let policy = self.policy(request);
+        let policy = self.policy(&request.owner, &request.at.package);
         check_names(&self.store, policy, request)?;
         if let (Some(length), Some(limit)) = (request.length, self.options.max_file_size)
             && length > limit
@@ -49,7 +50,7 @@ impl Artifacts {
         if permit.waited() {
             self.precheck(&request)?;
         }
-        let policy = self.policy(&request);
+        let policy = self.policy(&request.owner, &request.at.package);
         let mut checksums = Checksums::new(request.checksums);
         let mut writer = self.store.upload(request.length);
         let rules = Rules {
@@ -81,10 +82,9 @@ impl Artifacts {
         })
     }
 
-    fn policy(&self, request: &PublishRequest) -> Policy {
-        self.options
-            .policies
-            .policy(&request.owner.name, &request.at.package)
+    /// The policy of an owner's package.
+    pub fn policy(&self, owner: &Account, package: &str) -> Policy {
+        self.options.policies.policy(&owner.name, package)
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use super::failure::Failure;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
-use crate::access::{Access, passwords};
+use crate::access::Access;
 use crate::config::Config;
 use crate::daemon::control::{self, AskError, Request, Response};
 use crate::store::Store;
@@ -51,7 +51,7 @@ impl Args {
         telemetry::init(&config.log).map_err(Failure::Usage)?;
         store_args::must_exist(&config.store.data)?;
         let password = match generate {
-            true => passwords::generate().map_err(Failure::failed)?,
+            true => random_password()?,
             false => read_password()?,
         };
         set_password(config, &name, &password)?;
@@ -90,6 +90,13 @@ fn set_in_store(config: Config, account: &str, password: &str) -> Result<(), Fai
         .map_err(Failure::failed);
     store.close();
     set
+}
+
+/// A password of 128 random bits.
+fn random_password() -> Result<String, Failure> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(Failure::failed)?;
+    Ok(hex::encode(bits))
 }
 
 /// Twice from a terminal, once from anything else.

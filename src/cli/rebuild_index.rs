@@ -25,8 +25,8 @@ impl Args {
         bar.finish();
         let _ = writeln!(
             io::stdout(),
-            "index rebuilt: {} entries from {} groups of the journal",
-            report.entries,
+            "index rebuilt: {} records of {} groups of the journal read",
+            report.records,
             report.groups
         );
         match report.damaged {

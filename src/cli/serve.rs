@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::progress::Bar;
 use super::store_args::StoreArgs;
+use crate::access::BootstrapError;
 use crate::config::Flag;
 use crate::{daemon, telemetry};
 
@@ -27,9 +28,18 @@ impl Args {
         });
         let config = self.store.load(listen.into_iter().collect())?;
         telemetry::init(&config.log).map_err(Failure::Usage)?;
-        daemon::run(config, Bar::new("replaying the log")).map_err(|error| match error {
-            daemon::Error::Open(error) => error.into(),
-            other => Failure::failed(other),
-        })
+        daemon::run(config, Bar::new("replaying the log")).map_err(failure)
+    }
+}
+
+fn failure(error: daemon::Error) -> Failure {
+    use BootstrapError::{BadPassword, BothSet, NotText, Unreadable};
+    match error {
+        daemon::Error::Open(error) => error.into(),
+        // The variables for the first password are configuration too.
+        daemon::Error::FirstAccount(BothSet | BadPassword { .. } | NotText { .. } | Unreadable { .. }) => {
+            Failure::Usage(error.to_string())
+        }
+        other => Failure::failed(other),
     }
 }

@@ -39,6 +39,13 @@ pub async fn before_user<'a>(state: &'a State, head: Head<'_>) -> Result<&'a Eng
     Ok(engine)
 }
 
+/// GET /api/v1/admin/users
+pub async fn users(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
+    let accounts = before_user(state, head).await?.access.accounts()?;
+    let shown: Vec<Value> = accounts.iter().map(|account| user(account, head)).collect();
+    Ok(listed(shown))
+}
+
 fn new_user(fields: &Fields) -> Result<NewUser, BadField> {
     let (field, what) = ("visibility", "public, limited or private");
     Ok(NewUser {
@@ -97,9 +104,13 @@ pub async fn tokens(state: &State, head: Head<'_>, name: &str) -> Result<HttpRes
     let (engine, account) = before_token(state, head, name).await?;
     let tokens = engine.access.tokens(&account)?;
     let shown: Vec<Value> = tokens.iter().map(|known| token(known, "")).collect();
-    Ok(HttpResponse::Ok()
-        .insert_header(("x-total-count", shown.len().to_string()))
-        .json(shown))
+    Ok(listed(shown))
+}
+
+fn listed(items: Vec<Value>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header(("x-total-count", items.len().to_string()))
+        .json(items)
 }
 
 /// DELETE /api/v1/users/{user}/tokens/{id or name}
@@ -201,13 +212,19 @@ mod tests {
     #[test]
     fn users_are_public_and_active_unless_said_otherwise() {
         let user = parsed(r#"{"username": "ann", "password": "p", "must_change_password": true}"#).unwrap();
-        assert_eq!((user.visibility, user.active, user.admin), (Visibility::Public, true, false));
+        assert_eq!(
+            (user.visibility, user.active, user.admin),
+            (Visibility::Public, true, false)
+        );
         assert_eq!((user.name.as_str(), user.email.as_str()), ("ann", ""));
         let user = parsed(
             r#"{"username": "bot", "password": "p", "visibility": "private", "active": false, "admin": true}"#,
         );
         let user = user.unwrap();
-        assert_eq!((user.visibility, user.active, user.admin), (Visibility::Private, false, true));
+        assert_eq!(
+            (user.visibility, user.active, user.admin),
+            (Visibility::Private, false, true)
+        );
     }
 
     #[test]
@@ -215,7 +232,10 @@ mod tests {
         for (text, message) in [
             (r#"{"password": "p"}"#, "username is required"),
             (r#"{"username": 5, "password": "p"}"#, "username must be a string"),
-            (r#"{"username": "a", "password": "p", "admin": "yes"}"#, "admin must be true or false"),
+            (
+                r#"{"username": "a", "password": "p", "admin": "yes"}"#,
+                "admin must be true or false",
+            ),
             (
                 r#"{"username": "a", "password": "p", "visibility": "secret"}"#,
                 "visibility must be public, limited or private",
@@ -225,7 +245,7 @@ mod tests {
         }
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn users_and_tokens_have_giteas_shape_and_no_secrets() {
         let account = Account {
             id: 7,

@@ -3,26 +3,28 @@
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RANGE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+    RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use futures_util::stream;
 
 use super::auth::permitted;
-use super::byteranges::{Layout, Part, content_range};
-use super::conditions::{self, Validators, Verdict};
+use super::conditions::{self, Outcome, Validators};
+use super::disposition::attachment;
 use super::error::Refusal;
 use super::head::Head;
-use super::ranges::{self, Selection};
+use super::ranges::{self, Multipart, Plan, content_range};
 use super::state::State;
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Fetched};
+use crate::owner::Policy;
 use crate::store::blob::{Blob, BlobReader};
 use crate::store::error::StoreError;
 use crate::store::model::File;
@@ -47,7 +49,7 @@ pub async fn get(
     match Sending::start(blob, layout).await {
         Ok(body) => Ok(response.body(body)),
         // Builds go on and store it again.
-        Err(StoreError::Damaged(_)) if engine.artifacts.is_cache(&owner, at) => {
+        Err(StoreError::Damaged(_)) if engine.artifacts.policy(&owner, &at.package) == Policy::Cache => {
             Err(ArtifactError::NoFile.into())
         }
         Err(error) => Err(error.into()),
@@ -74,90 +76,68 @@ pub async fn head(
 
 /// The answer, if the conditions decide it.
 fn judged(head: Head<'_>, file: &File) -> Result<Option<HttpResponse>, Refusal> {
-    match conditions::judge_read(head.headers, validators(file)) {
-        Verdict::Proceed => Ok(None),
-        Verdict::Failed => Err(Refusal::precondition()),
-        Verdict::NotModified => Ok(Some(described(StatusCode::NOT_MODIFIED, file).finish())),
+    match conditions::read(head.headers, &validators(file)) {
+        Outcome::Proceed => Ok(None),
+        Outcome::PreconditionFailed => Err(ArtifactError::Precondition.into()),
+        Outcome::NotModified => Ok(Some(described(StatusCode::NOT_MODIFIED, file).finish())),
     }
 }
 
 fn validators(file: &File) -> Validators {
     Validators {
-        digest: file.blob,
-        modified: file.created.div_euclid(1000),
+        etag: file.blob,
+        modified_ms: file.created,
     }
 }
 
 /// Which bytes to send, and under which head.
 fn selected(head: Head<'_>, file: &File) -> Result<(HttpResponseBuilder, Layout), Refusal> {
     let range = head.headers.get(RANGE).and_then(|value| value.to_str().ok());
-    let range = range.filter(|_| conditions::range_counts(head.headers, validators(file)));
-    let selection = range.map_or(Selection::Whole, |range| ranges::select(range, file.size));
-    match selection {
-        Selection::Whole => {
-            let mut response = described(StatusCode::OK, file);
-            response.insert_header((CONTENT_TYPE, OCTETS));
-            Ok((response, Layout::single(0..file.size)))
+    let range = range.filter(|_| conditions::range_applies(head.headers, &validators(file)));
+    let plan = ranges::plan(range, file.size);
+    let status = match plan {
+        Plan::Whole => StatusCode::OK,
+        _ => StatusCode::PARTIAL_CONTENT,
+    };
+    let mut response = described(status, file);
+    let layout = match plan {
+        Plan::Whole => Layout::bytes(0..file.size),
+        Plan::Single(range) => {
+            response.insert_header((CONTENT_RANGE, content_range(&range, file.size)));
+            Layout::bytes(range)
         }
-        Selection::Parts(parts) => Ok(partial(file, parts)),
-        Selection::Unsatisfiable => Err(Refusal::range(file.size)),
-    }
-}
-
-fn partial(file: &File, mut parts: Vec<Range<u64>>) -> (HttpResponseBuilder, Layout) {
-    let mut response = described(StatusCode::PARTIAL_CONTENT, file);
-    if parts.len() == 1 {
-        let range = parts.swap_remove(0);
-        response.insert_header((CONTENT_TYPE, OCTETS));
-        response.insert_header((CONTENT_RANGE, content_range(&range, file.size)));
-        return (response, Layout::single(range));
-    }
-    let boundary = boundary(file);
-    response.insert_header((CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}")));
-    (response, Layout::multipart(parts, file.size, OCTETS, &boundary))
-}
-
-/// A line that is in no file: it takes the hash of a file to predict it, and the file to contain it.
-fn boundary(file: &File) -> String {
-    let digest = file.blob.to_string();
-    format!("larder-{}", &digest[..32])
+        Plan::Multiple(ranges) => {
+            let parts = Multipart {
+                boundary: ranges::random_boundary().map_err(|error| Refusal::internal(&error))?,
+                content_type: OCTETS.to_owned(),
+                len: file.size,
+                ranges,
+            };
+            response.insert_header((CONTENT_TYPE, parts.answer_type()));
+            return Ok((response, Layout::parts(parts)));
+        }
+        Plan::Unsatisfiable => return Err(Refusal::range(file.size)),
+    };
+    response.insert_header((CONTENT_TYPE, OCTETS));
+    Ok((response, layout))
 }
 
 /// The headers that describe a file, whatever of it is sent.
 fn described(status: StatusCode, file: &File) -> HttpResponseBuilder {
+    let published = UNIX_EPOCH + Duration::from_millis(file.created.max(0).unsigned_abs());
     let mut response = HttpResponse::build(status);
     response
         .insert_header((ACCEPT_RANGES, "bytes"))
         .insert_header((CACHE_CONTROL, "private, max-age=0, must-revalidate"))
-        .insert_header((CONTENT_DISPOSITION, disposition(&file.name)))
+        .insert_header((CONTENT_DISPOSITION, attachment(&file.name)))
         .insert_header((ETAG, conditions::etag(&file.blob)))
         .insert_header(("x-checksum-blake3", file.blob.to_string()))
+        .insert_header((LAST_MODIFIED, httpdate::fmt_http_date(published)))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    if let Some(date) = conditions::http_date(file.created.div_euclid(1000)) {
-        response.insert_header((LAST_MODIFIED, date));
-    }
     if let Some(sha256) = file.sha256 {
         response.insert_header(("x-checksum-sha256", hex::encode(sha256)));
     }
     response
-}
-
-/// The value of Content-Disposition: quoted only when it must be.
-fn disposition(name: &str) -> String {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if !name.is_empty() && name.bytes().all(is_token) {
-        return format!("attachment; filename={name}");
-    }
-    let mut quoted = String::with_capacity(name.len() + 2);
-    for c in name.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            ' '..='~' => quoted.push(c),
-            // The rules for names allow none of these; a header could not carry them.
-            _ => quoted.push('_'),
-        }
-    }
-    format!("attachment; filename=\"{quoted}\"")
 }
 
 /// Stands for the body of an answer to HEAD: its size, none of its bytes.
@@ -177,11 +157,40 @@ impl MessageBody for NoBytes {
     }
 }
 
+/// What a body is made of.
+struct Layout {
+    /// Text, then bytes of the file.
+    parts: Vec<(Bytes, Range<u64>)>,
+    /// What stands after the last part.
+    tail: Bytes,
+    /// Of the whole body, in bytes.
+    len: u64,
+}
+
+impl Layout {
+    fn bytes(range: Range<u64>) -> Self {
+        Layout {
+            len: range.end - range.start,
+            parts: vec![(Bytes::new(), range)],
+            tail: Bytes::new(),
+        }
+    }
+
+    fn parts(parts: Multipart) -> Self {
+        let heads = (0..).map_while(|index| parts.head(index)).map(Bytes::from);
+        Layout {
+            len: parts.content_length(),
+            parts: heads.zip(parts.ranges.iter().cloned()).collect(),
+            tail: parts.tail().into(),
+        }
+    }
+}
+
 /// Parts of a file on their way out. A read that fails ends the body with an error, which breaks the connection: the
 /// client sees that bytes are missing.
 struct Sending {
     blob: Blob,
-    parts: std::vec::IntoIter<Part>,
+    parts: std::vec::IntoIter<(Bytes, Range<u64>)>,
     tail: Bytes,
     /// What is sent before the reader goes on, the last of them first.
     ready: Vec<Bytes>,
@@ -192,12 +201,12 @@ struct Sending {
 impl Sending {
     /// Reads the first piece: damage that shows there still gets a status of its own.
     async fn start(blob: Blob, layout: Layout) -> Result<BoxBody, StoreError> {
-        let len = layout.len();
+        let len = layout.len;
         let mut parts = layout.parts.into_iter();
-        let Some(part) = parts.next() else {
+        let Some((head, range)) = parts.next() else {
             return Ok(BoxBody::new(layout.tail));
         };
-        let mut reader = blob.read(part.range);
+        let mut reader = blob.read(range);
         let first = reader.next().await?.unwrap_or_default();
         // A small file is sent in one go.
         if first.len() as u64 == len {
@@ -207,7 +216,7 @@ impl Sending {
             blob,
             parts,
             tail: layout.tail,
-            ready: vec![first, part.head],
+            ready: vec![first, head],
             reader: Some(reader),
         };
         let stream = stream::try_unfold(sending, |mut sending| async move {
@@ -228,32 +237,11 @@ impl Sending {
             return Ok(Some(bytes));
         }
         self.reader = None;
-        if let Some(part) = self.parts.next() {
-            self.reader = Some(self.blob.read(part.range));
-            return Ok(Some(part.head));
+        if let Some((head, range)) = self.parts.next() {
+            self.reader = Some(self.blob.read(range));
+            return Ok(Some(head));
         }
         let tail = std::mem::take(&mut self.tail);
         Ok(Some(tail).filter(|tail| !tail.is_empty()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_quoted_when_they_must_be() {
-        for (name, value) in [
-            ("plain.tar.gz", "plain.tar.gz"),
-            ("a+b_c~d", "a+b_c~d"),
-            ("with space.bin", "\"with space.bin\""),
-            ("semi;colon=x", "\"semi;colon=x\""),
-            ("(paren)[x]{y}", "\"(paren)[x]{y}\""),
-            ("a\"b\\c", "\"a\\\"b\\\\c\""),
-            ("line\r\nbreak ü", "\"line__break _\""),
-            ("", "\"\""),
-        ] {
-            assert_eq!(disposition(name), format!("attachment; filename={value}"), "{name}");
-        }
     }
 }

@@ -21,6 +21,7 @@ use super::fields::BadField;
 use super::head::Head;
 use super::metrics::METRICS;
 use super::path::{BadEscape, Route};
+use super::ranges::unsatisfied_range;
 use crate::access::{AccountError, AuthError, Denied};
 use crate::artifact::ArtifactError;
 use crate::artifact::names::NameError;
@@ -110,9 +111,7 @@ impl Door {
             (Door::Api, Denied::SignIn) => {
                 Refusal::new(StatusCode::UNAUTHORIZED, "sign-in-needed", "token is required")
             }
-            (Door::Api, Denied::Permission) => {
-                Refusal::new(StatusCode::FORBIDDEN, "permission-denied", text)
-            }
+            (Door::Api, Denied::Permission) => Refusal::new(StatusCode::FORBIDDEN, "permission-denied", text),
             (_, Denied::PublicOnly) => Refusal::new(StatusCode::FORBIDDEN, "public-only-token", text),
         }
     }
@@ -154,11 +153,6 @@ impl Refusal {
         .with(ALLOW, allowed.join(", "))
     }
 
-    /// 412
-    pub fn precondition() -> Self {
-        ArtifactError::Precondition.into()
-    }
-
     /// 416, for a file of `len` bytes.
     pub fn range(len: u64) -> Self {
         Self::new(
@@ -166,7 +160,7 @@ impl Refusal {
             "range-not-satisfiable",
             "none of the ranges is in the file",
         )
-        .with(CONTENT_RANGE, format!("bytes */{len}"))
+        .with(CONTENT_RANGE, unsatisfied_range(len))
     }
 
     /// 503 until the store is open.
@@ -206,7 +200,7 @@ impl Refusal {
     }
 
     /// 500: not the client's fault, and none of its business.
-    fn internal(error: &(impl Debug + Display)) -> Self {
+    pub fn internal(error: &(impl Debug + Display)) -> Self {
         tracing::error!(%error, ?error, "a request failed");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -233,7 +227,9 @@ impl Refusal {
             Form::Text => response
                 .content_type("text/plain; charset=utf-8")
                 .body(self.message.clone().into_owned()),
-            Form::Problem => response.content_type("application/problem+json").body(self.problem()),
+            Form::Problem => response
+                .content_type("application/problem+json")
+                .body(self.problem()),
             Form::Api => {
                 let url = format!("{}/api/swagger.json", head.base_url());
                 let body = json!({"message": self.message, "url": url});
@@ -271,9 +267,7 @@ impl From<ArtifactError> for Refusal {
             ArtifactError::Busy(_) => Refusal::unavailable("busy", text),
             ArtifactError::Checksum(_) => Refusal::bad_request("checksum-mismatch", text),
             ArtifactError::Incomplete(_) => Refusal::bad_request("incomplete-body", text),
-            ArtifactError::Stalled { .. } => {
-                Refusal::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", text)
-            }
+            ArtifactError::Stalled { .. } => Refusal::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", text),
             ArtifactError::NoVersion => Refusal::new(StatusCode::NOT_FOUND, "package-not-found", text),
             ArtifactError::NoFile => Refusal::new(StatusCode::NOT_FOUND, "file-not-found", text),
             ArtifactError::Damaged => {
@@ -301,7 +295,7 @@ impl From<StoreError> for Refusal {
             }
             StoreError::Poisoned => Refusal::unavailable("read-only", error.to_string()),
             StoreError::Closed => Refusal::unavailable("closing", error.to_string()),
-            StoreError::Io(_) => Refusal::internal(&error),
+            StoreError::Io(_) | StoreError::Foreign(_) => Refusal::internal(&error),
         }
     }
 }
@@ -331,7 +325,10 @@ impl From<NameError> for Refusal {
 
 impl From<BadEscape> for Refusal {
     fn from(BadEscape: BadEscape) -> Self {
-        Refusal::bad_request("bad-path", "the path has an escape that is not % and two hexadecimal digits")
+        Refusal::bad_request(
+            "bad-path",
+            "the path has an escape that is not % and two hexadecimal digits",
+        )
     }
 }
 
@@ -342,8 +339,8 @@ impl From<BadChecksum> for Refusal {
 }
 
 impl From<BadCondition> for Refusal {
-    fn from(BadCondition(header): BadCondition) -> Self {
-        Refusal::bad_request("bad-condition", format!("{header}: not * or a list of entity tags"))
+    fn from(error: BadCondition) -> Self {
+        Refusal::bad_request("bad-condition", error.to_string())
     }
 }
 
@@ -380,8 +377,14 @@ mod tests {
 
     /// Status, the one special header, text.
     fn seen(refusal: Refusal) -> (u16, String, String) {
-        let header = refusal.header.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
-        (refusal.status.as_u16(), header.unwrap_or_default(), refusal.message.into_owned())
+        let header = refusal
+            .header
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+        (
+            refusal.status.as_u16(),
+            header.unwrap_or_default(),
+            refusal.message.into_owned(),
+        )
     }
 
     fn row(status: u16, header: &str, text: &str) -> (u16, String, String) {
@@ -396,10 +399,19 @@ mod tests {
         let signin = "authentication is required";
         let denied = "permission denied";
         let public = "the token is limited to public owners";
-        assert_eq!(seen(Packages.denied(Denied::SignIn)), row(401, CHALLENGED, signin));
-        assert_eq!(seen(Packages.denied(Denied::Permission)), row(401, CHALLENGED, denied));
+        assert_eq!(
+            seen(Packages.denied(Denied::SignIn)),
+            row(401, CHALLENGED, signin)
+        );
+        assert_eq!(
+            seen(Packages.denied(Denied::Permission)),
+            row(401, CHALLENGED, denied)
+        );
         assert_eq!(seen(Packages.denied(Denied::PublicOnly)), row(403, "", public));
-        assert_eq!(seen(Api.denied(Denied::SignIn)), row(401, "", "token is required"));
+        assert_eq!(
+            seen(Api.denied(Denied::SignIn)),
+            row(401, "", "token is required")
+        );
         assert_eq!(seen(Api.denied(Denied::Permission)), row(403, "", denied));
         assert_eq!(seen(Api.denied(Denied::PublicOnly)), row(403, "", public));
 
@@ -423,7 +435,11 @@ mod tests {
             (name(NameError::Package), 400, "invalid package name"),
             (name(NameError::Version), 400, "invalid package version"),
             (name(NameError::File), 400, "invalid filename"),
-            (ArtifactError::VersionExists, 400, "package version already exists"),
+            (
+                ArtifactError::VersionExists,
+                400,
+                "package version already exists",
+            ),
             (ArtifactError::FileExists, 409, "package file already exists"),
             (ArtifactError::NoVersion, 404, "package does not exist"),
             (ArtifactError::NoFile, 404, "package file does not exist"),
@@ -434,7 +450,10 @@ mod tests {
             assert_eq!(seen(error.into()), row(status, "", text));
         }
         let (status, header, text) = seen(ArtifactError::Busy("uploads").into());
-        assert_eq!((status, header.as_str(), text.as_str()), (503, "retry-after: 2", "too busy: uploads"));
+        assert_eq!(
+            (status, header.as_str(), text.as_str()),
+            (503, "retry-after: 2", "too busy: uploads")
+        );
         let (status, _, text) = seen(ArtifactError::TooLarge { limit: 1048576 }.into());
         assert!(status == 413 && text.contains("1048576"), "{text}");
     }
@@ -466,11 +485,14 @@ mod tests {
         (kind, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn a_refusal_takes_the_form_that_is_asked_for() {
         assert_eq!(
             body(Form::Text),
-            ("text/plain; charset=utf-8".to_owned(), "404 page not found".to_owned())
+            (
+                "text/plain; charset=utf-8".to_owned(),
+                "404 page not found".to_owned()
+            )
         );
         let (kind, text) = body(Form::Problem);
         assert_eq!(kind, "application/problem+json");
@@ -478,10 +500,16 @@ mod tests {
             "type": "about:blank", "title": "Not Found", "status": 404, "detail": "404 page not found",
             "code": "not-found",
         });
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            expected
+        );
         let (kind, text) = body(Form::Api);
         assert_eq!(kind, "application/json");
         let expected = json!({"message": "404 page not found", "url": "http://example.org/api/swagger.json"});
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            expected
+        );
     }
 }

@@ -1,16 +1,16 @@
 //! `Expect: 100-continue`: a client that asks before it sends gets the refusal instead of the invitation.
 
-use actix_http::{HttpMessage, Request, Response};
+use actix_http::{Request, Response};
 use actix_web::body::BoxBody;
 
 use super::error::{Form, Refusal};
 use super::head::Head;
 use super::incoming::Incoming;
 use super::metrics::{METRICS, Op};
+use super::path;
 use super::refuse;
 use super::routes::{self, Serves};
 use super::state::State;
-use super::path;
 
 /// Gives the request back if its body is wanted, else the answer.
 pub async fn expect(

@@ -104,9 +104,18 @@ mod tests {
         let fields = fields(r#"{"a": 5, "c": ["y", 5]}"#);
         assert_eq!(fields.text("a").unwrap_err().to_string(), "a must be a string");
         assert_eq!(fields.text("b").unwrap_err().to_string(), "b is required");
-        assert_eq!(fields.flag("a", true).unwrap_err().to_string(), "a must be true or false");
-        assert_eq!(fields.texts("c").unwrap_err().to_string(), "c must be a list of strings");
-        assert_eq!(fields.texts("a").unwrap_err().to_string(), "a must be a list of strings");
+        assert_eq!(
+            fields.flag("a", true).unwrap_err().to_string(),
+            "a must be true or false"
+        );
+        assert_eq!(
+            fields.texts("c").unwrap_err().to_string(),
+            "c must be a list of strings"
+        );
+        assert_eq!(
+            fields.texts("a").unwrap_err().to_string(),
+            "a must be a list of strings"
+        );
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_RANGE, ETAG};
+use actix_web::http::header::{CONTENT_RANGE, ETAG, HeaderMap};
 
 use super::auth::{permitted, signed_in};
-use super::checksums::Wanted;
+use super::checksums;
 use super::conditions;
 use super::error::{Door, Refusal};
 use super::form;
@@ -19,7 +19,6 @@ use crate::artifact::{ArtifactError, Coordinates, PublishRequest, Published};
 pub struct Admitted<'a> {
     engine: &'a Engine,
     request: PublishRequest,
-    wanted: Wanted,
 }
 
 /// Every check that needs no body, in the order of API.md §1.
@@ -38,24 +37,19 @@ pub async fn before_body<'a>(
             "Content-Range is not supported: send the whole file",
         ));
     }
-    let wanted = Wanted::parse(head.headers)?;
     let by = &signed_in(&caller, Door::Packages)?.account;
     let request = PublishRequest {
         owner,
         by: by.id,
         by_admin: by.admin,
         at: at.clone(),
-        condition: conditions::for_write(head.headers)?,
-        checksums: wanted.checksums.clone(),
+        condition: conditions::write_condition(head.headers)?,
+        checksums: checksums::expected(head.headers)?,
         // Of a form, only a part is the file.
         length: head.content_length().filter(|_| !head.is_form()),
     };
     engine.artifacts.precheck(&request)?;
-    Ok(Admitted {
-        engine,
-        request,
-        wanted,
-    })
+    Ok(Admitted { engine, request })
 }
 
 /// PUT of a file.
@@ -66,11 +60,7 @@ pub async fn put(
     at: &Coordinates,
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
-    let Admitted {
-        engine,
-        request,
-        wanted,
-    } = before_body(state, head, owner, at).await?;
+    let Admitted { engine, request } = before_body(state, head, owner, at).await?;
     let published = match head.is_form() {
         false => engine.artifacts.publish(request, body.clone()).await,
         true => {
@@ -81,10 +71,21 @@ pub async fn put(
     match published {
         Ok(published) => Ok(success(&published)),
         Err(ArtifactError::Checksum(mismatch)) => {
-            let text = wanted.explain(&mismatch);
+            let text = format!("{}: {mismatch}", wanted_by(head.headers, mismatch.name));
             Err(Refusal::from(ArtifactError::Checksum(mismatch)).saying(text))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The header that wants a checksum. If several do, they agree.
+fn wanted_by(headers: &HeaderMap, checksum: &str) -> &'static str {
+    match checksum {
+        "blake3" => "X-Checksum-Blake3",
+        "md5" => "Content-MD5",
+        "sha-256" if headers.contains_key("X-Checksum-Sha256") => "X-Checksum-Sha256",
+        _ if headers.contains_key("Content-Digest") => "Content-Digest",
+        _ => "Repr-Digest",
     }
 }
 

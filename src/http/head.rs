@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use actix_web::{HttpMessage, HttpRequest};
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TRANSFER_ENCODING,
 };
 use actix_web::http::{Method, Uri};
+use actix_web::{HttpMessage, HttpRequest};
 
 use crate::access::Credentials;
 
@@ -57,7 +57,13 @@ impl Head<'_> {
         if self.headers.contains_key(TRANSFER_ENCODING) {
             return None;
         }
-        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+        self.headers
+            .get(CONTENT_LENGTH)?
+            .to_str()
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// Whether the body is a form of several parts.
@@ -84,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn the_host_is_repeated_only_if_it_is_one() {
         for (host, url) in [
             ("example.org:3000", "http://example.org:3000"),
@@ -98,7 +104,7 @@ mod tests {
         }
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn forms_are_told_by_their_type() {
         for (kind, form) in [
             ("multipart/form-data; boundary=x", true),
@@ -107,7 +113,9 @@ mod tests {
             ("application/x-www-form-urlencoded", false),
             ("multi", false),
         ] {
-            let request = TestRequest::get().insert_header((CONTENT_TYPE, kind)).to_http_request();
+            let request = TestRequest::get()
+                .insert_header((CONTENT_TYPE, kind))
+                .to_http_request();
             assert_eq!(Head::from(&request).is_form(), form, "{kind}");
         }
     }

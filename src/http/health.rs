@@ -179,10 +179,13 @@ mod tests {
         said(readyz(state, Head::from(&request)))
     }
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn readiness_says_what_it_waits_for() {
         let state = State::new(Options::default());
-        assert_eq!(ready(&state, "/readyz"), (503, "[-] store: opening\nnot ready\n".to_owned()));
+        assert_eq!(
+            ready(&state, "/readyz"),
+            (503, "[-] store: opening\nnot ready\n".to_owned())
+        );
         state.progress(5, 20);
         let opening = "[-] store: opening, 5 of 20 bytes of log replayed\nnot ready\n";
         assert_eq!(ready(&state, "/readyz"), (503, opening.to_owned()));
@@ -190,7 +193,11 @@ mod tests {
         assert_eq!(ready(&state, "/readyz?verbose"), verbose);
         assert_eq!(ready(&state, "/readyz?x&verbose=1"), verbose);
         state.drain();
-        assert!(ready(&state, "/readyz").1.starts_with("[-] shutdown: under way\n"));
+        assert!(
+            ready(&state, "/readyz")
+                .1
+                .starts_with("[-] shutdown: under way\n")
+        );
         let (status, body) = said(healthz(&state));
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &body["status"]), (503, &json!("fail")));
@@ -202,7 +209,10 @@ mod tests {
         let passing = |health: &Health| store_checks(health).map(|check| check.passes);
         assert_eq!(passing(&Health::Ready), [true, true, true]);
         assert_eq!(passing(&Health::Poisoned("disk".to_owned())), [true, false, true]);
-        assert_eq!(passing(&Health::IndexFailed("sled".to_owned())), [true, true, false]);
+        assert_eq!(
+            passing(&Health::IndexFailed("sled".to_owned())),
+            [true, true, false]
+        );
     }
 
     #[test]
@@ -213,8 +223,13 @@ mod tests {
         for (path, item) in document["paths"].as_object().unwrap() {
             let route = path::parse(&path.replace(['{', '}'], "")).unwrap();
             assert!(route.exists(), "{path}");
-            let mut listed: Vec<String> =
-                item.as_object().unwrap().keys().filter(|key| *key != "parameters").map(|key| key.to_uppercase()).collect();
+            let mut listed: Vec<String> = item
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| *key != "parameters")
+                .map(|key| key.to_uppercase())
+                .collect();
             // HEAD goes without saying beside GET, except where it has its own answer.
             if !matches!(route, Route::File { .. }) && listed.contains(&"GET".to_owned()) {
                 listed.push("HEAD".to_owned());

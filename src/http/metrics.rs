@@ -54,7 +54,14 @@ const CODES: [&str; 21] = [
 
 /// Why requests are rejected.
 const REASONS: [&str; 8] = [
-    "auth", "rate", "name", "taken", "condition", "size", "disk", "busy",
+    "auth",
+    "rate",
+    "name",
+    "taken",
+    "condition",
+    "size",
+    "disk",
+    "busy",
 ];
 
 /// The families, registered at first use.
@@ -124,7 +131,12 @@ impl HttpMetrics {
         let operation = |op: &&str| Operation {
             requests: CODES
                 .iter()
-                .map(|code| (code.parse().unwrap_or(0), requests.with_label_values(&[*op, *code])))
+                .map(|code| {
+                    (
+                        code.parse().unwrap_or(0),
+                        requests.with_label_values(&[*op, *code]),
+                    )
+                })
                 .collect(),
             duration: duration.with_label_values(&[*op]),
             received: received.with_label_values(&[*op]),

@@ -5,16 +5,19 @@
 //! the result into a response; `error` alone turns refusals and failures into status codes. What is left of the body is
 //! read and thrown away in `refuse`, and every response passes `metrics`.
 //!
-//! Pure, and tested alone: `path`, `ranges`, `byteranges`, `conditions`, `checksums`, `accept`, `fields`.
+//! Pure, and tested alone: `path`, `ranges`, `conditions`, `etags`, `checksums`, `dictionary`, `disposition`, `accept`,
+//! `fields`.
 
 mod accept;
 mod admin;
 mod auth;
-mod byteranges;
 mod checksums;
 mod conditions;
+mod dictionary;
+mod disposition;
 mod download;
 mod error;
+mod etags;
 mod expect;
 mod fields;
 mod form;

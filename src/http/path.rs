@@ -145,18 +145,14 @@ impl Route {
         match self {
             Route::File { .. } => &["GET", "HEAD", "PUT", "DELETE"],
             Route::Version { .. } | Route::Token { .. } => &["DELETE"],
-            Route::AdminUsers => &["POST"],
-            Route::Tokens { .. } => &["GET", "HEAD", "POST"],
+            Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
     }
 
     /// Whether there is anything.
     pub fn exists(&self) -> bool {
-        !matches!(
-            self,
-            Route::Unknown | Route::UnknownPackages | Route::UnknownApi
-        )
+        !matches!(self, Route::Unknown | Route::UnknownPackages | Route::UnknownApi)
     }
 
     /// Whether it is of the management API.

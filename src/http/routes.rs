@@ -56,10 +56,16 @@ async fn answer(
         (Route::File { owner, at }, "GET") => download::get(state, head, owner, at).await,
         (Route::File { owner, at }, "HEAD") => download::head(state, head, owner, at).await,
         (Route::File { owner, at }, "DELETE") => generic::delete_file(state, head, owner, at).await,
-        (Route::Version { owner, package, version }, "DELETE") => {
-            generic::delete_version(state, head, owner, package, version).await
-        }
+        (
+            Route::Version {
+                owner,
+                package,
+                version,
+            },
+            "DELETE",
+        ) => generic::delete_version(state, head, owner, package, version).await,
         (Route::AdminUsers, "POST") => admin::create_user(state, head, body).await,
+        (Route::AdminUsers, _) => admin::users(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
         (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
@@ -112,9 +118,7 @@ pub async fn before_body(
     head: Head<'_>,
 ) -> Result<(), Refusal> {
     match (checked(state, serves, parsed, head)?, head.method.as_str()) {
-        (Route::File { owner, at }, "PUT") => {
-            generic::before_body(state, head, owner, at).await.map(drop)
-        }
+        (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
         (Route::AdminUsers, "POST") => admin::before_user(state, head).await.map(drop),
         (Route::Tokens { user }, "POST") => admin::before_token(state, head, user).await.map(drop),
         _ => Ok(()),

@@ -4,6 +4,7 @@
 //! away. Bulk chunks go to segments and are synced before a publication that needs them reaches the journal.
 
 pub mod blob;
+pub mod bulk;
 pub mod change;
 mod committer;
 pub mod error;
@@ -13,9 +14,11 @@ pub mod log;
 mod metrics;
 pub mod model;
 mod open;
+pub mod pins;
 mod position;
 mod recovery;
 mod replay;
+mod rope;
 mod shared;
 mod stage;
 #[cfg(test)]
@@ -31,14 +34,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 
-use crate::chunk::ChunkerParams;
-use blob::Blob;
+use crate::chunk::{ChunkerParams, Digest};
+use blob::{Blob, Readers};
+use bulk::Bulk;
 use change::{Change, CommitError};
 use committer::Message;
 use error::StoreError;
 use identity::Identity;
 use index::{Index, keys};
-use model::{Account, File, Id, Package, Token, Version};
+use log::record::Record;
+use model::{Account, ChunkRef, File, Id, Manifest, Package, Place, Shape, Token, Version};
 pub use open::{RebuildReport, rebuild_index};
 use shared::Shared;
 use threads::Threads;
@@ -102,23 +107,6 @@ pub trait Progress: Send + Sync {
     fn replayed(&self, done: u64, total: u64);
 }
 
-/// What a rebuild of the index found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RebuildReport {
-    /// Journal groups replayed.
-    pub groups: u64,
-    /// Entries the index now has.
-    pub entries: u64,
-    /// Records that were damaged; they are quarantined.
-    pub damaged: u64,
-}
-
-/// Builds the index of the store at `options.data` anew from its log. The store must not be open. Blocks.
-pub fn rebuild_index(options: Options, progress: &dyn Progress) -> Result<RebuildReport, OpenError> {
-    let _ = (options, progress);
-    todo!()
-}
-
 /// Whether the store can write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -141,6 +129,8 @@ struct Inner {
     identity: Identity,
     shared: Arc<Shared>,
     index: Arc<Index>,
+    bulk: Arc<Bulk>,
+    readers: Arc<Readers>,
     commits: SyncSender<Message>,
     threads: Mutex<Option<Threads>>,
     /// Held as long as the store is open.
@@ -158,6 +148,9 @@ impl Store {
 
     /// Whether it can write.
     pub fn health(&self) -> Health {
+        if self.inner.bulk.segments.poisoned() {
+            self.inner.shared.poison("a segment could not be synced".into());
+        }
         self.inner.shared.health()
     }
 
@@ -226,19 +219,46 @@ impl Store {
 
     /// Begins to take a body in. `expected_size`: the Content-Length, where known (only a hint).
     pub fn upload(&self, expected_size: Option<u64>) -> BlobWriter {
-        let _ = expected_size;
-        todo!()
+        BlobWriter::new(self.inner.bulk.clone(), expected_size)
     }
 
-    /// Opens a file's bytes.
+    /// Opens a file's bytes. Reads no more than a manifest.
+    ///
+    /// # Errors
+    /// `Damaged` where the manifest is; `Index` or `Io` where it cannot be found or read.
     pub fn open_file(&self, file: &File) -> Result<Blob, StoreError> {
-        let _ = file;
-        todo!()
+        let chunks = match file.shape {
+            Shape::Single => {
+                let len = u32::try_from(file.size)
+                    .map_err(|_| StoreError::Damaged(format!("{} is too long for one chunk", file.blob)))?;
+                vec![ChunkRef {
+                    digest: file.blob,
+                    len,
+                }]
+            }
+            Shape::Chunked => self.manifest(&file.blob)?.chunks,
+        };
+        Ok(Blob::new(self.inner.readers.clone(), chunks))
+    }
+
+    fn manifest(&self, blob: &Digest) -> Result<Manifest, StoreError> {
+        let damaged = |what: &str| StoreError::Damaged(format!("manifest of {blob}: {what}"));
+        let place: Option<Place> = self.get(&keys::manifest(blob))?;
+        let place = place.ok_or_else(|| damaged("it is missing"))?;
+        let record = self.inner.readers.files().record(&place)?;
+        match Record::decode(&record.header, &record.payload) {
+            Ok(Record::Manifest(digest, manifest)) if digest == *blob => Ok(manifest),
+            _ => Err(damaged("another record stands in its place")),
+        }
     }
 
     /// Hands a change to the committer. It goes on even if the ticket is dropped. A full queue settles as `Busy`.
     pub fn commit(&self, change: Change) -> Ticket {
         let (settle, ticket) = ticket::ticket();
+        if let Health::Poisoned(_) = self.health() {
+            settle.settle(Err(CommitError::Poisoned));
+            return ticket;
+        }
         match self.inner.commits.try_send(Message::Commit(change, settle)) {
             Ok(()) => {}
             Err(TrySendError::Full(message)) => message.settle(CommitError::Busy),
@@ -260,7 +280,10 @@ impl Store {
             .take();
         let Some(threads) = threads else { return };
         let _ = self.inner.commits.send(Message::Close);
-        let ended = threads.join();
+        let ended = threads.join(|| self.health() == Health::Ready);
+        if let Err(error) = self.inner.bulk.segments.close() {
+            tracing::warn!(%error, "the last segment could not be sealed; the next start does it");
+        }
         if ended.is_some() && self.health() == Health::Ready {
             if let Err(error) = trust::mark_clean(&self.inner.index) {
                 tracing::warn!(%error, "the index could not be marked as closed; the next start checks the log");
@@ -269,6 +292,9 @@ impl Store {
     }
 
     fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        if let Health::IndexFailed(why) = self.inner.shared.health() {
+            return Err(StoreError::Index(why));
+        }
         self.watch(self.inner.index.get_as(key))
     }
 
@@ -291,7 +317,9 @@ impl Drop for Inner {
             .take()
         {
             let _ = self.commits.send(Message::Close);
-            threads.join();
+            let shared = self.shared.clone();
+            threads.join(move || shared.health() == Health::Ready);
         }
+        let _ = self.bulk.segments.close();
     }
 }
