@@ -27,7 +27,7 @@ pub async fn expect(
     let op = Op::of(&parsed, head.method);
     let response = answer(&refusal, &parsed, head, op);
     // A client need not wait for ever, and may have begun to send.
-    let incoming = Incoming::new(request.take_payload().into(), METRICS.received(op));
+    let incoming = Incoming::new(request.take_payload(), METRICS.received(op));
     let bounds = routes::bounds(&state, response.status());
     Err(response.map_body(|_, body| refuse::behind(body, incoming, bounds)))
 }

@@ -14,7 +14,7 @@ use crate::telemetry::metrics;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What can be asked here, for machines.
-const SWAGGER: &str = include_str!("swagger.json");
+const OPENAPI: &str = include_str!("openapi.json");
 
 /// GET /livez: the process answers.
 pub fn livez() -> HttpResponse {
@@ -68,9 +68,15 @@ pub fn version() -> HttpResponse {
     HttpResponse::Ok().json(json!({"version": format!("1.27.0+larder-{VERSION}")}))
 }
 
+fn openapi() -> String {
+    OPENAPI.replace("@VERSION@", VERSION)
+}
+
 /// GET /api/swagger.json
 pub fn swagger() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(SWAGGER)
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(openapi())
 }
 
 /// GET /
@@ -217,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_machines_are_told_is_what_there_is() {
-        let document: serde_json::Value = serde_json::from_str(SWAGGER).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         assert_eq!(document["info"]["version"], json!(VERSION));
         let mut known = 0;
         for (path, item) in document["paths"].as_object().unwrap() {
