@@ -22,7 +22,7 @@ pub fn factory(
     fn_service(move |request: Request| {
         let state = state.clone();
         async move {
-            if !request.path().starts_with("/api/packages/") {
+            if request.path().starts_with("/api/v1/") {
                 return Ok(request);
             }
             match judge(&state, request.head()).await {

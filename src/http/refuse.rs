@@ -1,7 +1,8 @@
 //! Refusing a request whose body has not been read.
 //!
-//! The refusal is sent at once. Then the body goes on being read, within limits, before the connection closes: a
-//! client that sends everything before it reads would otherwise see a reset instead of the status.
+//! A body that is there already, or arrives within a moment, is read first, and the connection is kept. Otherwise the
+//! refusal is sent, and the body goes on being read, within limits, before the connection closes: a client that sends
+//! everything before it reads would see a reset instead of the status.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,10 +17,8 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::Options;
 
-/// A body of at most this length is waited for, so that the connection can be kept.
-const SMALL_BODY: u64 = 256 * 1024;
-/// How long.
-const SMALL_BODY_PATIENCE: Duration = Duration::from_millis(100);
+/// How long a body that can be read to its end is waited for, so that the connection can be kept.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Answers with `response` and takes care of the rest of the request's body. `length`: its Content-Length.
 pub async fn refuse(
@@ -28,8 +27,8 @@ pub async fn refuse(
     length: Option<u64>,
     options: &Options,
 ) -> HttpResponse {
-    if length.is_none_or(|length| length <= SMALL_BODY)
-        && timeout(SMALL_BODY_PATIENCE, drain(&mut payload, SMALL_BODY)).await == Ok(true)
+    if length.is_none_or(|length| length <= options.drain_bytes)
+        && timeout(PATIENCE, drain(&mut payload, options.drain_bytes)).await == Ok(true)
     {
         return response;
     }

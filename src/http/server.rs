@@ -21,6 +21,9 @@ use super::observe::{self, observe};
 use super::state::AppState;
 use super::{expect, routes};
 
+/// Threads of each worker for what blocks: reads that the page cache cannot answer, password hashes. More would only
+/// queue at the disk, and each keeps memory of its own.
+const BLOCKING_THREADS: usize = 8;
 /// Time for a client to close after a refusal whose body was too long to read.
 const LINGER: Duration = Duration::from_secs(2);
 /// Answers are gathered up to this before they are written, bytes.
@@ -61,6 +64,7 @@ pub fn serve(listeners: Vec<(TcpListener, Surface)>, state: Arc<AppState>) -> io
     let options = &state.options;
     let mut builder = Server::build()
         .workers(options.workers)
+        .worker_max_blocking_threads(BLOCKING_THREADS)
         .max_concurrent_connections(options.max_connections.div_ceil(options.workers))
         .shutdown_timeout(options.shutdown_grace.as_secs().max(1))
         .disable_signals();
