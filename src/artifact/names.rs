@@ -75,7 +75,10 @@ fn is_file_name(name: &str) -> bool {
 }
 
 fn is_version(version: &str) -> bool {
-    fits(version) && version != "-" && version.trim() == version && !version.contains(char::is_control)
+    fits(version)
+        && !["-", ".", ".."].contains(&version)
+        && version.trim() == version
+        && !version.contains(char::is_control)
 }
 
 fn fits(name: &str) -> bool {

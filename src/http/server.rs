@@ -22,6 +22,10 @@ use super::state::State;
 /// How much of an answer is gathered before it is handed to the kernel, in bytes.
 const WRITE_BUFFER: usize = 256 * 1024;
 
+/// Threads of each worker for what blocks: reads that the page cache cannot answer. More would only queue at the disk,
+/// and each keeps memory of its own.
+const BLOCKING_THREADS: usize = 8;
+
 /// How long a connection is kept open for reading after an answer behind which nothing more is wanted.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -53,6 +57,7 @@ impl Server {
         let workers = options.workers.clamp(1, 512);
         let mut builder = actix_server::Server::build()
             .workers(workers)
+            .worker_max_blocking_threads(BLOCKING_THREADS)
             .max_concurrent_connections(options.max_connections.div_ceil(workers).max(1))
             .shutdown_timeout(whole_seconds(options.shutdown_grace))
             .disable_signals();

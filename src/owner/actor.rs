@@ -43,7 +43,7 @@ impl OwnerActor {
         OwnerActor {
             owner,
             names,
-            tentative: Tentative::new(),
+            tentative: Tentative::default(),
             directory,
             idle,
             last_used: Instant::now(),

@@ -54,9 +54,9 @@ pub struct Found {
     pub file_committed: bool,
 }
 
-impl Tentative {
+impl Default for Tentative {
     /// Nothing is under way.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Tentative {
             packages: HashMap::new(),
             versions: HashMap::new(),
@@ -64,7 +64,9 @@ impl Tentative {
             sweep_at: SWEEP_AT,
         }
     }
+}
 
+impl Tentative {
     /// What stands under a file's name.
     pub fn file(&mut self, names: &dyn Names, owner: Id, at: &FileName) -> Result<Found, StoreError> {
         let mut found = self.version(names, owner, &at.package, &at.version)?;
@@ -264,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_under_way_is_seen_and_relied_on() {
         let names = Fake::prompt();
-        let mut tentative = Tentative::new();
+        let mut tentative = Tentative::default();
         let settle = publish(&mut tentative, 2, "V1");
         let found = tentative.file(&*names, OWNER, &at("aPP", "v1", "f")).unwrap();
         assert_eq!(found.standing.file, Some(file(2)));
@@ -277,7 +279,7 @@ mod tests {
     async fn a_settled_entry_gives_way_to_the_index() {
         let names = Fake::prompt();
         for outcome in [Ok(()), Err(CommitError::NoSpace)] {
-            let mut tentative = Tentative::new();
+            let mut tentative = Tentative::default();
             publish(&mut tentative, 2, "v").settle(outcome);
             let found = tentative.file(&*names, OWNER, &at("app", "v", "f")).unwrap();
             assert_eq!(found.standing, Standing::default());
@@ -289,7 +291,7 @@ mod tests {
     async fn removing_a_file_puts_its_version_in_doubt() {
         let names = Fake::prompt();
         for outcome in [Ok(()), Err(CommitError::NoSpace)] {
-            let mut tentative = Tentative::new();
+            let mut tentative = Tentative::default();
             let published = publish(&mut tentative, 2, "v");
             let (settle, ticket) = ticket();
             tentative.file_removed(&package(), version(2, "v"), &file(2), &ticket);
@@ -304,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_maps_are_bounded_by_the_commits_under_way() {
-        let mut tentative = Tentative::new();
+        let mut tentative = Tentative::default();
         let mut settles = std::collections::VecDeque::new();
         for id in 0..10_000 {
             settles.push_back(publish(&mut tentative, id, &id.to_string()));

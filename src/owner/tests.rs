@@ -512,8 +512,7 @@ async fn a_package_keeps_its_case_rule_and_names_keep_their_first_spelling() {
             .await
             .unwrap();
     }
-    let [upper, lower] =
-        ["V", "v"].map(|v| fake.standing(&at("keys", v, &if v == "V" { "K" } else { "k" }.to_string())));
+    let [upper, lower] = ["V", "v"].map(|v| fake.standing(&at("keys", v, if v == "V" { "K" } else { "k" })));
     assert_eq!(upper.package, lower.package);
     assert!(upper.file.is_some() && lower.file.is_some() && upper.version != lower.version);
 }

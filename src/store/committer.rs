@@ -34,7 +34,7 @@ const SWEEP_REST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub enum Message {
     /// A change to commit.
-    Commit(Change, Settle),
+    Commit(Box<Change>, Settle),
     /// Finish what is queued, then stop.
     Close,
 }
@@ -121,7 +121,7 @@ impl Committer {
         while open {
             let mut messages = Vec::new();
             match self.next(&queue) {
-                Ok(Message::Commit(change, settle)) => messages.push((change, settle)),
+                Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => open = false,
             }
@@ -306,7 +306,7 @@ impl Drop for PoisonOnPanic {
 fn gather(queue: &Receiver<Message>, messages: &mut Vec<(Change, Settle)>) -> bool {
     while messages.len() < GROUP_COMMITS {
         match queue.try_recv() {
-            Ok(Message::Commit(change, settle)) => messages.push((change, settle)),
+            Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
             Ok(Message::Close) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => break,
         }

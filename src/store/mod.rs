@@ -7,6 +7,8 @@ pub mod blob;
 pub mod bulk;
 pub mod change;
 mod committer;
+#[cfg(test)]
+mod crash_tests;
 pub mod damage;
 pub mod error;
 mod identity;
@@ -295,7 +297,11 @@ impl Store {
             settle.settle(Err(CommitError::Poisoned));
             return ticket;
         }
-        match self.inner.commits.try_send(Message::Commit(change, settle)) {
+        match self
+            .inner
+            .commits
+            .try_send(Message::Commit(Box::new(change), settle))
+        {
             Ok(()) => {}
             Err(TrySendError::Full(message)) => message.settle(CommitError::Busy),
             Err(TrySendError::Disconnected(message)) => {
@@ -320,10 +326,11 @@ impl Store {
         if let Err(error) = self.inner.bulk.segments.close() {
             tracing::warn!(%error, "the last segment could not be sealed; the next start does it");
         }
-        if ended.is_some() && self.health() == Health::Ready {
-            if let Err(error) = trust::mark_clean(&self.inner.index) {
-                tracing::warn!(%error, "the index could not be marked as closed; the next start checks the log");
-            }
+        if ended.is_some()
+            && self.health() == Health::Ready
+            && let Err(error) = trust::mark_clean(&self.inner.index)
+        {
+            tracing::warn!(%error, "the index could not be marked as closed; the next start checks the log");
         }
     }
 

@@ -15,13 +15,13 @@ use super::upload::{Content, NewBlob};
 use super::*;
 use crate::chunk::Digest;
 
-struct Quiet;
+pub(super) struct Quiet;
 
 impl Progress for Quiet {
     fn replayed(&self, _done: u64, _total: u64) {}
 }
 
-fn open(data: &Path) -> Store {
+pub(super) fn open(data: &Path) -> Store {
     Store::open(
         Options {
             index_cache: 4 << 20,
@@ -41,7 +41,7 @@ fn blob(body: &[u8]) -> Arc<NewBlob> {
 }
 
 /// Publishes over whatever stands.
-fn publish(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Ticket {
+pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Ticket {
     let package = match store.package(1, package).unwrap() {
         Some(package) => Expected::Present(package),
         None => Expected::Absent(Package {
@@ -84,14 +84,19 @@ fn publish(store: &Store, package: &str, version: &str, file: &str, body: &[u8])
     }))
 }
 
-fn find(store: &Store, package: &str, version: &str, file: &str) -> Option<(Package, Version, File)> {
+pub(super) fn find(
+    store: &Store,
+    package: &str,
+    version: &str,
+    file: &str,
+) -> Option<(Package, Version, File)> {
     let package = store.package(1, package).unwrap()?;
     let version = store.version(&package, version).unwrap()?;
     let file = store.file(&package, &version, file).unwrap()?;
     Some((package, version, file))
 }
 
-fn remove_file(store: &Store, package: &str, version: &str, file: &str) -> Option<Ticket> {
+pub(super) fn remove_file(store: &Store, package: &str, version: &str, file: &str) -> Option<Ticket> {
     let (package, version, file) = find(store, package, version, file)?;
     Some(store.commit(Change::RemoveFile(RemoveFile {
         owner: 1,
@@ -111,9 +116,9 @@ fn remove_version(store: &Store, package: &str, version: &str) -> Option<Ticket>
     })))
 }
 
-type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn entries(index: &Index) -> Entries {
+pub(super) fn entries(index: &Index) -> Entries {
     let all = index.scan(b"", None, usize::MAX).unwrap();
     all.into_iter()
         .filter(|(key, _)| key.first() != Some(&b'm'))
@@ -121,7 +126,7 @@ fn entries(index: &Index) -> Entries {
         .collect()
 }
 
-fn closed_entries(data: &Path) -> Entries {
+pub(super) fn closed_entries(data: &Path) -> Entries {
     entries(&Index::open(&data.join("index"), 1 << 20).unwrap())
 }
 
@@ -296,7 +301,7 @@ async fn work(store: &Store, seed: u64, steps: u64) {
     }
 }
 
-fn account(store: &Store, number: u64) -> Account {
+pub(super) fn account(store: &Store, number: u64) -> Account {
     Account {
         id: store.next_id(),
         name: format!("user{number}"),
@@ -351,9 +356,7 @@ async fn a_copied_index_is_not_believed_but_the_log_is() {
     let store = open(dir.path());
     publish(&store, "p", "1", "f", b"body").settled().await.unwrap();
     let copy = tempfile::tempdir().unwrap();
-    for file in ["store.toml"] {
-        fs::copy(dir.path().join(file), copy.path().join(file)).unwrap();
-    }
+    fs::copy(dir.path().join("store.toml"), copy.path().join("store.toml")).unwrap();
     for sub in ["journal", "segments", "index"] {
         fs::create_dir_all(copy.path().join(sub)).unwrap();
         for entry in fs::read_dir(dir.path().join(sub)).unwrap() {
@@ -408,7 +411,7 @@ async fn tokens_come_and_go() {
         store.commit(Change::PutToken(same_name)).settled().await,
         Err(CommitError::Conflict)
     );
-    assert_eq!(store.tokens_of(account.id).unwrap(), [token.clone()]);
+    assert_eq!(store.tokens_of(account.id).unwrap(), std::slice::from_ref(&token));
     store
         .commit(Change::RemoveToken(token.clone()))
         .settled()

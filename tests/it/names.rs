@@ -62,7 +62,7 @@ fn versions() {
     let too_long_utf8 = "%C3%BC".repeat(128);
     #[rustfmt::skip]
     let illegal = [
-        "-", "%2D", "%20", "%20a", "a%20", "%09a", "a%0A", "a%00b", "a%07b", "a%7Fb", "%E3%80%80a",
+        "-", "%2D", ".", "..", "%2E", "%2E%2E", "%20", "%20a", "a%20", "%09a", "a%0A", "a%00b", "a%07b", "a%7Fb", "%E3%80%80a",
         "a%C2%A0", "%FF", "a%C3", "a%C2%85b", too_long.as_str(), too_long_utf8.as_str(),
     ];
     for version in illegal {
