@@ -68,7 +68,7 @@ pub fn run(config: Config, progress: impl Progress + 'static) -> Result<(), Erro
         path: data.clone(),
         error,
     })?;
-    let main = bind(config.server.listen)?;
+    let main = bind(config.listen)?;
     let metrics = config.metrics_listen.map(bind).transpose()?;
     System::new().block_on(serve(config, main, metrics, progress))
 }

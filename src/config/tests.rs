@@ -54,13 +54,13 @@ fn only(result: Result<Config, ConfigError>) -> String {
 #[test]
 fn the_defaults_are_complete_and_valid() {
     let config = load(&Sources::default()).unwrap();
-    assert_eq!(config.server.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.store.data.to_str(), Some("./larder-data"));
     assert_eq!(config.store.max_size, None);
     assert_eq!(config.artifact.max_uploads, 1024);
     assert_eq!(config.artifact.max_uploads_per_owner, 256);
     assert_eq!(config.artifact.max_file_size, None);
-    assert_eq!(config.server.drain_bytes, 64 << 20);
+    assert_eq!(config.http.drain_bytes, 64 << 20);
     assert_eq!(config.metrics_listen, None);
 }
 
@@ -69,7 +69,7 @@ fn the_production_file_loads() {
     let config = with_file(include_str!("../../config/production.toml")).unwrap();
     assert_eq!(config.artifact.max_file_size, Some(10 << 30));
     assert_eq!(config.store.max_size, Some(920 << 30));
-    assert!(!config.server.query_tokens);
+    assert!(!config.http.query_tokens);
 }
 
 #[test]
@@ -84,9 +84,9 @@ fn later_layers_win() {
         flags: vec![flag("--listen", "server.listen", "127.0.0.1:3")],
     })
     .unwrap();
-    assert_eq!(config.server.listen.port(), 3);
-    assert_eq!(config.server.workers, 4);
-    assert_eq!(config.server.keep_alive, Duration::from_secs(60));
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.http.workers, 4);
+    assert_eq!(config.http.keep_alive, Duration::from_secs(60));
     assert_eq!(
         config.effective["server.listen"],
         (Place::Flag("--listen"), "127.0.0.1:3".to_owned())
@@ -109,9 +109,9 @@ fn the_file_can_be_named_by_a_variable_and_the_flag_beats_it() {
         environment: vec![("LARDER_CONFIG".into(), named.path().into())],
         ..Sources::default()
     };
-    assert_eq!(load(&sources).unwrap().server.workers, 6);
+    assert_eq!(load(&sources).unwrap().http.workers, 6);
     sources.file = Some(flagged.path().to_owned());
-    assert_eq!(load(&sources).unwrap().server.workers, 5);
+    assert_eq!(load(&sources).unwrap().http.workers, 5);
 }
 
 #[test]

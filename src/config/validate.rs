@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
+use super::Config;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
 use super::raw::{PolicyRule, Raw};
 use super::units::{Count, OrNone, Size, Span};
-use super::{Config, Server};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Policy, PolicyTable};
-use crate::{artifact, store, telemetry};
+use crate::{artifact, http, store, telemetry};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -28,14 +28,15 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
         places: &places,
         problems: Vec::new(),
     };
-    let server = check.server(&raw);
+    let http = check.http(&raw);
     let store = check.store(&raw);
     let artifact = check.artifact(&raw);
     let log = check.log(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
         Ok(Config {
-            server,
+            listen: raw.server.listen.0,
+            http,
             metrics_listen,
             store,
             artifact,
@@ -55,15 +56,14 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn server(&mut self, raw: &Raw) -> Server {
+    fn http(&mut self, raw: &Raw) -> http::Options {
         let given = &raw.server;
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = match given.workers.0 {
             Some(count) => self.count("server.workers", count, 1..=1024),
             None => cpus,
         };
-        Server {
-            listen: given.listen.0,
+        http::Options {
             shutdown_grace: self.span(
                 "server.shutdown_grace",
                 given.shutdown_grace,

@@ -88,7 +88,7 @@ fn next_steps(address: SocketAddr, data: &Path, sign_in: &SignIn, millis: i64) -
     let _ = writeln!(text, "Publish a file and read it back:\n");
     let _ = writeln!(
         text,
-        "  echo 'hello, larder' | curl -u {user} -w '%{{http_code}}\\n' -T - {url}"
+        "  echo 'hello, larder' | curl -sS -u {user} -w '%{{http_code}}\\n' -T - {url}"
     );
     let _ = writeln!(text, "  curl {url}\n");
     let _ = writeln!(
@@ -131,7 +131,7 @@ mod tests {
         let url = "http://127.0.0.1:3000/api/packages/admin/generic/hello/1.0.7/hello.txt";
         assert!(
             text.contains(&format!(
-                "curl -u admin:s3cret -w '%{{http_code}}\\n' -T - {url}\n"
+                "curl -sS -u admin:s3cret -w '%{{http_code}}\\n' -T - {url}\n"
             )),
             "{text}"
         );
@@ -142,7 +142,7 @@ mod tests {
     fn a_password_file_is_read_by_the_line_and_otherwise_curl_asks() {
         let data = tempfile::tempdir().unwrap();
         let address = "[::]:3000".parse().unwrap();
-        assert!(next_steps(address, data.path(), &SignIn::Known, 7).contains("curl -u admin -w"));
+        assert!(next_steps(address, data.path(), &SignIn::Known, 7).contains("curl -sS -u admin -w"));
         std::fs::write(data.path().join(PASSWORD_FILE), "x").unwrap();
         let text = next_steps(address, data.path(), &SignIn::Known, 7);
         let expected = format!(

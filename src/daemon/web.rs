@@ -8,7 +8,7 @@ use actix_rt::task::JoinHandle;
 
 use crate::access::Access;
 use crate::artifact::Artifacts;
-use crate::config::{Config, Server};
+use crate::config::Config;
 use crate::http::{self, AppState, Engine, Running, Surface};
 use crate::store::{Progress, Store};
 
@@ -22,7 +22,7 @@ pub struct Web {
 impl Web {
     /// Serves on `main`, and metrics on `metrics` where that is given.
     pub fn start(config: &Config, main: TcpListener, metrics: Option<TcpListener>) -> io::Result<Self> {
-        let state = Arc::new(AppState::new(options(&config.server)));
+        let state = Arc::new(AppState::new(config.http.clone()));
         let listeners = match metrics {
             Some(metrics) => vec![(main, Surface::WithoutMetrics), (metrics, Surface::MetricsOnly)],
             None => vec![(main, Surface::Everything)],
@@ -71,19 +71,5 @@ impl<P: Progress> Progress for Watched<P> {
     fn replayed(&self, done: u64, total: u64) {
         self.state.replayed(done, total);
         self.inner.replayed(done, total);
-    }
-}
-
-fn options(server: &Server) -> http::Options {
-    http::Options {
-        workers: server.workers,
-        max_connections: server.max_connections,
-        keep_alive: server.keep_alive,
-        head_timeout: server.head_timeout,
-        peer_timeout: server.peer_timeout,
-        shutdown_grace: server.shutdown_grace,
-        drain_bytes: server.drain_bytes,
-        drain_time: server.drain_time,
-        query_tokens: server.query_tokens,
     }
 }

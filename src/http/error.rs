@@ -210,6 +210,7 @@ impl From<StoreError> for Refusal {
             // Already logged where it was met; every request would log it again.
             StoreError::Index(_) => Refusal::busy("index-failed", "the index is not usable"),
             StoreError::Io(error) => Refusal::internal(&error),
+            StoreError::Foreign(what) => Refusal::internal(&what),
         }
     }
 }

@@ -280,7 +280,7 @@ impl Store {
             .take();
         let Some(threads) = threads else { return };
         let _ = self.inner.commits.send(Message::Close);
-        let ended = threads.join();
+        let ended = threads.join(|| self.health() == Health::Ready);
         if let Err(error) = self.inner.bulk.segments.close() {
             tracing::warn!(%error, "the last segment could not be sealed; the next start does it");
         }
@@ -292,6 +292,9 @@ impl Store {
     }
 
     fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        if let Health::IndexFailed(why) = self.inner.shared.health() {
+            return Err(StoreError::Index(why));
+        }
         self.watch(self.inner.index.get_as(key))
     }
 
@@ -314,7 +317,8 @@ impl Drop for Inner {
             .take()
         {
             let _ = self.commits.send(Message::Close);
-            threads.join();
+            let shared = self.shared.clone();
+            threads.join(move || shared.health() == Health::Ready);
         }
         let _ = self.bulk.segments.close();
     }

@@ -60,7 +60,12 @@ pub fn open(options: Options, progress: &dyn Progress) -> Result<Store, OpenErro
 
 /// Throws the index away and makes it again from the log. The store must not be in use.
 pub fn rebuild_index(options: Options, progress: &dyn Progress) -> Result<RebuildReport, OpenError> {
-    let Prepared { index, recovered, .. } = prepare(&options, progress, true)?;
+    let Prepared {
+        index,
+        recovered,
+        lock: _lock,
+        ..
+    } = prepare(&options, progress, true)?;
     trust::mark_clean(&index)?;
     let Report {
         groups,
@@ -83,15 +88,21 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     if rebuild {
         trust::move_aside(data)?;
     }
-    let (mut index, from) = trust::open(data, options.index_cache)?;
-    let mut recovered = recovery::recover(data, identity.uuid, &index, from, progress)?;
-    if recovered.report.differs && from != Applied::START {
+    let (mut index, start) = trust::open(data, options.index_cache)?;
+    let recover = |start, index: &Index| {
+        recovery::recover(data, identity.uuid, index, start, progress).map_err(|error| match error {
+            StoreError::Foreign(what) => OpenError::Format(what),
+            error => OpenError::Failed(error),
+        })
+    };
+    let mut recovered = recover(start, &index)?;
+    if recovered.report.differs && start.applied != Applied::START {
         tracing::error!("the index is not what the log says; it is rebuilt");
         drop(index);
         trust::move_aside(data)?;
-        let (fresh, from) = trust::open(data, options.index_cache)?;
+        let (fresh, start) = trust::open(data, options.index_cache)?;
         index = fresh;
-        recovered = recovery::recover(data, identity.uuid, &index, from, progress)?;
+        recovered = recover(start, &index)?;
     }
     if recovered.report.differs {
         tracing::error!("replaying the log does not give the index that was committed; please report this");
@@ -129,6 +140,7 @@ fn start(
         bulk: bulk.clone(),
         seal,
         sweeps,
+        sweep_failed: false,
         buffer: Vec::new(),
     })?;
     let inner = Inner {

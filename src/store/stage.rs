@@ -48,8 +48,8 @@ impl Stage<'_, '_> {
         }
     }
 
-    /// Stages one step of sweeping a removed version's files.
-    pub fn sweep(&mut self, version: Id) -> Result<(), StoreError> {
+    /// Stages one step of sweeping a removed version's files. True: it was the last.
+    pub fn sweep(&mut self, version: Id) -> Result<bool, StoreError> {
         let keys = self.batch.keys(&keys::files(version), SWEEP_STEP)?;
         let done = keys.len() < SWEEP_STEP;
         let through = keys.last().cloned().unwrap_or_default();
@@ -57,8 +57,8 @@ impl Stage<'_, '_> {
             version,
             through,
             done,
-        }))
-        .map(drop)
+        }))?;
+        Ok(done)
     }
 
     fn publish(&mut self, publish: &Publish) -> Result<Staged, StoreError> {

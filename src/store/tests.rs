@@ -230,6 +230,13 @@ async fn a_version_of_many_files_is_swept_and_stays_gone() {
     remove_version(&store, "p", "1").unwrap().settled().await.unwrap();
     assert_eq!(find(&store, "p", "1", "f1"), None);
     publish(&store, "p", "1", "new", b"y").settled().await.unwrap();
+    // Another commit does not wait for all of the sweeping, nor does a shutdown.
+    for _ in 0..1000 {
+        if store.inner.index.scan(&keys::sweeps(), None, 1).unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     store.close();
     drop(store);
     let live = closed_entries(dir.path());

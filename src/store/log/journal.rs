@@ -9,8 +9,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::format::{Binding, FILE_HEADER_LEN};
-use super::journal_footer::{self, FooterBuilder};
-use super::scan::Scan;
+use super::journal_footer::FooterBuilder;
+use super::scan::{ALL_DURABLE, Scan};
 use crate::store::model::FileKind;
 
 /// Size of a new store's first file, bytes.
@@ -128,8 +128,11 @@ impl Journal {
         if end > self.allocated {
             match preallocate(&self.file, self.allocated, end - self.allocated) {
                 Ok(allocated) => self.allocated = self.allocated.max(allocated),
-                Err(error) if is_no_space(&error) => return Err(AppendError::NoSpace),
-                Err(error) => return Err(AppendError::Failed(error)),
+                Err(error) => {
+                    // Nothing has been written, so nothing but this group is lost.
+                    tracing::warn!(%error, "no room could be reserved in the journal");
+                    return Err(AppendError::NoSpace);
+                }
             }
         }
         match self.file.write_all_at(group, self.offset) {
@@ -137,7 +140,11 @@ impl Journal {
                 self.offset = end;
                 Ok(())
             }
-            Err(error) if is_no_space(&error) && end > self.allocated => Err(AppendError::NoSpace),
+            Err(error) if is_no_space(&error) && end > self.allocated => {
+                // What was written of it must not be found behind the next group.
+                self.file.set_len(self.offset).map_err(AppendError::Failed)?;
+                Err(AppendError::NoSpace)
+            }
             Err(error) => Err(AppendError::Failed(error)),
         }
     }
@@ -166,10 +173,13 @@ pub fn is_no_space(error: &io::Error) -> bool {
 
 /// Reserves space; returns the end of what is reserved, which is `at` where the file system cannot.
 fn preallocate(file: &File, at: u64, len: u64) -> io::Result<u64> {
-    match fallocate(file, FallocateFlags::empty(), at, len) {
-        Ok(()) => Ok(at + len),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(at),
-        Err(errno) => Err(errno.into()),
+    loop {
+        match fallocate(file, FallocateFlags::empty(), at, len) {
+            Ok(()) => return Ok(at + len),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(at),
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 
@@ -179,7 +189,7 @@ pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
     file.read_exact_at(&mut bytes, 0)?;
     let mut footer = FooterBuilder::new(binding, end);
     // All of it has been read or written as durable, so nothing in it is a tear.
-    let mut scan = Scan::new(&bytes, binding, 0, u64::MAX - 1);
+    let mut scan = Scan::new(&bytes, binding, 0, ALL_DURABLE);
     while scan.end() < end {
         let Some(found) = scan.next() else { break };
         footer.add(&found).map_err(io::Error::other)?;
@@ -199,9 +209,4 @@ pub fn remove(data: &Path, file: u64) -> io::Result<()> {
 /// Opens a file for recovery.
 pub fn open(data: &Path, file: u64) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path(data, file))
-}
-
-/// Whether a file has been sealed.
-pub fn is_sealed(file: &File, binding: &Binding) -> io::Result<bool> {
-    Ok(journal_footer::trailer(file, binding)?.is_some())
 }

@@ -148,8 +148,8 @@ mod tests {
             payload
         );
         assert_eq!(
-            hex::encode(&bytes[bytes.len() - 32..]),
-            "4c5244525345414c0020000000000000882000000000000000000000fb1a0b94"
+            hex::encode(&bytes[bytes.len() - Trailer::LEN..]),
+            "4c52445254524c520020000000000000000000001e8d86a2"
         );
     }
 }
