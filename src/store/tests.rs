@@ -232,7 +232,13 @@ async fn a_version_of_many_files_is_swept_and_stays_gone() {
     publish(&store, "p", "1", "new", b"y").settled().await.unwrap();
     // Another commit does not wait for all of the sweeping, nor does a shutdown.
     for _ in 0..1000 {
-        if store.inner.index.scan(&keys::sweeps(), None, 1).unwrap().is_empty() {
+        if store
+            .inner
+            .index
+            .scan(&keys::sweeps(), None, 1)
+            .unwrap()
+            .is_empty()
+        {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

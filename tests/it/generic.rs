@@ -303,7 +303,7 @@ fn a_full_store_refuses_uploads_and_goes_on_serving() {
     let stored = statuses.iter().take_while(|status| **status == 201).count();
     assert!(
         (8..=24).contains(&stored),
-        "a store of 24 MiB took {stored} MiB: {statuses:?}"
+        "a store of 64 MiB took {stored} MiB: {statuses:?}"
     );
     assert!(
         statuses[stored..].iter().all(|status| *status == 507),
