@@ -3,6 +3,7 @@
 pub mod checksum;
 pub mod error;
 mod fetch;
+mod metrics;
 pub mod names;
 mod publish;
 mod receive;
@@ -86,6 +87,7 @@ pub struct Artifacts {
 impl Artifacts {
     /// The verbs over a store.
     pub fn new(store: Store, options: Options) -> Self {
+        metrics::init();
         let bounds = owner::Options {
             max_uploads: options.max_uploads,
             max_uploads_per_owner: options.max_uploads_per_owner,

@@ -8,7 +8,7 @@ use futures_util::Stream;
 
 use super::checksum::Checksums;
 use super::receive::{Rules, receive};
-use super::{ArtifactError, Artifacts, PublishRequest, Published};
+use super::{ArtifactError, Artifacts, PublishRequest, Published, metrics};
 use crate::owner::Policy;
 use crate::owner::decide::{Decision, Wish, could_heal, decide_publish};
 use crate::owner::messages::Publication;
@@ -29,6 +29,7 @@ impl Artifacts {
         {
             return Err(ArtifactError::TooLarge { limit });
         }
+        self.store.check_room(request.length.unwrap_or(0))?;
         match self.store.health() {
             Health::Ready => Ok(()),
             Health::Poisoned(_) => Err(StoreError::Poisoned.into()),
@@ -76,6 +77,7 @@ impl Artifacts {
             .owners
             .publish(request.owner.id, publication, &permit)
             .await?;
+        metrics::published(named.file.size);
         Ok(Published {
             file: named.file,
             ok: named.already_there || policy == Policy::Cache,

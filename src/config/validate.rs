@@ -94,7 +94,7 @@ impl Check<'_> {
             max_size: given
                 .max_size
                 .0
-                .map(|size| self.size("store.max_size", size, 64 * MIB..=u64::MAX)),
+                .map(|size| self.size("store.max_size", size, 16 * MIB..=u64::MAX)),
             chunking,
             inline_limit: u32::try_from(inline_limit).unwrap_or(u32::MAX),
             index_cache: self.size("store.index_cache", given.index_cache, MIB..=u64::MAX),

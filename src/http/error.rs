@@ -268,7 +268,7 @@ impl From<PathError> for Refusal {
         match error {
             PathError::Unknown => Refusal::not_found("404 page not found"),
             PathError::Encoding => {
-                Refusal::bad_request("invalid-path", "the path is not valid percent-encoded UTF-8")
+                Refusal::bad_request("invalid-path", "the path has a % that begins no escape")
             }
         }
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use actix_http::{Request, Response};
 use actix_service::{ServiceFactory, fn_service};
 use actix_web::body::BoxBody;
+use actix_web::dev::RequestHead;
 use actix_web::http::Method;
 
+use super::error::Refusal;
 use super::gate::admit_publication;
 use super::path::Target;
 use super::state::AppState;
@@ -20,17 +22,22 @@ pub fn factory(
     fn_service(move |request: Request| {
         let state = state.clone();
         async move {
-            if request.method() != Method::PUT {
+            if !request.path().starts_with("/api/packages/") {
                 return Ok(request);
             }
-            // Anything else about the path is for the handlers to say.
-            let Ok(Target::File { owner, at }) = Target::parse(request.path()) else {
-                return Ok(request);
-            };
-            match admit_publication(&state, request.head(), &owner, at).await {
-                Ok(_) => Ok(request),
+            match judge(&state, request.head()).await {
+                Ok(()) => Ok(request),
                 Err(refusal) => Err(refusal.respond(&request.head().headers).into()),
             }
         }
     })
+}
+
+async fn judge(state: &AppState, head: &RequestHead) -> Result<(), Refusal> {
+    match (Target::parse(head.uri.path())?, &head.method) {
+        (Target::File { owner, at }, &Method::PUT) => {
+            admit_publication(state, head, &owner, at).await.map(drop)
+        }
+        (target, method) => target.allows(method),
+    }
 }

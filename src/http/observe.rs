@@ -15,7 +15,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use super::error::Refusal;
 use super::gate::content_length;
-use crate::telemetry::metrics::{DURATIONS, SIZES, counters, gauges, histograms};
+use crate::telemetry::metrics::{DURATIONS, counters, gauges, histograms};
 
 /// What a request is, for metrics.
 const OPERATIONS: [&str; 8] = [
@@ -76,7 +76,6 @@ struct Families {
 struct Operation {
     name: &'static str,
     duration: Histogram,
-    sizes: Histogram,
     received: IntCounter,
     sent: IntCounter,
     in_flight: IntGauge,
@@ -90,12 +89,6 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         "Time from a request's head to the end of its answer.",
         &[("op", ops)],
         &DURATIONS,
-    );
-    let sizes = histograms(
-        "larder_http_body_bytes",
-        "Length of a request's or an answer's body.",
-        &[("op", ops)],
-        &SIZES,
     );
     let received = counters(
         "larder_http_request_body_bytes_total",
@@ -120,7 +113,6 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
     let operations = OPERATIONS.map(|name| Operation {
         name,
         duration: duration.with_label_values(&[name]),
-        sizes: sizes.with_label_values(&[name]),
         received: received.with_label_values(&[name]),
         sent: sent.with_label_values(&[name]),
         in_flight: in_flight.with_label_values(&[name]),
@@ -164,7 +156,7 @@ pub async fn observe(
     operation
         .received
         .inc_by(content_length(request.head()).unwrap_or(0));
-    let mut watch = Watch::new(operation);
+    let watch = Watch::new(operation);
     let response = next.call(request).await?;
     let code = response.status();
     let code = CODES
@@ -175,7 +167,6 @@ pub async fn observe(
         .requests
         .with_label_values(&[watch.operation.name, code])
         .inc();
-    watch.answered = true;
     Ok(response.map_body(|_, body| Measured { body, watch }))
 }
 
@@ -208,7 +199,6 @@ fn operation(head: &RequestHead) -> &'static Operation {
 struct Watch {
     operation: &'static Operation,
     started: Instant,
-    answered: bool,
     complete: bool,
     sent: u64,
 }
@@ -219,7 +209,6 @@ impl Watch {
         Watch {
             operation,
             started: Instant::now(),
-            answered: false,
             complete: false,
             sent: 0,
         }
@@ -232,9 +221,6 @@ impl Drop for Watch {
         operation.in_flight.dec();
         operation.sent.inc_by(self.sent);
         operation.duration.observe(self.started.elapsed().as_secs_f64());
-        if self.answered && self.sent > 0 {
-            operation.sizes.observe(self.sent as f64);
-        }
         if !self.complete {
             operation.aborted.inc();
         }

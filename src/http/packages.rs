@@ -5,26 +5,40 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_multipart::Multipart;
+use actix_multipart::{Field, Multipart};
 use actix_web::dev::Payload;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 
 use super::conditions::etag;
+use super::download;
 use super::error::Refusal;
 use super::gate::{Admitted, admit, admit_publication, content_length, is_multipart};
 use super::path::Target;
 use super::refuse::refuse;
 use super::state::AppState;
-use super::{download, gate};
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Published};
 
-/// Methods of a file and of a version.
-const FILE_METHODS: &str = "GET, HEAD, PUT, DELETE";
-const VERSION_METHODS: &str = "DELETE";
+impl Target {
+    /// Whether this can be done with it at all.
+    pub fn allows(&self, method: &Method) -> Result<(), Refusal> {
+        let (methods, allow): (&[Method], _) = match self {
+            Target::File { .. } => (
+                &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE],
+                "GET, HEAD, PUT, DELETE",
+            ),
+            Target::Version { .. } => (&[Method::DELETE], "DELETE"),
+        };
+        if methods.contains(method) {
+            Ok(())
+        } else {
+            Err(Refusal::method(allow))
+        }
+    }
+}
 
 /// Serves everything under `/api/packages`, and says 404 for what no other route knows.
 pub async fn serve(request: HttpRequest, payload: web::Payload, state: web::Data<AppState>) -> HttpResponse {
@@ -73,8 +87,10 @@ async fn answer(request: &HttpRequest, payload: &Body, state: &AppState) -> Resu
                 .await?;
             Ok(HttpResponse::NoContent().finish())
         }
-        (Target::File { .. }, _) => Err(Refusal::method(FILE_METHODS)),
-        (Target::Version { .. }, _) => Err(Refusal::method(VERSION_METHODS)),
+        (target, method) => {
+            target.allows(method)?;
+            Err(Refusal::internal(&"a method that is allowed has no handler"))
+        }
     }
 }
 
@@ -86,8 +102,10 @@ async fn put(
     at: Coordinates,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, publication) = admit_publication(state, request.head(), owner, at).await?;
-    let published = if gate::is_multipart(request.head()) {
-        let part = first_file(request, payload.clone()).await?;
+    let published = if is_multipart(request.head()) {
+        let mut form = Multipart::new(request.headers(), payload.clone());
+        // The form must outlive its part: it is what reads.
+        let part = first_file(&mut form).await?;
         engine.artifacts.publish(publication, part).await?
     } else {
         engine.artifacts.publish(publication, payload.clone()).await?
@@ -101,10 +119,8 @@ async fn put(
 }
 
 /// The first part of a form that is a file.
-async fn first_file(request: &HttpRequest, payload: Body) -> Result<actix_multipart::Field, Refusal> {
-    debug_assert!(is_multipart(request.head()));
-    let mut form = Multipart::new(request.headers(), payload);
-    while let Some(field) = futures_util::StreamExt::next(&mut form).await {
+async fn first_file(form: &mut Multipart) -> Result<Field, Refusal> {
+    while let Some(field) = form.next().await {
         let field = field.map_err(|error| ArtifactError::Incomplete(error.to_string()))?;
         if field
             .content_disposition()

@@ -28,13 +28,10 @@ pub async fn refuse(
     length: Option<u64>,
     options: &Options,
 ) -> HttpResponse {
-    if length.is_some_and(|length| length <= SMALL_BODY) {
-        let drained = timeout(SMALL_BODY_PATIENCE, async {
-            while let Some(Ok(_)) = payload.next().await {}
-        });
-        if drained.await.is_ok() {
-            return response;
-        }
+    if length.is_none_or(|length| length <= SMALL_BODY)
+        && timeout(SMALL_BODY_PATIENCE, drain(&mut payload, SMALL_BODY)).await == Ok(true)
+    {
+        return response;
     }
     let (head, body) = response.into_parts();
     let Ok(text) = body.try_into_bytes() else {
@@ -50,6 +47,18 @@ pub async fn refuse(
         }
         .sized(),
     ))
+}
+
+/// Reads up to `limit` bytes away. True: that was all.
+async fn drain(payload: &mut Payload, limit: u64) -> bool {
+    let mut read = 0;
+    while let Some(piece) = payload.next().await {
+        read += piece.map_or(limit, |piece| piece.len() as u64);
+        if read >= limit {
+            return false;
+        }
+    }
+    true
 }
 
 /// A response body that is sent whole and then holds the end back until the request's body is read.

@@ -1,5 +1,7 @@
 //! All routes, on one screen.
 
+use actix_web::Route;
+use actix_web::guard::{Any, Get, Head};
 use actix_web::web::{self, ServiceConfig, delete, get, post};
 
 use super::server::Surface;
@@ -8,19 +10,20 @@ use super::{admin, health, metrics_page, packages, start_page};
 /// Registers what a listener serves.
 pub fn configure(config: &mut ServiceConfig, surface: Surface) {
     config
-        .route("/livez", get().to(health::live))
-        .route("/readyz", get().to(health::ready))
-        .route("/healthz", get().to(health::ready))
-        .route("/api/healthz", get().to(health::gitea));
+        .route("/livez", read().to(health::live))
+        .route("/readyz", read().to(health::ready))
+        .route("/healthz", read().to(health::ready))
+        .route("/api/healthz", read().to(health::gitea));
     if surface != Surface::WithoutMetrics {
-        config.route("/metrics", get().to(metrics_page::serve));
+        config.route("/metrics", read().to(metrics_page::serve));
     }
     if surface == Surface::MetricsOnly {
         return;
     }
     config
-        .route("/", get().to(start_page::serve))
-        .route("/api/v1/version", get().to(health::version))
+        .route("/", read().to(start_page::serve))
+        .route("/api/swagger.json", read().to(start_page::openapi))
+        .route("/api/v1/version", read().to(health::version))
         .route("/api/v1/user", get().to(admin::who_am_i))
         .route("/api/v1/admin/users", get().to(admin::list_users))
         .route("/api/v1/admin/users", post().to(admin::create_user))
@@ -33,4 +36,9 @@ pub fn configure(config: &mut ServiceConfig, surface: Surface) {
         .service(web::scope("/api/v1").default_service(web::to(admin::unknown)))
         // Package paths are split before they are decoded, so they are not actix's to match.
         .default_service(web::to(packages::serve));
+}
+
+/// GET, and HEAD with it.
+fn read() -> Route {
+    web::route().guard(Any(Get()).or(Head()))
 }

@@ -1,4 +1,4 @@
-//! `/`: what this is, for somebody who finds the address.
+//! `/` and `/api/swagger.json`: what this is, for somebody, or some program, that finds the address.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -25,4 +25,10 @@ pub async fn serve(request: HttpRequest) -> HttpResponse {
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .content_type("text/plain; charset=utf-8")
         .body(page)
+}
+
+/// The OpenAPI document.
+pub async fn openapi() -> HttpResponse {
+    let document = include_str!("openapi.json").replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+    HttpResponse::Ok().content_type("application/json").body(document)
 }

@@ -43,11 +43,7 @@ impl Names for Store {
     }
 
     fn is_damaged(&self, file: &File) -> Result<bool, StoreError> {
-        match self.open_file(file) {
-            Ok(_) => Ok(false),
-            Err(StoreError::Damaged(_)) => Ok(true),
-            Err(error) => Err(error),
-        }
+        Store::is_damaged(self, file)
     }
 
     fn next_id(&self) -> Id {

@@ -49,6 +49,11 @@ impl Blob {
         self.ends.last().copied().unwrap_or(0)
     }
 
+    /// Its chunks, in order.
+    pub fn chunks(&self) -> &[ChunkRef] {
+        &self.chunks
+    }
+
     /// A reader of `range`, which must lie inside the blob; what does not is left out.
     pub fn read(&self, range: Range<u64>) -> BlobReader {
         let end = range.end.min(self.size());

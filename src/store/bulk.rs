@@ -7,6 +7,7 @@ use super::error::StoreError;
 use super::log::segment::SegmentWriter;
 use super::model::Place;
 use super::pins::Pins;
+use super::room::Room;
 use crate::chunk::{Chunker, ChunkerParams, ChunkerParamsError, Digest};
 
 /// Where published chunks lie. The index implements it.
@@ -23,6 +24,8 @@ pub struct Bulk {
     pub pins: Arc<Pins>,
     /// Knows what has been published.
     pub places: Arc<dyn ChunkPlaces>,
+    /// Knows whether there is room.
+    pub room: Arc<Room>,
     /// Bodies up to this many bytes travel inside the journal.
     pub inline_limit: u64,
     /// Bodies up to this many bytes are one chunk.
@@ -39,6 +42,7 @@ impl Bulk {
     pub fn new(
         segments: SegmentWriter,
         places: Arc<dyn ChunkPlaces>,
+        room: Arc<Room>,
         params: ChunkerParams,
         inline_limit: u32,
     ) -> Result<Self, ChunkerParamsError> {
@@ -46,6 +50,7 @@ impl Bulk {
             segments,
             pins: Arc::default(),
             places,
+            room,
             inline_limit: u64::from(inline_limit.min(params.max_size)),
             single_limit: u64::from(params.max_size),
             chunker: Chunker::new(params)?,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::bulk::Bulk;
 use super::change::{Change, CommitError};
+use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, Index, keys};
 use super::log::group::{GroupBuilder, GroupContext};
@@ -55,6 +56,8 @@ pub struct Committer {
     pub(super) applied: Applied,
     /// Knows how far the segments are synced.
     pub(super) bulk: Arc<Bulk>,
+    /// Copies that are not relied on.
+    pub(super) damage: Arc<Damage>,
     /// Seals a file that is full, off this thread.
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
     /// Removed versions whose files are still in the index.
@@ -191,6 +194,7 @@ impl Committer {
         let filled = fill(&mut Stage {
             batch: &mut batch,
             group: &mut group,
+            damage: &self.damage,
         });
         let commits = filled.map_err(|error| self.index_failed(error))?;
         if group.is_empty() {
@@ -235,6 +239,7 @@ impl Committer {
         if let Err(error) = self.journal.sync() {
             return Err(self.poison("sync", &error));
         }
+        self.bulk.room.take(bytes.len() as u64);
         metrics::group(commits, bytes.len() as u64, started.elapsed());
         self.applied = Applied {
             group: self.applied.group + 1,

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter};
+use prometheus::{Histogram, IntCounter, IntGauge};
 
-use crate::telemetry::metrics::{counter, counters, histogram};
+use crate::telemetry::metrics::{counter, counters, gauge, histogram};
 
 /// Commits that can share a group.
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
@@ -25,6 +25,7 @@ struct Families {
     group_bytes: Histogram,
     sync_seconds: Histogram,
     damaged: IntCounter,
+    damaged_chunks: IntGauge,
 }
 
 static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
@@ -47,13 +48,17 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
             &GROUP_BYTES,
         ),
         sync_seconds: histogram(
-            "larder_commit_sync_seconds",
+            "larder_commit_fsync_seconds",
             "Time of one sync of the journal.",
             &SYNC_SECONDS,
         ),
         damaged: counter(
             "larder_store_damaged_stretches_total",
-            "Damaged stretches of the journal met while reading it.",
+            "Damaged stretches of the log met while reading it.",
+        ),
+        damaged_chunks: gauge(
+            "larder_store_damaged_chunks",
+            "Chunks and manifests found damaged since the start; the same bytes, published again, heal them.",
         ),
     }
 });
@@ -80,7 +85,12 @@ pub fn group(commits: usize, bytes: u64, sync: Duration) {
     FAMILIES.sync_seconds.observe(sync.as_secs_f64());
 }
 
-/// Damaged bytes were met in the journal.
+/// A chunk was found damaged.
+pub fn damaged_chunk() {
+    FAMILIES.damaged_chunks.inc();
+}
+
+/// Damaged bytes were met in the log.
 pub fn damaged_stretch() {
     FAMILIES.damaged.inc();
 }

@@ -7,6 +7,7 @@ pub mod blob;
 pub mod bulk;
 pub mod change;
 mod committer;
+pub mod damage;
 pub mod error;
 mod identity;
 pub mod index;
@@ -18,6 +19,7 @@ pub mod pins;
 mod position;
 mod recovery;
 mod replay;
+mod room;
 mod rope;
 mod shared;
 mod stage;
@@ -154,6 +156,14 @@ impl Store {
         self.inner.shared.health()
     }
 
+    /// Whether a body of `bytes` can be taken in.
+    ///
+    /// # Errors
+    /// `NoSpace` where the store's limit or the disk says no.
+    pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        self.inner.bulk.room.check(bytes)
+    }
+
     /// A fresh id, larger than all before.
     pub fn next_id(&self) -> Id {
         self.inner.shared.next_id()
@@ -241,11 +251,37 @@ impl Store {
         Ok(Blob::new(self.inner.readers.clone(), chunks))
     }
 
+    /// Whether a file is known to be damaged: some of its bytes were asked for and could not be served.
+    pub fn is_damaged(&self, file: &File) -> Result<bool, StoreError> {
+        let damage = self.inner.readers.damage();
+        if damage.is_empty() {
+            return Ok(false);
+        }
+        let blob = match self.open_file(file) {
+            Ok(blob) => blob,
+            Err(StoreError::Damaged(_)) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        for chunk in blob.chunks() {
+            if damage.is_damaged(&chunk.digest, self.get(&keys::chunk(&chunk.digest))?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn manifest(&self, blob: &Digest) -> Result<Manifest, StoreError> {
-        let damaged = |what: &str| StoreError::Damaged(format!("manifest of {blob}: {what}"));
         let place: Option<Place> = self.get(&keys::manifest(blob))?;
-        let place = place.ok_or_else(|| damaged("it is missing"))?;
-        let record = self.inner.readers.files().record(&place)?;
+        let damaged = |what: &str| {
+            tracing::error!(digest = %blob, what, "a manifest is damaged and cannot be served");
+            self.inner.readers.damage().report(*blob, place);
+            StoreError::Damaged(format!("manifest of {blob}: {what}"))
+        };
+        let found = place.ok_or_else(|| damaged("it is missing"))?;
+        let record = match self.inner.readers.files().record(&found) {
+            Err(StoreError::Damaged(what)) => return Err(damaged(&what)),
+            record => record?,
+        };
         match Record::decode(&record.header, &record.payload) {
             Ok(Record::Manifest(digest, manifest)) if digest == *blob => Ok(manifest),
             _ => Err(damaged("another record stands in its place")),

@@ -5,8 +5,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::blob::Readers;
-use super::bulk::Bulk;
+use super::bulk::{Bulk, ChunkPlaces};
 use super::committer::Committer;
+use super::damage::SoundPlaces;
 use super::error::StoreError;
 use super::identity::{self, Identity};
 use super::index::{Index, keys};
@@ -17,6 +18,7 @@ use super::log::segment_recovery::{Damage, recover_segments};
 use super::model::Id;
 use super::position::Applied;
 use super::recovery::{self, Recovered, Report};
+use super::room::Room;
 use super::shared::Shared;
 use super::threads::Threads;
 use super::{Inner, OpenError, Options, Progress, Store, metrics, trust};
@@ -128,8 +130,12 @@ fn start(
     } = recovered;
     let index = Arc::new(index);
     let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id));
-    let bulk = Arc::new(open_bulk(&options, &identity, &index, applied)?);
     let readers = Arc::new(open_readers(&options, &identity, &index));
+    let sound = SoundPlaces {
+        index: index.clone(),
+        damage: readers.damage().clone(),
+    };
+    let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
     let sweeps = pending_sweeps(&index)?;
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), |seal| Committer {
@@ -138,6 +144,7 @@ fn start(
         journal,
         applied,
         bulk: bulk.clone(),
+        damage: readers.damage().clone(),
         seal,
         sweeps,
         sweep_failed: false,
@@ -161,7 +168,7 @@ fn start(
 fn open_bulk(
     options: &Options,
     identity: &Identity,
-    index: &Arc<Index>,
+    places: Arc<dyn ChunkPlaces>,
     applied: Applied,
 ) -> Result<Bulk, StoreError> {
     let segments = recover_segments(&options.data, identity.uuid, applied.durable_segments)?;
@@ -169,6 +176,7 @@ fn open_bulk(
         tracing::error!(file, offset, len, "a stretch of a segment is damaged");
         metrics::damaged_stretch();
     }
+    let room = Arc::new(Room::new(&options.data, options.max_size)?);
     let writer = SegmentWriter::start(SegmentOptions {
         data: options.data.clone(),
         store: identity.uuid,
@@ -177,7 +185,7 @@ fn open_bulk(
         full_size: SegmentOptions::FULL_SIZE,
         queue_bytes: options.segment_queue,
     })?;
-    Bulk::new(writer, index.clone(), identity.chunking, options.inline_limit)
+    Bulk::new(writer, places, room, identity.chunking, options.inline_limit)
         .map_err(|error| StoreError::Io(io::Error::other(error)))
 }
 

@@ -13,6 +13,7 @@ use super::PIECE;
 use super::verified::Verified;
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
+use crate::store::damage::Damage;
 use crate::store::error::StoreError;
 use crate::store::log::files::{LogFile, LogFiles};
 use crate::store::log::format::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
@@ -25,6 +26,7 @@ const SMALL_BUFFER: usize = 64 << 10;
 pub struct Readers {
     files: Arc<LogFiles>,
     places: Arc<dyn ChunkPlaces>,
+    damage: Arc<Damage>,
     /// Bytes of large chunks that may still be held.
     buffers: Arc<Semaphore>,
     verified: Verified,
@@ -68,6 +70,7 @@ impl Readers {
         Readers {
             files,
             places,
+            damage: Arc::default(),
             buffers: Arc::new(Semaphore::new(permits)),
             verified: Verified::new(verified),
             cached_reads: AtomicBool::new(true),
@@ -83,6 +86,11 @@ impl Readers {
     /// The files they read from.
     pub fn files(&self) -> &LogFiles {
         &self.files
+    }
+
+    /// What they have found damaged.
+    pub fn damage(&self) -> &Arc<Damage> {
+        &self.damage
     }
 
     /// Bytes of large chunks that readers may still take into memory.
@@ -123,18 +131,25 @@ impl Readers {
         // Compaction may just have moved it, or a later copy healed it.
         let moved = self.locate(&chunk)?;
         if moved == place {
-            return Err(damaged(&chunk, &error));
+            return Err(self.damaged(&chunk, Some(place), &error));
         }
         self.fetch_at(chunk, &moved, part)
             .map_err(|error| match is_damage(&error) {
-                true => damaged(&chunk, &error),
+                true => self.damaged(&chunk, Some(moved), &error),
                 false => error,
             })
     }
 
+    /// The error for readers; logged here and nowhere else.
+    fn damaged(&self, chunk: &ChunkRef, place: Option<Place>, why: &dyn fmt::Display) -> StoreError {
+        tracing::error!(digest = %chunk.digest, %why, "a chunk is damaged and cannot be served");
+        self.damage.report(chunk.digest, place);
+        StoreError::Damaged(format!("chunk {}: {why}", chunk.digest))
+    }
+
     fn locate(&self, chunk: &ChunkRef) -> Result<Place, StoreError> {
         let place = self.places.place(&chunk.digest)?;
-        place.ok_or_else(|| damaged(chunk, &"the index has no place for it"))
+        place.ok_or_else(|| self.damaged(chunk, None, &"the index has no place for it"))
     }
 
     fn fetch_at(&self, chunk: ChunkRef, place: &Place, part: bool) -> Result<Source, StoreError> {
@@ -286,10 +301,4 @@ fn is_damage(error: &StoreError) -> bool {
         }
         _ => false,
     }
-}
-
-/// The error for readers; logged here and nowhere else.
-fn damaged(chunk: &ChunkRef, why: &dyn fmt::Display) -> StoreError {
-    tracing::error!(digest = %chunk.digest, %why, "a chunk is damaged and cannot be served");
-    StoreError::Damaged(format!("chunk {}: {why}", chunk.digest))
 }

@@ -62,7 +62,9 @@ impl Kit {
         let dir = data_dir();
         let index = Arc::new(Index::default());
         let (segments, disk) = writer(change(options(dir.path())));
-        let bulk = Arc::new(Bulk::new(segments, index.clone(), params, INLINE_LIMIT).unwrap());
+        std::fs::create_dir_all(dir.path().join("journal")).unwrap();
+        let room = Arc::new(crate::store::room::Room::new(dir.path(), None).unwrap());
+        let bulk = Arc::new(Bulk::new(segments, index.clone(), room, params, INLINE_LIMIT).unwrap());
         Kit {
             dir,
             index,

@@ -150,6 +150,8 @@ impl Deposit {
     ) -> Result<(), StoreError> {
         // Makes room first: while this chunk waits for admission it counts as well.
         self.settle(PIPELINE - 1).await?;
+        self.bulk.room.check(u64::from(chunk.len))?;
+        self.bulk.room.take(u64::from(chunk.len));
         let (reply, answer) = oneshot::channel();
         // The thread places the chunk itself: nobody who waits for it depends on how fast our client is.
         let written = Box::new(move |result: Result<Place, StoreError>| {
