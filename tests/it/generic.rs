@@ -302,7 +302,7 @@ fn a_full_store_refuses_uploads_and_goes_on_serving() {
         .collect();
     let stored = statuses.iter().take_while(|status| **status == 201).count();
     assert!(
-        (8..=24).contains(&stored),
+        (32..=64).contains(&stored),
         "a store of 64 MiB took {stored} MiB: {statuses:?}"
     );
     assert!(
