@@ -1,6 +1,6 @@
 //! The command line: one file a subcommand.
 //!
-//! A subcommand loads the configuration, does its work and returns a [`Failure`] or nothing; [`main`] alone prints
+//! A subcommand loads the configuration, does its work and returns a [`failure::Failure`] or nothing; [`main`] alone prints
 //! failures and turns them into exit codes.
 
 mod account;

@@ -13,6 +13,7 @@ use super::log::format::{Binding, FILE_HEADER_LEN, Trailer};
 use super::log::journal;
 use super::log::journal_footer;
 use super::log::scan::{ALL_DURABLE, Found, RecordAt, Scan};
+use super::log::{disk, files};
 use super::metrics;
 use super::model::{FileKind, Place};
 use super::position::Applied;
@@ -112,7 +113,7 @@ impl<'a> Files<'a> {
         Ok(Files {
             data,
             store,
-            numbers: journal::list(data)?,
+            numbers: files::list(data, FileKind::Journal)?,
         })
     }
 
@@ -247,7 +248,7 @@ impl<'a> Replay<'a> {
         let bytes = read_to(file, file.metadata()?.len())?;
         if bytes.len() < FILE_HEADER_LEN as usize {
             // Begun, but not even its header was written: no group ever was.
-            return Ok(journal::remove(self.data, binding.file)?);
+            return Ok(disk::remove(&journal::path(self.data, binding.file))?);
         }
         // A file behind the applied position begins behind the applied group.
         let next_number = if binding.file > self.applied.file {
@@ -272,7 +273,7 @@ impl<'a> Replay<'a> {
             );
         }
         if end == FILE_HEADER_LEN {
-            return Ok(journal::remove(self.data, binding.file)?);
+            return Ok(disk::remove(&journal::path(self.data, binding.file))?);
         }
         // Written again, so that it is synced even if the kernel believes, after a failed sync, that it was.
         file.write_all_at(&bytes[..end as usize], 0)?;

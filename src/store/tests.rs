@@ -370,7 +370,10 @@ async fn a_copied_index_is_not_believed_but_the_log_is() {
     assert!(find(&copied, "p", "1", "f").is_some());
     publish(&copied, "p", "2", "f", b"body").settled().await.unwrap();
     // The file that was being written is sealed; a new one has begun.
-    assert_eq!(log::journal::list(copy.path()).unwrap(), [1, 2]);
+    assert_eq!(
+        log::files::list(copy.path(), model::FileKind::Journal).unwrap(),
+        [1, 2]
+    );
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::index::{Index, decode, keys};
+use super::log::disk::sync_dir;
 use super::log::journal;
 use super::position::Applied;
 use super::recovery::Start;
@@ -67,7 +68,7 @@ pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
         }
     }
     let index = Index::open(&path, cache)?;
-    journal::sync_dir(data)?;
+    sync_dir(data)?;
     Applied::START.store(&index)?;
     State::open(&index)?.write(&index)?;
     Ok((
@@ -116,7 +117,7 @@ pub fn move_aside(data: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    journal::sync_dir(data)?;
+    sync_dir(data)?;
     Ok(())
 }
 

@@ -89,7 +89,13 @@ fn write_until_killed(
 }
 
 /// Compares the daemon with the ledger. Names that could be either are settled: they must stay what they are now.
+/// And no kill is damage: what it tears was never acknowledged.
 fn verify(daemon: &Daemon, ledger: &mut Ledger, what: &str) {
+    assert_eq!(
+        daemon.metric("larder_store_damaged_stretches_total", ""),
+        0,
+        "{what}: calls the log damaged"
+    );
     let mut connection = daemon.connect();
     for (target, expected) in ledger.iter_mut() {
         let answer = connection
@@ -145,6 +151,16 @@ fn what_was_acknowledged_survives_kill_9() {
             &format!("seed {seed}, round {round}, killed after {delay:?}"),
         );
     }
+    daemon.terminate();
+    let rebuilt = daemon.run(&["rebuild-index"], "");
+    assert_eq!(
+        rebuilt.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&rebuilt.stderr)
+    );
+    daemon.start();
+    verify(&daemon, &mut ledger.lock().unwrap(), "rebuilt at the end");
     let known = ledger.into_inner().unwrap();
     let there = known
         .values()

@@ -294,16 +294,16 @@ fn slashes_collapse() {
 #[test]
 fn a_full_store_refuses_uploads_and_goes_on_serving() {
     let daemon = Setup::default()
-        .config("[store]\nmax_size = \"24 MiB\"\n")
+        .config("[store]\nmax_size = \"64 MiB\"\n")
         .start();
     let body_of = |number: u64| seeded_bytes(900 + number, 1024 * 1024);
-    let statuses: Vec<u16> = (0..40)
+    let statuses: Vec<u16> = (0..80)
         .map(|number| daemon.put(&path("fill", &number.to_string(), "f"), body_of(number)))
         .collect();
     let stored = statuses.iter().take_while(|status| **status == 201).count();
     assert!(
-        (8..=24).contains(&stored),
-        "a store of 24 MiB took {stored} MiB: {statuses:?}"
+        (32..=64).contains(&stored),
+        "a store of 64 MiB took {stored} MiB: {statuses:?}"
     );
     assert!(
         statuses[stored..].iter().all(|status| *status == 507),

@@ -2,6 +2,7 @@
 //! sockets. One file a feature; `support` holds the daemon harness and the HTTP client.
 //!
 //! `LARDER_TEST_ROUNDS` sets the rounds of the kill tests in `durability`; everything else is bounded as it stands.
+//! With `LARDER_TEST_KEEP` the directory of a failed test stays, and its path is printed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -155,6 +155,7 @@ fn the_final_status_comes_instead_of_continue() {
     let mut rows = refusals(&daemon, &body);
     let large = Request::put(&path("large", "1", "f"), vec![0; 12 * MIB]);
     rows.push(("too large", daemon.authorized(large), 413));
+    let mut wrong = Vec::new();
     for (what, request, status) in rows {
         let request = request.header("Expect", "100-continue");
         let mut connection = daemon.connect();
@@ -162,8 +163,11 @@ fn the_final_status_comes_instead_of_continue() {
         connection.write(&request.head_bytes()).unwrap();
         let answer = connection.read_response(request.method());
         let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        if answer.status != status {
+            wrong.push(format!("{what}: {} instead of {status}", answer.status));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -190,12 +194,17 @@ fn a_connection_survives_what_was_read_to_its_end() {
         ("method", Request::new("PATCH", &path("new", "2", "f")).body("x"), 405),
         ("download again", Request::get(&path("new", "2", "f")), 200),
     ];
+    let mut closing = Vec::new();
     for (what, request, status) in rows {
         let answer = connection.send(&daemon.authorized(request));
         let answer = answer.unwrap_or_else(|error| panic!("{what}: the connection is gone: {error}"));
         assert_eq!(answer.status, status, "{what}: {}", answer.text());
-        assert!(answer.keeps_alive(), "{what}: asks to close");
+        if !answer.keeps_alive() {
+            closing.push(what);
+            connection = daemon.connect();
+        }
     }
+    assert!(closing.is_empty(), "these closed the connection: {closing:?}");
 }
 
 #[test]

@@ -79,10 +79,18 @@ pub fn remove(path: &Path) -> io::Result<()> {
 
 /// The store's word for a failed write: a full disk or quota is `NoSpace`, which clears by itself.
 pub fn write_error(error: io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoSpace,
-        _ => StoreError::Io(error),
+    match is_no_space(&error) {
+        true => StoreError::NoSpace,
+        false => StoreError::Io(error),
     }
+}
+
+/// Whether the disk or a quota is full.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 #[cfg(test)]

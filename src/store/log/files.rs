@@ -39,6 +39,17 @@ pub fn number(kind: FileKind, name: &str) -> Option<u64> {
     u64::from_str_radix(stem, 16).ok()
 }
 
+/// The numbers of the log files of a kind, ascending. Other names are left alone.
+pub fn list(data: &Path, kind: FileKind) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(directory(data, kind))? {
+        let name = entry?.file_name();
+        numbers.extend(name.to_str().and_then(|name| number(kind, name)));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 fn extension(kind: FileKind) -> &'static str {
     match kind {
         FileKind::Journal => "log",

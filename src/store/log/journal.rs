@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use super::disk::{self, is_no_space, sync_dir};
+use super::files;
 use super::format::{Binding, FILE_HEADER_LEN};
 use super::journal_footer::FooterBuilder;
 use super::scan::{ALL_DURABLE, Scan};
@@ -20,27 +22,7 @@ pub const MAX_FILE: u64 = 64 << 20;
 
 /// Path of a journal file.
 pub fn path(data: &Path, file: u64) -> PathBuf {
-    data.join("journal").join(format!("{file:016x}.log"))
-}
-
-/// Numbers of the journal files, ascending. Other names are left alone.
-pub fn list(data: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(data.join("journal"))? {
-        let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".log"))
-            .filter(|stem| stem.len() == 16);
-        numbers.extend(number.and_then(|stem| u64::from_str_radix(stem, 16).ok()));
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-/// Makes the creation and removal of files in a directory durable.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    files::path(data, FileKind::Journal, file)
 }
 
 /// Why a group could not be appended.
@@ -82,7 +64,7 @@ impl Journal {
         let created = preallocate(&handle, 0, size).and_then(|allocated| {
             handle.write_all_at(&binding.encode_file_header(), 0)?;
             handle.sync_all()?;
-            sync_dir(&data.join("journal"))?;
+            sync_dir(&files::directory(data, FileKind::Journal))?;
             Ok(allocated)
         });
         match created {
@@ -157,18 +139,10 @@ impl Journal {
     /// Seals this file; deletes it if it holds no group.
     pub fn seal(self) -> io::Result<()> {
         if self.offset == FILE_HEADER_LEN {
-            return remove(&self.data, self.binding.file);
+            return disk::remove(&path(&self.data, self.binding.file));
         }
         seal(&self.file, self.binding, self.offset)
     }
-}
-
-/// Whether the file system or a quota is full.
-pub fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 /// Reserves space; returns the end of what is reserved, which is `at` where the file system cannot.
@@ -198,12 +172,6 @@ pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
     file.set_len(end)?;
     file.write_all_at(&footer, end)?;
     file.sync_all()
-}
-
-/// Removes a file that holds nothing.
-pub fn remove(data: &Path, file: u64) -> io::Result<()> {
-    fs::remove_file(path(data, file))?;
-    sync_dir(&data.join("journal"))
 }
 
 /// Opens a file for recovery.

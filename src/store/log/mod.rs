@@ -1,6 +1,6 @@
 //! The log: append-only files that hold everything that must not be lost.
 //!
-//! [`format`] is the bytes. The journal: [`record`] and [`group`] make them, [`journal`] writes them, [`scan`] and
+//! [`mod@format`] is the bytes. The journal: [`record`] and [`group`] make them, [`journal`] writes them, [`scan`] and
 //! [`journal_footer`] read them back. Segments: [`segment`] writes them from one thread, [`segment_recovery`] puts
 //! them in order after a crash. [`files`] reads records of both.
 

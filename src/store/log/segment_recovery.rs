@@ -3,7 +3,7 @@
 //! A record counts only if all of it is at or below the durable position, since publications refer to nothing
 //! above it. What is unreadable below that position is rot: it is reported and left where it is.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::path::Path;
 
@@ -60,7 +60,7 @@ pub fn recover_segments(
     store: [u8; 16],
     durable: SegmentPosition,
 ) -> Result<Recovered, StoreError> {
-    let numbers = list(data)?;
+    let numbers = files::list(data, FileKind::Segment)?;
     let files = LogFiles::new(data, store, 1);
     let mut recovered = Recovered {
         next_file: numbers.iter().copied().fold(durable.file, u64::max) + 1,
@@ -93,19 +93,6 @@ pub fn recover_segments(
 }
 
 /// The numbers of the segments that there are, in order. Other files are left alone.
-fn list(data: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(directory(data, FileKind::Segment))? {
-        let name = entry?.file_name();
-        numbers.extend(
-            name.to_str()
-                .and_then(|name| files::number(FileKind::Segment, name)),
-        );
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
 fn writable(data: &Path, number: u64) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

@@ -380,6 +380,10 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             let lines: Vec<&str> = stderr.lines().collect();
             let tail = &lines[lines.len().saturating_sub(40)..];
+            if std::env::var_os("LARDER_TEST_KEEP").is_some() {
+                self.directory.disable_cleanup(true);
+                eprintln!("kept: {}", self.directory.path().display());
+            }
             eprintln!(
                 "--- the daemon's stderr, last lines ---\n{}\n---",
                 tail.join("\n")
