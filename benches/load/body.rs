@@ -112,48 +112,47 @@ impl Source {
     }
 }
 
-/// How many pages leave in one vectored write: with head and body below the 1,024 slices the kernel takes.
-const BATCH: u64 = 500;
+/// How many pages leave in one vectored write.
+const BATCH: usize = 128;
 
-/// Hands out a body as slices to be written, without copying it.
-#[derive(Debug, Default)]
-pub struct Stamps(Vec<[u8; STAMP]>);
+/// Shows a request as slices to be written, without copying its body.
+#[derive(Debug)]
+pub struct Stamps([[u8; STAMP]; BATCH]);
+
+impl Default for Stamps {
+    fn default() -> Self {
+        Stamps([[0; STAMP]; BATCH])
+    }
+}
 
 impl Stamps {
-    /// Calls `write` with `head` and the body of as many slices as one call can take, again until all is handed out.
-    pub fn write<E>(
+    /// Calls `write` with what follows the first `sent` bytes of `head` and `body`, or with the beginning of that.
+    pub fn write<T>(
         &mut self,
         source: &Source,
         body: &Body,
         head: &[u8],
-        mut write: impl FnMut(&mut [IoSlice<'_>]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut first = 0;
-        loop {
-            let pages = first..body.pages().min(first + BATCH);
-            self.0.clear();
-            let stamps = pages
-                .clone()
-                .map(|page| source.stamp(body.identity_of(page), page));
-            self.0.extend(stamps);
-            let mut slices = [IoSlice::new(&[]); 2 * BATCH as usize + 1];
-            let mut used = 0;
-            if first == 0 {
-                slices[0] = IoSlice::new(head);
-                used = 1;
-            }
-            for (page, stamp) in pages.clone().zip(&self.0) {
-                let len = body.page_len(page);
-                let filling = source.filling(body.identity_of(page), page, len.saturating_sub(STAMP));
-                slices[used] = IoSlice::new(&stamp[..len.min(STAMP)]);
-                slices[used + 1] = IoSlice::new(filling);
-                used += 2;
-            }
-            write(&mut slices[..used])?;
-            first = pages.end;
-            if first >= body.pages() {
-                return Ok(());
-            }
+        sent: u64,
+        write: impl FnOnce(&[IoSlice<'_>]) -> T,
+    ) -> T {
+        let offset = sent.saturating_sub(head.len() as u64);
+        let first = offset / PAGE as u64;
+        let pages = first..body.pages().min(first + BATCH as u64);
+        for (stamp, page) in self.0.iter_mut().zip(pages.clone()) {
+            *stamp = source.stamp(body.identity_of(page), page);
         }
+        let mut slices = [IoSlice::new(&[]); 1 + 2 * BATCH];
+        slices[0] = IoSlice::new(&head[head.len().min(sent as usize)..]);
+        let mut used = 1;
+        let mut skip = (offset % PAGE as u64) as usize;
+        for (stamp, page) in self.0.iter().zip(pages) {
+            let len = body.page_len(page);
+            let filling = source.filling(body.identity_of(page), page, len.saturating_sub(STAMP));
+            slices[used] = IoSlice::new(&stamp[skip.min(STAMP).min(len)..len.min(STAMP)]);
+            slices[used + 1] = IoSlice::new(&filling[skip.saturating_sub(STAMP)..]);
+            used += 2;
+            skip = 0;
+        }
+        write(&slices[..used])
     }
 }

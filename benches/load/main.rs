@@ -2,16 +2,17 @@
 //!
 //! - [`options`]: the command line; [`targets`]: the steps of `docs/performance.md`
 //! - [`workload`], [`body`], [`draw`]: what is asked for, made up as it is needed
-//! - [`client`], [`open_loop`], [`run`], [`stats`]: asking, and counting
+//! - [`run`], [`worker`], [`connection`], [`answer`], [`open_loop`], [`stats`]: asking, and counting
 //! - [`target`], [`server`], [`larder`], [`nginx`], [`process`], [`disk`]: the server and its machine
 //! - [`session`]: one server through its rounds; [`compare`]: several in turn; [`idle`]: connections that only wait
 //! - [`report`], [`plot`]: what is shown
 //!
 //! Exits with 1 if a request failed or a byte was wrong.
 
+mod answer;
 mod body;
-mod client;
 mod compare;
+mod connection;
 mod disk;
 mod draw;
 mod idle;
@@ -28,6 +29,7 @@ mod session;
 mod stats;
 mod target;
 mod targets;
+mod worker;
 mod workload;
 
 use std::fs;
@@ -132,7 +134,7 @@ fn alone(options: &Options, source: &Source, seed: u64, bar: &ProgressBar) -> Re
         Some(url) => (None, remote(options, url, seed)?),
         None => larder::start(options, seed).map(|(server, target)| (Some::<Server>(server), target))?,
     };
-    let idle = idle::open(&target, source, options.idle)?;
+    let idle = idle::open(&target, options.idle)?;
     if let Some(grown) = idle.grown.filter(|_| options.idle > 0) {
         println!("{} idle connections cost {}", options.idle, report::size(grown));
     }

@@ -37,11 +37,3 @@ impl Pace {
         (due as u64).saturating_sub(self.dealt.load(Ordering::Relaxed))
     }
 }
-
-/// Sleeps until `due`, not at all if it has passed.
-pub fn wait_until(due: Instant) {
-    let left = due.saturating_duration_since(Instant::now());
-    if !left.is_zero() {
-        std::thread::sleep(left);
-    }
-}

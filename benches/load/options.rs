@@ -44,6 +44,9 @@ pub struct Options {
     /// Send this many requests a second whatever the server does; latency counts from when each was due
     #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
     pub rate: Option<f64>,
+    /// How many threads of this program share the clients
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub threads: u64,
     /// One connection for each request
     #[arg(long)]
     pub close: bool,

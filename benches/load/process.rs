@@ -110,10 +110,14 @@ pub fn machine() -> String {
         let line = text.lines().find(|line| line.starts_with(field))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     };
-    let model = value(&read("/proc/cpuinfo"), "model name").unwrap_or_default();
     let memory = value(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
     let kilobytes = memory.trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpuinfo = read("/proc/cpuinfo");
+    let cores = cpuinfo
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
+    let model = value(&cpuinfo, "model name").unwrap_or_default();
     let kernel = read("/proc/sys/kernel/osrelease");
     format!(
         "{model}, {cores} cores, {} GiB, Linux {}",

@@ -55,6 +55,7 @@ impl<'a> Session<'a> {
         let disk = self.target.data.as_deref().map(process::disk_bytes);
         let mode = Mode {
             clients: step.clients,
+            threads: self.options.threads,
             time: Some(Duration::from_secs_f64(self.options.seconds)),
             rate: self.options.rate,
             keep_alive: !self.options.close,
@@ -157,6 +158,7 @@ impl<'a> Session<'a> {
     fn unmeasured(&self, plan: &Plan, count: u64) -> Result<Ran, Fail> {
         let mode = Mode {
             clients: count.min(32),
+            threads: self.options.threads,
             time: None,
             rate: None,
             keep_alive: true,
