@@ -335,6 +335,10 @@ impl<'a> Replay<'a> {
                     .unwrap_or(0);
                 self.applied.next_id = self.applied.next_id.max(highest.saturating_add(1));
                 self.applied.group = self.applied.group.max(durable);
+                // What a durable group relied on was synced before it.
+                let relied_on = saved.iter().filter_map(|record| record.record.relies_on()).max();
+                self.applied.durable_segments =
+                    self.applied.durable_segments.max(relied_on.unwrap_or_default());
                 self.records(saved, file)
             }
         }

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::format::{Codec, FormatError, RecordHeader, RecordKind};
+use super::format::{Codec, FormatError, RecordHeader, RecordKind, SegmentPosition};
+use super::segment::end_of;
 use crate::chunk::Digest;
 use crate::store::model::{Account, File, Id, Manifest, Package, Place, Token, Version};
 
@@ -123,6 +124,14 @@ impl Record {
             Record::RemoveToken(token) => (RecordKind::RemoveToken, None, postcard::to_stdvec(token)?),
             Record::Sweep(sweep) => (RecordKind::Sweep, None, postcard::to_stdvec(sweep)?),
         })
+    }
+
+    /// How far segments must have been synced before the record was written.
+    pub fn relies_on(&self) -> Option<SegmentPosition> {
+        match self {
+            Record::Places(places) => places.iter().map(|placed| end_of(&placed.place)).max(),
+            _ => None,
+        }
     }
 
     /// The highest id that the record speaks of.
