@@ -1,1 +1,192 @@
-//! The composition root: opens the store, starts actors and http; the order of shutdown.
+//! The composition root: puts the rooms together and ends them in order.
+//!
+//! Start: descriptors, data directory, port, http (everything but health answers 503), store, first account, engine.
+//! Shutdown is the reverse: unready, requests, control socket, store.
+
+mod announce;
+pub mod control;
+mod first_account;
+mod listen;
+mod signals;
+mod web;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use actix_rt::System;
+use tokio::sync::oneshot;
+
+use crate::access::{Access, BootstrapError};
+use crate::artifact::Artifacts;
+use crate::config::Config;
+use crate::store::{self, OpenError, Progress, Store};
+use crate::telemetry::{self, LogFormat};
+use announce::Announcement;
+use control::{Control, Request, Response};
+use first_account::first_account;
+use signals::Signals;
+use web::Web;
+
+/// Why the daemon did not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be made.
+    #[error("cannot create the data directory {}: {error}", path.display())]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The store did not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The first account could not be made.
+    #[error(transparent)]
+    FirstAccount(#[from] BootstrapError),
+    /// Something of the operating system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Serves until a signal ends it. Blocks. `progress` is told how far opening the store has come.
+pub fn run(config: Config, progress: impl Progress + 'static) -> Result<(), Error> {
+    listen::raise_descriptor_limit();
+    telemetry::metrics::describe_build();
+    let data = &config.store.data;
+    listen::create_data_directory(data).map_err(|error| Error::Data {
+        path: data.clone(),
+        error,
+    })?;
+    let main = bind(config.listen)?;
+    let metrics = config.metrics_listen.map(bind).transpose()?;
+    System::new().block_on(serve(config, main, metrics, progress))
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    listen::bind(address).map_err(|error| Error::Listen { address, error })
+}
+
+async fn serve(
+    config: Config,
+    main: TcpListener,
+    metrics: Option<TcpListener>,
+    progress: impl Progress + 'static,
+) -> Result<(), Error> {
+    let mut signals = Signals::new()?;
+    let announcement = Rc::new(Announcement::new(main.local_addr()?));
+    let late = actix_rt::spawn(announcement.clone().print_late());
+    let web = Web::start(&config, main, metrics)?;
+    let opened = tokio::select! {
+        opened = open(config.store.clone(), web.watch(progress)) => opened,
+        // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
+        name = signals.next() => {
+            tracing::info!("{name} while opening the store, ending");
+            return Ok(());
+        }
+    };
+    let result = match opened {
+        Ok(store) => {
+            let worked = work(&config, &store, &web, &announcement, &mut signals).await;
+            end(web, store, signals).await;
+            worked
+        }
+        Err(error) => Err(error),
+    };
+    late.abort();
+    result
+}
+
+/// Opens the store on a thread of its own: it blocks, and nobody waits for it when a signal comes first.
+async fn open(options: store::Options, progress: impl Progress + 'static) -> Result<Store, Error> {
+    let (done, opened) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("open-store".to_owned())
+        .spawn(move || {
+            // The receiver is gone if a signal came first.
+            let _ = done.send(Store::open(options, &progress));
+        })?;
+    match opened.await {
+        Ok(opened) => Ok(opened?),
+        Err(_) => Err(Error::Io(io::Error::other(
+            "opening the store ended without a result",
+        ))),
+    }
+}
+
+/// Gets ready and serves until the first signal.
+async fn work(
+    config: &Config,
+    store: &Store,
+    web: &Web,
+    announcement: &Announcement,
+    signals: &mut Signals,
+) -> Result<(), Error> {
+    let data = &config.store.data;
+    let access = Access::new(store.clone());
+    let sign_in = first_account(&access, config).await?;
+    let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
+    // Before the daemon is ready: from then on the command line may rely on it.
+    let control = Control::bind(data);
+    web.ready(store.clone(), access.clone(), artifacts);
+    announcement.print();
+    if config.log.format != LogFormat::Json {
+        announcement.print_next_steps(data, &sign_in);
+    }
+    tracing::info!(data = %data.display(), "ready");
+    tokio::select! {
+        name = signals.next() => tracing::info!("{name}, shutting down"),
+        () = answer_control(control, &access) => {}
+    }
+    Ok(())
+}
+
+/// The reverse of the start. A second signal ends the process at once.
+async fn end(web: Web, store: Store, mut signals: Signals) {
+    let orderly = async {
+        web.stop().await;
+        // It writes and syncs.
+        let closed = actix_rt::task::spawn_blocking(move || store.close()).await;
+        if let Err(error) = closed {
+            tracing::error!(%error, "closing the store failed");
+        }
+    };
+    tokio::select! {
+        () = orderly => tracing::info!("ended in good order"),
+        forced = signals.force() => match forced {},
+    }
+}
+
+/// Answers the command line, for ever. Without a socket the daemon serves all the same.
+async fn answer_control(control: io::Result<Control>, access: &Access) {
+    match control {
+        Ok(control) => control.serve(async |request| answer(access, request).await).await,
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: `larder account` works only while the daemon is down");
+            std::future::pending().await
+        }
+    }
+}
+
+async fn answer(access: &Access, request: Request) -> Response {
+    let Request::SetPassword { account, password } = request;
+    match access.set_password(&account, &password).await {
+        Ok(()) => {
+            tracing::info!(account, "password set from the command line");
+            Response::Done
+        }
+        Err(error) => Response::Failed {
+            message: error.to_string(),
+        },
+    }
+}

@@ -1,28 +1,58 @@
 //! Who is asking, and what they may do: accounts, tokens, passwords, permissions.
+//!
+//! A request's [`Credentials`] become a [`Caller`] in [`Access::authenticate`]; [`permit`] and its siblings decide what
+//! that caller may do, as pure functions, and nothing else decides it. Accounts and tokens are changed in `accounts` and
+//! `issued`, for the HTTP API and the command line alike.
+//!
+//! What this room promises:
+//! - A password is verified with argon2, off the threads that serve requests, at most two at a time; then it is
+//!   remembered for a while, and costs what a token costs. A change of the account counts at once all the same.
+//! - Tokens and passwords are stored as hashes only, and no `Debug` shows one.
+//! - Answers take as long for accounts that do not exist as for wrong passwords.
 
-use std::net::IpAddr;
+mod accounts;
+mod aging;
+mod bootstrap;
+mod clock;
+mod credentials;
+mod directory;
+#[cfg(test)]
+mod fake;
+mod hashing;
+mod issued;
+mod names;
+mod password;
+mod permission;
+mod random;
+mod remembered;
+mod scopes;
+mod secret;
+mod sign_in;
+mod throttle;
+mod token;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use accounts::{AccountError, NewUser};
+pub use bootstrap::{
+    ADMIN, Bootstrap, BootstrapError, Bootstrapped, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE,
+};
+pub use credentials::Credentials;
+pub use names::BadName;
+pub use password::BadPassword;
+pub use permission::{Action, Denied, permit, permit_admin, permit_tokens};
+pub use scopes::{ScopeError, Scopes};
+pub use secret::Secret;
 
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{Account, Id};
-
-/// What a request brings to say who sends it. Parsed by `credentials`.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// Nothing.
-    None,
-    /// `Authorization: Basic`: a user and password, or a token in either place.
-    Basic {
-        /// As sent.
-        user: String,
-        /// As sent.
-        password: String,
-    },
-    /// A token, from the header or the query.
-    Token(String),
-    /// An `Authorization` header that cannot be understood; counts as wrong credentials.
-    Malformed,
-}
+use clock::Clock;
+use directory::Directory;
+use hashing::Hashing;
+use remembered::Remembered;
+use throttle::Throttle;
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
@@ -34,9 +64,9 @@ pub enum Caller {
 }
 
 /// An account that has proved itself.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SignedIn {
-    /// The account.
+    /// The account, as stored when the request came.
     pub account: Account,
     /// What this credential may be used for; a password may do everything.
     pub scopes: Scopes,
@@ -44,33 +74,15 @@ pub struct SignedIn {
     pub token: Option<Id>,
 }
 
-/// What a token may be used for: a bit set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scopes(pub u32);
-
-/// What a caller wants to do with an owner's packages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Download.
-    Read,
-    /// Publish.
-    Write,
-    /// Remove.
-    Delete,
-}
-
-/// Why not. `http::error` turns these into status codes: differently for /api/packages and /api/v1 (API.md §2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// No credentials, and they are needed.
-    #[error("authentication is required")]
-    SignIn,
-    /// Too little permission, too little scope, or an inactive account.
-    #[error("permission denied")]
-    Permission,
-    /// A `public-only` token on an owner that is not public.
-    #[error("the token is limited to public owners")]
-    PublicOnly,
+/// Leaves the account's password hash out.
+impl fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedIn")
+            .field("account", &self.account.name)
+            .field("scopes", &self.scopes.names())
+            .field("token", &self.token)
+            .finish()
+    }
 }
 
 /// Why credentials were not accepted.
@@ -85,7 +97,7 @@ pub enum AuthError {
     /// Too many failures; wait this long.
     #[error("too many failed attempts")]
     SlowDown {
-        /// Seconds to wait.
+        /// Seconds to wait, at least 1.
         seconds: u64,
     },
     /// The store failed.
@@ -94,31 +106,45 @@ pub enum AuthError {
 }
 
 /// The gate. Clones share everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Access {
-    store: Store,
+    gate: Arc<Gate>,
+}
+
+/// What the clones share.
+struct Gate {
+    directory: Arc<dyn Directory>,
+    clock: Clock,
+    remembered: Remembered,
+    throttle: Throttle,
+    hashing: Hashing,
 }
 
 impl Access {
     /// The gate of a store.
     pub fn new(store: Store) -> Self {
-        Access { store }
+        Self::over(Arc::new(store), Clock::system())
     }
 
-    /// Finds out who sends a request. Tokens and remembered passwords take microseconds; a password seen first is
-    /// verified off the caller's thread.
-    pub async fn authenticate(
-        &self,
-        credentials: &Credentials,
-        from: Option<IpAddr>,
-    ) -> Result<Caller, AuthError> {
-        let _ = (&self.store, credentials, from);
-        todo!()
+    fn over(directory: Arc<dyn Directory>, clock: Clock) -> Self {
+        let gate = Gate {
+            directory,
+            clock,
+            remembered: Remembered::new(),
+            throttle: Throttle::new(),
+            hashing: Hashing::new(),
+        };
+        Access { gate: Arc::new(gate) }
     }
 }
 
-/// Decides who may do what. The only place that does.
-pub fn permit(caller: &Caller, owner: &Account, action: Action) -> Result<(), Denied> {
-    let _ = (caller, owner, action);
-    todo!()
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
+/// Locks a mutex whose data is whole at every step, so that a panic elsewhere while it was held does no harm.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,7 @@
 //! Why a verb refused or failed. `http::error` alone turns these into status codes.
 
+use crate::owner::OwnerError;
+use crate::owner::decide::Refusal;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
 
@@ -62,4 +64,48 @@ pub enum ArtifactError {
     /// The commit failed: 500 or 503.
     #[error(transparent)]
     Commit(CommitError),
+}
+
+impl From<StoreError> for ArtifactError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace => ArtifactError::NoSpace,
+            StoreError::Damaged(_) => ArtifactError::Damaged,
+            error => ArtifactError::Store(error),
+        }
+    }
+}
+
+impl From<CommitError> for ArtifactError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::NoSpace => ArtifactError::NoSpace,
+            CommitError::Busy => ArtifactError::Busy("too many commits are waiting"),
+            error => ArtifactError::Commit(error),
+        }
+    }
+}
+
+impl From<Refusal> for ArtifactError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Precondition => ArtifactError::Precondition,
+            Refusal::VersionExists => ArtifactError::VersionExists,
+            Refusal::FileExists => ArtifactError::FileExists,
+            Refusal::NoVersion => ArtifactError::NoVersion,
+            Refusal::NoFile => ArtifactError::NoFile,
+        }
+    }
+}
+
+impl From<OwnerError> for ArtifactError {
+    fn from(error: OwnerError) -> Self {
+        match error {
+            OwnerError::Refused(refusal) => refusal.into(),
+            OwnerError::Busy(what) => ArtifactError::Busy(what),
+            OwnerError::Store(error) => error.into(),
+            OwnerError::Commit(error) => error.into(),
+            OwnerError::Closed => ArtifactError::Store(StoreError::Closed),
+        }
+    }
 }

@@ -2,14 +2,17 @@
 
 pub mod checksum;
 pub mod error;
+mod fetch;
+mod metrics;
 pub mod names;
+mod publish;
+mod receive;
+mod remove;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::Stream;
-
-use crate::owner::{PolicyTable, WriteCondition};
+use crate::owner::{self, Owners, PolicyTable, WriteCondition};
 use crate::store::Store;
 use crate::store::blob::Blob;
 use crate::store::model::{Account, File, Id};
@@ -77,51 +80,24 @@ pub struct Fetched {
 #[derive(Clone, Debug)]
 pub struct Artifacts {
     store: Store,
+    owners: Owners,
+    options: Arc<Options>,
 }
 
 impl Artifacts {
     /// The verbs over a store.
     pub fn new(store: Store, options: Options) -> Self {
-        let _ = options;
-        Artifacts { store }
-    }
-
-    /// Refuses, from committed state and without waiting, a publication that cannot win: names, preconditions, policy,
-    /// size, space. Passing it promises nothing.
-    pub fn precheck(&self, request: &PublishRequest) -> Result<(), ArtifactError> {
-        let _ = (&self.store, request);
-        todo!()
-    }
-
-    /// Takes a body in and gives it its name. Runs `precheck` itself, before it reads.
-    pub async fn publish<S, E>(&self, request: PublishRequest, body: S) -> Result<Published, ArtifactError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Unpin,
-    {
-        let _ = (request, body);
-        todo!()
-    }
-
-    /// Looks a file up (for HEAD and GET). Illegal names are just not found.
-    pub fn fetch(&self, owner: &Account, at: &Coordinates) -> Result<Fetched, ArtifactError> {
-        let _ = (owner, at);
-        todo!()
-    }
-
-    /// Removes a file, and its version with the last one. Durable on return.
-    pub async fn remove_file(&self, owner: &Account, at: &Coordinates) -> Result<(), ArtifactError> {
-        let _ = (owner, at);
-        todo!()
-    }
-
-    /// Removes a version with all its files. Durable on return.
-    pub async fn remove_version(
-        &self,
-        owner: &Account,
-        package: &str,
-        version: &str,
-    ) -> Result<(), ArtifactError> {
-        let _ = (owner, package, version);
-        todo!()
+        metrics::init();
+        let bounds = owner::Options {
+            max_uploads: options.max_uploads,
+            max_uploads_per_owner: options.max_uploads_per_owner,
+            upload_wait: options.upload_wait,
+            ..owner::Options::default()
+        };
+        Artifacts {
+            owners: Owners::new(Arc::new(store.clone()), bounds),
+            store,
+            options: Arc::new(options),
+        }
     }
 }

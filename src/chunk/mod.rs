@@ -3,5 +3,5 @@
 mod chunker;
 mod digest;
 
-pub use chunker::{Chunker, ChunkerParams};
+pub use chunker::{Chunker, ChunkerParams, ChunkerParamsError};
 pub use digest::{Digest, ParseDigestError};

@@ -1,1 +1,46 @@
-//! Configuration: raw (serde) to validated.
+//! Configuration: defaults < file < environment < flags, raw first, then validated.
+//!
+//! [`load`] gives the options of every room, or says what is wrong in which place. Nobody else reads the environment,
+//! except for the first administrator's password (`access`) and whether colours are wanted (`telemetry`).
+
+mod error;
+mod layers;
+mod raw;
+mod schema;
+mod units;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::{artifact, http, store, telemetry};
+
+pub use error::{ConfigError, Place, Problem};
+pub use layers::{DEFAULTS, Flag, Sources};
+
+/// A configuration that has been checked: the options of each room.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// A second address for metrics and health.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The server's.
+    pub http: http::Options,
+    /// The store's.
+    pub store: store::Options,
+    /// The verbs'.
+    pub artifact: artifact::Options,
+    /// The logs'.
+    pub log: telemetry::LogOptions,
+    /// Each key that is set, dotted, with its value as written and where that stands.
+    pub effective: BTreeMap<String, (Place, String)>,
+}
+
+/// Reads and checks the configuration. The error lists everything that is wrong, each with its place.
+pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    validate::validate(layers::merge(sources)?)
+}
+
+#[cfg(test)]
+mod tests;

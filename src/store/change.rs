@@ -99,8 +99,8 @@ pub enum CommitError {
     /// A write or sync failed, now or before. Whether this change is durable is known after a restart.
     #[error("writing has stopped after an I/O error")]
     Poisoned,
-    /// Durable, but the index could not take it: it shows after the index is rebuilt.
-    #[error("the index failed after the commit")]
+    /// The index failed. Whether this change is durable shows after it is rebuilt.
+    #[error("the index failed")]
     IndexFailed,
     /// No room for the records; nothing was written.
     #[error("no space left for the commit")]

@@ -5,13 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
+use super::bulk::Bulk;
 use super::change::{Change, CommitError};
+use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, Index, keys};
-use super::log::format::SegmentPosition;
 use super::log::group::{GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
@@ -26,11 +27,14 @@ const GROUP_COMMITS: usize = 256;
 /// A group is closed when it is this long, bytes.
 const GROUP_BYTES: u64 = 4 << 20;
 
+/// Rest after a failed step of sweeping.
+const SWEEP_REST: Duration = Duration::from_secs(5);
+
 /// What comes to the committer's queue.
 #[derive(Debug)]
 pub enum Message {
     /// A change to commit.
-    Commit(Change, Settle),
+    Commit(Box<Change>, Settle),
     /// Finish what is queued, then stop.
     Close,
 }
@@ -50,12 +54,16 @@ pub struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) journal: Journal,
     pub(super) applied: Applied,
-    /// How far the segments are synced.
-    pub(super) durable_segments: Box<dyn Fn() -> SegmentPosition + Send>,
+    /// Knows how far the segments are synced.
+    pub(super) bulk: Arc<Bulk>,
+    /// Copies that are not relied on.
+    pub(super) damage: Arc<Damage>,
     /// Seals a file that is full, off this thread.
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
     /// Removed versions whose files are still in the index.
     pub(super) sweeps: VecDeque<Id>,
+    /// The last step of sweeping failed.
+    pub(super) sweep_failed: bool,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -69,6 +77,30 @@ struct Waiters {
 }
 
 impl Waiters {
+    /// Stages changes until the group is full; returns how many went in.
+    fn stage(
+        &mut self,
+        messages: &mut impl Iterator<Item = (Change, Settle)>,
+        stage: &mut Stage<'_, '_>,
+    ) -> Result<usize, StoreError> {
+        while self.changes.len() < GROUP_COMMITS && stage.group.len() < GROUP_BYTES {
+            let Some((change, settle)) = messages.next() else {
+                break;
+            };
+            let staged = stage.change(&change);
+            self.changes.push(change);
+            match staged {
+                Ok(Staged::In) => self.accepted.push(settle),
+                Ok(Staged::Conflict) => self.refused.push(settle),
+                Err(error) => {
+                    self.accepted.push(settle);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.accepted.len())
+    }
+
     fn settle(self, outcome: Result<(), CommitError>) {
         let conflict = outcome.clone().and(Err(CommitError::Conflict));
         for settle in self.accepted {
@@ -87,99 +119,100 @@ impl Committer {
         let _guard = PoisonOnPanic(self.shared.clone());
         let mut open = true;
         while open {
-            let first = if self.sweeps.is_empty() {
-                queue.recv().ok()
-            } else {
-                queue.try_recv().ok()
-            };
             let mut messages = Vec::new();
-            match first {
-                Some(Message::Commit(change, settle)) => messages.push((change, settle)),
-                Some(Message::Close) => open = false,
-                None => open = !self.sweeps.is_empty(),
+            match self.next(&queue) {
+                Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => open = false,
             }
             open &= gather(&queue, &mut messages);
-            self.group(messages);
+            self.commit(messages);
+            if open && !self.sweeps.is_empty() {
+                self.sweep_step();
+            }
         }
         (self.journal, self.applied)
     }
 
-    /// Commits a group of what has gathered; what does not fit goes into further groups.
-    fn group(&mut self, messages: Vec<(Change, Settle)>) {
+    /// The next message. Sweeping goes on while there is none, and rests a while when it failed.
+    fn next(&self, queue: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        match (self.sweeps.is_empty(), self.sweep_failed) {
+            (true, _) => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            (false, false) => queue.recv_timeout(Duration::ZERO),
+            (false, true) => queue.recv_timeout(SWEEP_REST),
+        }
+    }
+
+    /// Commits what has gathered; what does not fit into a group goes into further ones.
+    fn commit(&mut self, messages: Vec<(Change, Settle)>) {
         let mut messages = messages.into_iter().peekable();
-        while messages.peek().is_some() || !self.sweeps.is_empty() {
+        while messages.peek().is_some() {
             if let Some(error) = self.shared.writing_ended() {
-                self.sweeps.clear();
                 for (_, settle) in messages {
                     settle.settle(Err(error.clone()));
                 }
                 return;
             }
             let mut waiters = Waiters::default();
-            let outcome = self.one_group(&mut messages, &mut waiters);
-            if outcome.is_err() {
-                self.sweeps.clear();
+            let outcome = self.group(|stage| waiters.stage(&mut messages, stage));
+            if outcome.is_ok() {
+                self.note_sweeps(&waiters.changes);
             }
             waiters.settle(outcome);
         }
     }
 
-    fn one_group(
+    /// Takes some files of one removed version out of the index.
+    fn sweep_step(&mut self) {
+        let Some(version) = self.sweeps.pop_front() else {
+            return;
+        };
+        let mut done = false;
+        let swept = match self.shared.writing_ended() {
+            Some(error) => Err(error),
+            None => self.group(|stage| {
+                done = stage.sweep(version)?;
+                Ok(0)
+            }),
+        };
+        self.sweep_failed = swept.is_err();
+        if swept.is_err() || !done {
+            self.sweeps.push_back(version);
+        }
+    }
+
+    /// Makes one group of what `fill` stages, which returns how many commits that is. An empty group is not written.
+    fn group(
         &mut self,
-        messages: &mut impl Iterator<Item = (Change, Settle)>,
-        waiters: &mut Waiters,
+        fill: impl FnOnce(&mut Stage<'_, '_>) -> Result<usize, StoreError>,
     ) -> Result<(), CommitError> {
         let index = self.index.clone();
         let mut batch = Batch::new(&index, self.applied.index_sum);
-        let number = self.applied.group + 1;
         let buffer = std::mem::take(&mut self.buffer);
+        let number = self.applied.group + 1;
         let mut group = GroupBuilder::new(self.journal.binding(), self.journal.offset(), number, buffer);
-        let mut stage = Stage {
+        let filled = fill(&mut Stage {
             batch: &mut batch,
             group: &mut group,
-        };
-        let mut failed = None;
-        while waiters.changes.len() < GROUP_COMMITS && stage.group.len() < GROUP_BYTES {
-            let Some((change, settle)) = messages.next() else {
-                break;
-            };
-            let staged = stage.change(&change);
-            waiters.changes.push(change);
-            match staged {
-                Ok(Staged::In) => waiters.accepted.push(settle),
-                Ok(Staged::Conflict) => waiters.refused.push(settle),
-                Err(error) => {
-                    waiters.accepted.push(settle);
-                    failed = Some(error);
-                    break;
-                }
-            }
-        }
-        if failed.is_none()
-            && let Some(version) = self.sweeps.pop_front()
-        {
-            failed = stage.sweep(version).err();
-            if failed.is_none() && batch.contains(&keys::sweep(version)).unwrap_or(false) {
-                self.sweeps.push_back(version);
-            }
-        }
-        if let Some(error) = failed {
-            return Err(self.index_failed(error));
-        }
+            damage: &self.damage,
+        });
+        let commits = filled.map_err(|error| self.index_failed(error))?;
         if group.is_empty() {
             self.buffer = group.into_buffer();
             return Ok(());
         }
-        self.note_sweeps(&waiters.changes, &batch);
-        self.write(group, &batch, waiters.accepted.len())?;
+        self.write(group, &batch, commits)?;
         self.apply(batch)
     }
 
-    /// Versions that this group removed and whose files are too many to go at once.
-    fn note_sweeps(&mut self, changes: &[Change], batch: &Batch<'_>) {
+    /// Versions that were removed just now and whose files are too many to go at once.
+    fn note_sweeps(&mut self, changes: &[Change]) {
         for change in changes {
             if let Change::RemoveVersion(remove) = change
-                && batch.contains(&keys::sweep(remove.version.id)).unwrap_or(false)
+                && self
+                    .index
+                    .get(&keys::sweep(remove.version.id))
+                    .is_ok_and(|found| found.is_some())
                 && !self.sweeps.contains(&remove.version.id)
             {
                 self.sweeps.push_back(remove.version.id);
@@ -189,7 +222,7 @@ impl Committer {
 
     /// Writes and syncs the group: the moment its commits become true.
     fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, commits: usize) -> Result<(), CommitError> {
-        let durable_segments = (self.durable_segments)();
+        let durable_segments = self.bulk.segments.durable();
         let next_id = self.shared.peek_next_id();
         let bytes = group.finish(GroupContext {
             durable_group: self.applied.group,
@@ -206,6 +239,7 @@ impl Committer {
         if let Err(error) = self.journal.sync() {
             return Err(self.poison("sync", &error));
         }
+        self.bulk.room.take(bytes.len() as u64);
         metrics::group(commits, bytes.len() as u64, started.elapsed());
         self.applied = Applied {
             group: self.applied.group + 1,
@@ -272,7 +306,7 @@ impl Drop for PoisonOnPanic {
 fn gather(queue: &Receiver<Message>, messages: &mut Vec<(Change, Settle)>) -> bool {
     while messages.len() < GROUP_COMMITS {
         match queue.try_recv() {
-            Ok(Message::Commit(change, settle)) => messages.push((change, settle)),
+            Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
             Ok(Message::Close) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => break,
         }

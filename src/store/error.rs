@@ -20,6 +20,9 @@ pub enum StoreError {
     /// No room for these bytes; clears by itself.
     #[error("no space left for the upload")]
     NoSpace,
+    /// A log file that is not this store's, or was written by a newer version.
+    #[error("{0}")]
+    Foreign(String),
     /// The store is closing.
     #[error("the store is closing")]
     Closed,

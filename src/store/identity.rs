@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenError;
 use super::error::StoreError;
+use super::log::disk::sync_dir;
 use super::log::format::FORMAT_VERSION;
-use super::log::journal::sync_dir;
 use crate::chunk::ChunkerParams;
 
 /// The content of `store.toml`.

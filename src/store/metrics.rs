@@ -3,7 +3,20 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, histogram_opts, opts};
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use crate::telemetry::metrics::{counter, counters, gauge, histogram};
+
+/// Commits that can share a group.
+const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+/// Bytes of a group.
+const GROUP_BYTES: [f64; 9] = [
+    256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0,
+];
+/// Seconds of a sync.
+const SYNC_SECONDS: [f64; 14] = [
+    1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
 
 struct Families {
     new_bytes: IntCounter,
@@ -12,51 +25,43 @@ struct Families {
     group_bytes: Histogram,
     sync_seconds: Histogram,
     damaged: IntCounter,
+    damaged_chunks: IntGauge,
 }
 
 static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
-    let uploaded = IntCounterVec::new(
-        opts!(
-            "larder_upload_bytes_total",
-            "Bytes of published bodies, by whether the store had them already"
-        ),
-        &["dedupe"],
+    let uploaded = counters(
+        "larder_upload_bytes_total",
+        "Bytes of published bodies, by whether the store had them already.",
+        &[("dedupe", &["new", "known"])],
     );
-    let uploaded = register(uploaded);
     Families {
         new_bytes: uploaded.with_label_values(&["new"]),
         known_bytes: uploaded.with_label_values(&["known"]),
-        group_commits: register(Histogram::with_opts(histogram_opts!(
+        group_commits: histogram(
             "larder_commit_group_commits",
-            "Commits that shared one sync of the journal",
-            vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]
-        ))),
-        group_bytes: register(Histogram::with_opts(histogram_opts!(
+            "Commits that shared one sync of the journal.",
+            &GROUP_SIZES,
+        ),
+        group_bytes: histogram(
             "larder_commit_group_bytes",
-            "Bytes written to the journal by one group",
-            (0..9).map(|power| 256.0 * 4f64.powi(power)).collect()
-        ))),
-        sync_seconds: register(Histogram::with_opts(histogram_opts!(
-            "larder_commit_sync_seconds",
-            "Time of one sync of the journal",
-            vec![
-                1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
-            ]
-        ))),
-        damaged: register(IntCounter::new(
+            "Bytes written to the journal by one group.",
+            &GROUP_BYTES,
+        ),
+        sync_seconds: histogram(
+            "larder_commit_fsync_seconds",
+            "Time of one sync of the journal.",
+            &SYNC_SECONDS,
+        ),
+        damaged: counter(
             "larder_store_damaged_stretches_total",
-            "Damaged stretches of the journal met while reading it",
-        )),
+            "Damaged stretches of the log met while reading it.",
+        ),
+        damaged_chunks: gauge(
+            "larder_store_damaged_chunks",
+            "Chunks and manifests found damaged since the start; the same bytes, published again, heal them.",
+        ),
     }
 });
-
-/// Registers a family of static name; that cannot fail but by a name that is taken, which a test would show.
-fn register<C: prometheus::core::Collector + Clone + 'static>(family: prometheus::Result<C>) -> C {
-    #[allow(clippy::expect_used)]
-    let family = family.expect("a valid metric family");
-    let _ = prometheus::register(Box::new(family.clone()));
-    family
-}
 
 /// Makes the families show up before anything has happened.
 pub fn init() {
@@ -80,7 +85,12 @@ pub fn group(commits: usize, bytes: u64, sync: Duration) {
     FAMILIES.sync_seconds.observe(sync.as_secs_f64());
 }
 
-/// Damaged bytes were met in the journal.
+/// A chunk was found damaged.
+pub fn damaged_chunk() {
+    FAMILIES.damaged_chunks.inc();
+}
+
+/// Damaged bytes were met in the log.
 pub fn damaged_stretch() {
     FAMILIES.damaged.inc();
 }

@@ -4,8 +4,12 @@
 //! away. Bulk chunks go to segments and are synced before a publication that needs them reaches the journal.
 
 pub mod blob;
+pub mod bulk;
 pub mod change;
 mod committer;
+#[cfg(test)]
+mod crash_tests;
+pub mod damage;
 pub mod error;
 mod identity;
 pub mod index;
@@ -13,9 +17,12 @@ pub mod log;
 mod metrics;
 pub mod model;
 mod open;
+pub mod pins;
 mod position;
 mod recovery;
 mod replay;
+mod room;
+mod rope;
 mod shared;
 mod stage;
 #[cfg(test)]
@@ -31,14 +38,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 
-use crate::chunk::ChunkerParams;
-use blob::Blob;
+use crate::chunk::{ChunkerParams, Digest};
+use blob::{Blob, Readers};
+use bulk::Bulk;
 use change::{Change, CommitError};
 use committer::Message;
 use error::StoreError;
 use identity::Identity;
 use index::{Index, keys};
-use model::{Account, File, Id, Package, Token, Version};
+use log::record::Record;
+use model::{Account, ChunkRef, File, Id, Manifest, Package, Place, Shape, Token, Version};
 pub use open::{RebuildReport, rebuild_index};
 use shared::Shared;
 use threads::Threads;
@@ -50,6 +59,8 @@ use upload::BlobWriter;
 pub struct Options {
     /// The data directory; created, with parents, mode 0700.
     pub data: PathBuf,
+    /// Bytes that log files may take; beyond it uploads are refused. `None`: the disk decides.
+    pub max_size: Option<u64>,
     /// Chunk sizes for a new store; an existing one keeps its own.
     pub chunking: ChunkerParams,
     /// Bodies up to this size travel inside the journal.
@@ -69,6 +80,7 @@ impl Options {
     pub fn at(data: impl Into<PathBuf>) -> Self {
         Options {
             data: data.into(),
+            max_size: None,
             chunking: ChunkerParams::default(),
             inline_limit: 256 * 1024,
             index_cache: 128 << 20,
@@ -121,6 +133,8 @@ struct Inner {
     identity: Identity,
     shared: Arc<Shared>,
     index: Arc<Index>,
+    bulk: Arc<Bulk>,
+    readers: Arc<Readers>,
     commits: SyncSender<Message>,
     threads: Mutex<Option<Threads>>,
     /// Held as long as the store is open.
@@ -138,7 +152,18 @@ impl Store {
 
     /// Whether it can write.
     pub fn health(&self) -> Health {
+        if self.inner.bulk.segments.poisoned() {
+            self.inner.shared.poison("a segment could not be synced".into());
+        }
         self.inner.shared.health()
+    }
+
+    /// Whether a body of `bytes` can be taken in.
+    ///
+    /// # Errors
+    /// `NoSpace` where the store's limit or the disk says no.
+    pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        self.inner.bulk.room.check(bytes)
     }
 
     /// A fresh id, larger than all before.
@@ -206,20 +231,77 @@ impl Store {
 
     /// Begins to take a body in. `expected_size`: the Content-Length, where known (only a hint).
     pub fn upload(&self, expected_size: Option<u64>) -> BlobWriter {
-        let _ = expected_size;
-        todo!()
+        BlobWriter::new(self.inner.bulk.clone(), expected_size)
     }
 
-    /// Opens a file's bytes.
+    /// Opens a file's bytes. Reads no more than a manifest.
+    ///
+    /// # Errors
+    /// `Damaged` where the manifest is; `Index` or `Io` where it cannot be found or read.
     pub fn open_file(&self, file: &File) -> Result<Blob, StoreError> {
-        let _ = file;
-        todo!()
+        let chunks = match file.shape {
+            Shape::Single => {
+                let len = u32::try_from(file.size)
+                    .map_err(|_| StoreError::Damaged(format!("{} is too long for one chunk", file.blob)))?;
+                vec![ChunkRef {
+                    digest: file.blob,
+                    len,
+                }]
+            }
+            Shape::Chunked => self.manifest(&file.blob)?.chunks,
+        };
+        Ok(Blob::new(self.inner.readers.clone(), chunks))
+    }
+
+    /// Whether a file is known to be damaged: some of its bytes were asked for and could not be served.
+    pub fn is_damaged(&self, file: &File) -> Result<bool, StoreError> {
+        let damage = self.inner.readers.damage();
+        if damage.is_empty() {
+            return Ok(false);
+        }
+        let blob = match self.open_file(file) {
+            Ok(blob) => blob,
+            Err(StoreError::Damaged(_)) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        for chunk in blob.chunks() {
+            if damage.is_damaged(&chunk.digest, self.get(&keys::chunk(&chunk.digest))?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn manifest(&self, blob: &Digest) -> Result<Manifest, StoreError> {
+        let place: Option<Place> = self.get(&keys::manifest(blob))?;
+        let damaged = |what: &str| {
+            tracing::error!(digest = %blob, what, "a manifest is damaged and cannot be served");
+            self.inner.readers.damage().report(*blob, place);
+            StoreError::Damaged(format!("manifest of {blob}: {what}"))
+        };
+        let found = place.ok_or_else(|| damaged("it is missing"))?;
+        let record = match self.inner.readers.files().record(&found) {
+            Err(StoreError::Damaged(what)) => return Err(damaged(&what)),
+            record => record?,
+        };
+        match Record::decode(&record.header, &record.payload) {
+            Ok(Record::Manifest(digest, manifest)) if digest == *blob => Ok(manifest),
+            _ => Err(damaged("another record stands in its place")),
+        }
     }
 
     /// Hands a change to the committer. It goes on even if the ticket is dropped. A full queue settles as `Busy`.
     pub fn commit(&self, change: Change) -> Ticket {
         let (settle, ticket) = ticket::ticket();
-        match self.inner.commits.try_send(Message::Commit(change, settle)) {
+        if let Health::Poisoned(_) = self.health() {
+            settle.settle(Err(CommitError::Poisoned));
+            return ticket;
+        }
+        match self
+            .inner
+            .commits
+            .try_send(Message::Commit(Box::new(change), settle))
+        {
             Ok(()) => {}
             Err(TrySendError::Full(message)) => message.settle(CommitError::Busy),
             Err(TrySendError::Disconnected(message)) => {
@@ -240,15 +322,22 @@ impl Store {
             .take();
         let Some(threads) = threads else { return };
         let _ = self.inner.commits.send(Message::Close);
-        let ended = threads.join();
-        if ended.is_some() && self.health() == Health::Ready {
-            if let Err(error) = trust::mark_clean(&self.inner.index) {
-                tracing::warn!(%error, "the index could not be marked as closed; the next start checks the log");
-            }
+        let ended = threads.join(|| self.health() == Health::Ready);
+        if let Err(error) = self.inner.bulk.segments.close() {
+            tracing::warn!(%error, "the last segment could not be sealed; the next start does it");
+        }
+        if ended.is_some()
+            && self.health() == Health::Ready
+            && let Err(error) = trust::mark_clean(&self.inner.index)
+        {
+            tracing::warn!(%error, "the index could not be marked as closed; the next start checks the log");
         }
     }
 
     fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        if let Health::IndexFailed(why) = self.inner.shared.health() {
+            return Err(StoreError::Index(why));
+        }
         self.watch(self.inner.index.get_as(key))
     }
 
@@ -271,7 +360,9 @@ impl Drop for Inner {
             .take()
         {
             let _ = self.commits.send(Message::Close);
-            threads.join();
+            let shared = self.shared.clone();
+            threads.join(move || shared.health() == Health::Ready);
         }
+        let _ = self.bulk.segments.close();
     }
 }

@@ -1,20 +1,32 @@
 //! Opening a store: lock, identity, index, recovery, threads; and the rebuild by hand.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::{Arc, Mutex};
 
+use super::blob::Readers;
+use super::bulk::{Bulk, ChunkPlaces};
 use super::committer::Committer;
+use super::damage::SoundPlaces;
 use super::error::StoreError;
 use super::identity::{self, Identity};
 use super::index::{Index, keys};
-use super::log::format::SegmentPosition;
+use super::log::files::LogFiles;
 use super::log::journal::{self, Journal};
+use super::log::segment::{SegmentOptions, SegmentWriter};
+use super::log::segment_recovery::{Damage, recover_segments};
 use super::model::Id;
 use super::position::Applied;
 use super::recovery::{self, Recovered, Report};
+use super::room::Room;
 use super::shared::Shared;
 use super::threads::Threads;
 use super::{Inner, OpenError, Options, Progress, Store, metrics, trust};
+
+/// Log files that are kept open for reading.
+const OPEN_FILES: usize = 512;
+/// Chunks that are remembered as verified, so that a range of one need not read all of it again.
+const VERIFIED_CHUNKS: usize = 65_536;
 
 /// What a rebuild of the index found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +62,12 @@ pub fn open(options: Options, progress: &dyn Progress) -> Result<Store, OpenErro
 
 /// Throws the index away and makes it again from the log. The store must not be in use.
 pub fn rebuild_index(options: Options, progress: &dyn Progress) -> Result<RebuildReport, OpenError> {
-    let Prepared { index, recovered, .. } = prepare(&options, progress, true)?;
+    let Prepared {
+        index,
+        recovered,
+        lock: _lock,
+        ..
+    } = prepare(&options, progress, true)?;
     trust::mark_clean(&index)?;
     let Report {
         groups,
@@ -73,15 +90,21 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     if rebuild {
         trust::move_aside(data)?;
     }
-    let (mut index, from) = trust::open(data, options.index_cache)?;
-    let mut recovered = recovery::recover(data, identity.uuid, &index, from, progress)?;
-    if recovered.report.differs && from != Applied::START {
+    let (mut index, start) = trust::open(data, options.index_cache)?;
+    let recover = |start, index: &Index| {
+        recovery::recover(data, identity.uuid, index, start, progress).map_err(|error| match error {
+            StoreError::Foreign(what) => OpenError::Format(what),
+            error => OpenError::Failed(error),
+        })
+    };
+    let mut recovered = recover(start, &index)?;
+    if recovered.report.differs && start.applied != Applied::START {
         tracing::error!("the index is not what the log says; it is rebuilt");
         drop(index);
         trust::move_aside(data)?;
-        let (fresh, from) = trust::open(data, options.index_cache)?;
+        let (fresh, start) = trust::open(data, options.index_cache)?;
         index = fresh;
-        recovered = recovery::recover(data, identity.uuid, &index, from, progress)?;
+        recovered = recover(start, &index)?;
     }
     if recovered.report.differs {
         tracing::error!("replaying the log does not give the index that was committed; please report this");
@@ -107,6 +130,12 @@ fn start(
     } = recovered;
     let index = Arc::new(index);
     let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id));
+    let readers = Arc::new(open_readers(&options, &identity, &index));
+    let sound = SoundPlaces {
+        index: index.clone(),
+        damage: readers.damage().clone(),
+    };
+    let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
     let sweeps = pending_sweeps(&index)?;
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), |seal| Committer {
@@ -114,15 +143,19 @@ fn start(
         shared: shared.clone(),
         journal,
         applied,
-        durable_segments: Box::new(SegmentPosition::default),
+        bulk: bulk.clone(),
+        damage: readers.damage().clone(),
         seal,
         sweeps,
+        sweep_failed: false,
         buffer: Vec::new(),
     })?;
     let inner = Inner {
         identity,
         shared,
         index,
+        bulk,
+        readers,
         commits,
         threads: Mutex::new(Some(threads)),
         _lock: lock,
@@ -130,6 +163,35 @@ fn start(
     Ok(Store {
         inner: Arc::new(inner),
     })
+}
+
+fn open_bulk(
+    options: &Options,
+    identity: &Identity,
+    places: Arc<dyn ChunkPlaces>,
+    applied: Applied,
+) -> Result<Bulk, StoreError> {
+    let segments = recover_segments(&options.data, identity.uuid, applied.durable_segments)?;
+    for Damage { file, offset, len } in &segments.damage {
+        tracing::error!(file, offset, len, "a stretch of a segment is damaged");
+        metrics::damaged_stretch();
+    }
+    let room = Arc::new(Room::new(&options.data, options.max_size)?);
+    let writer = SegmentWriter::start(SegmentOptions {
+        data: options.data.clone(),
+        store: identity.uuid,
+        next_file: segments.next_file,
+        first_size: SegmentOptions::size_after(segments.last_len),
+        full_size: SegmentOptions::FULL_SIZE,
+        queue_bytes: options.segment_queue,
+    })?;
+    Bulk::new(writer, places, room, identity.chunking, options.inline_limit)
+        .map_err(|error| StoreError::Io(io::Error::other(error)))
+}
+
+fn open_readers(options: &Options, identity: &Identity, index: &Arc<Index>) -> Readers {
+    let files = Arc::new(LogFiles::new(&options.data, identity.uuid, OPEN_FILES));
+    Readers::new(files, index.clone(), options.read_buffers, VERIFIED_CHUNKS)
 }
 
 fn pending_sweeps(index: &Index) -> Result<VecDeque<Id>, StoreError> {

@@ -9,10 +9,11 @@ use std::path::Path;
 use super::Progress;
 use super::error::StoreError;
 use super::index::{Batch, Index};
-use super::log::footer;
 use super::log::format::{Binding, FILE_HEADER_LEN, Trailer};
 use super::log::journal;
-use super::log::scan::{Found, RecordAt, Scan};
+use super::log::journal_footer;
+use super::log::scan::{ALL_DURABLE, Found, RecordAt, Scan};
+use super::log::{disk, files};
 use super::metrics;
 use super::model::{FileKind, Place};
 use super::position::Applied;
@@ -47,45 +48,52 @@ pub struct Recovered {
     pub report: Report,
 }
 
-/// Applies everything behind `from` to the index and seals every journal file, so that what is served after this is
+/// What is known of the index before the replay.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// How far the log is applied to it, at least.
+    pub applied: Applied,
+    /// Whether it may hold more than that: it was open when the process ended, and is not written in one step.
+    pub may_be_ahead: bool,
+}
+
+/// Applies everything behind `start` to the index and seals every journal file, so that what is served after this is
 /// on the disk.
+///
+/// # Errors
+/// `Foreign` where a file is not this store's: then nothing has been touched.
 pub fn recover(
     data: &Path,
     store: [u8; 16],
     index: &Index,
-    from: Applied,
+    start: Start,
     progress: &dyn Progress,
 ) -> Result<Recovered, StoreError> {
-    let files = journal::list(data)?;
-    let first_unsealed = first_unsealed(data, store, &files)?;
-    let mut replay = Replay::new(data, index, from);
-    let total: u64 = lengths(data, files.iter().filter(|file| **file >= from.file))?;
+    let from = start.applied;
+    let files = Files::list(data, store)?;
+    files.refuse_foreign()?;
+    let relevant: Vec<usize> = files.from(from.file)?.collect();
+    let total: u64 = relevant
+        .iter()
+        .map(|position| files.len(*position))
+        .sum::<io::Result<u64>>()?;
+    let mut replay = Replay::new(data, index, start);
     let mut done = 0;
-    for (position, &number) in files.iter().enumerate() {
-        let unsealed = position >= first_unsealed;
-        if number < from.file && !unsealed {
-            continue;
-        }
-        let binding = Binding {
-            store,
-            kind: FileKind::Journal,
-            file: number,
-        };
-        let file = journal::open(data, number)?;
+    for position in relevant {
+        let (file, binding) = files.open(position)?;
         let len = file.metadata()?.len();
-        if unsealed {
-            let later = files[position + 1..]
-                .iter()
-                .find_map(|later| first_group(data, store, *later));
-            replay.unsealed(&file, binding, later)?;
-        } else {
-            replay.sealed(&file, binding)?;
+        match journal_footer::trailer(&file, &binding)? {
+            Some(trailer) => replay.sealed(&file, binding, trailer)?,
+            None => {
+                let later = files.known_durable_behind(position);
+                replay.unsealed(&file, binding, later.unwrap_or(replay.applied.group))?;
+            }
         }
         done += len;
         progress.replayed(done.min(total), total);
     }
-    replay.flush()?;
-    let next_file = files.last().map_or(1, |last| last + 1);
+    replay.finish()?;
+    let next_file = files.numbers.last().map_or(1, |last| last.saturating_add(1));
     Ok(Recovered {
         applied: replay.applied,
         next_file,
@@ -93,39 +101,84 @@ pub fn recover(
     })
 }
 
-/// Files are sealed in order, so those that are not are the last ones.
-fn first_unsealed(data: &Path, store: [u8; 16], files: &[u64]) -> Result<usize, StoreError> {
-    let mut first = files.len();
-    for (position, &file) in files.iter().enumerate().rev() {
-        let binding = Binding {
+/// The journal's files.
+struct Files<'a> {
+    data: &'a Path,
+    store: [u8; 16],
+    numbers: Vec<u64>,
+}
+
+impl<'a> Files<'a> {
+    fn list(data: &'a Path, store: [u8; 16]) -> io::Result<Self> {
+        Ok(Files {
+            data,
             store,
-            kind: FileKind::Journal,
-            file,
-        };
-        if journal::is_sealed(&journal::open(data, file)?, &binding)? {
-            break;
-        }
-        first = position;
+            numbers: files::list(data, FileKind::Journal)?,
+        })
     }
-    Ok(first)
-}
 
-fn lengths<'a>(data: &Path, files: impl Iterator<Item = &'a u64>) -> io::Result<u64> {
-    files
-        .map(|file| Ok(std::fs::metadata(journal::path(data, *file))?.len()))
-        .sum()
-}
+    fn open(&self, position: usize) -> io::Result<(File, Binding)> {
+        let number = self.numbers[position];
+        let binding = Binding {
+            store: self.store,
+            kind: FileKind::Journal,
+            file: number,
+        };
+        Ok((journal::open(self.data, number)?, binding))
+    }
 
-/// The number of a file's first group, if it has one: all before it were durable when the file was begun.
-fn first_group(data: &Path, store: [u8; 16], file: u64) -> Option<u64> {
-    let binding = Binding {
-        store,
-        kind: FileKind::Journal,
-        file,
-    };
-    let mut bytes = vec![0; 2 * FILE_HEADER_LEN as usize];
-    let read = journal::open(data, file).ok()?.read_at(&mut bytes, 0).ok()?;
-    Scan::new(&bytes[..read], binding, 0, 0).first_number()
+    fn len(&self, position: usize) -> io::Result<u64> {
+        Ok(std::fs::metadata(journal::path(self.data, self.numbers[position]))?.len())
+    }
+
+    /// The oldest and the newest file speak for all: a wrong uuid is wrong in every one.
+    fn refuse_foreign(&self) -> Result<(), StoreError> {
+        for position in [0, self.numbers.len().saturating_sub(1)] {
+            if position >= self.numbers.len() {
+                return Ok(());
+            }
+            let (file, binding) = self.open(position)?;
+            let mut bytes = [0; 40];
+            if file.read_exact_at(&mut bytes, 0).is_ok() && binding.is_foreign(&bytes) {
+                return Err(StoreError::Foreign(format!(
+                    "{} belongs to another store, or was written by another version of larder",
+                    journal::path(self.data, binding.file).display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Positions of the files from number `file` on, and of those before that have not been sealed. Files are
+    /// sealed in order, so the search goes back only as far as it finds such.
+    fn from(&self, file: u64) -> io::Result<impl Iterator<Item = usize> + use<>> {
+        let mut first = self.numbers.partition_point(|number| *number < file);
+        while let Some(before) = first.checked_sub(1) {
+            let (handle, binding) = self.open(before)?;
+            if journal_footer::trailer(&handle, &binding)?.is_some() {
+                break;
+            }
+            first = before;
+        }
+        Ok(first..self.numbers.len())
+    }
+
+    /// How far a file is known to be durable because of later ones, which are begun only when it is.
+    fn known_durable_behind(&self, position: usize) -> Option<u64> {
+        let later = position + 1..self.numbers.len();
+        if later.is_empty() {
+            return None;
+        }
+        let first_group = later.into_iter().find_map(|later| self.first_group(later));
+        Some(first_group.map_or(ALL_DURABLE, |first| first.saturating_sub(1)))
+    }
+
+    fn first_group(&self, position: usize) -> Option<u64> {
+        let (file, binding) = self.open(position).ok()?;
+        let mut bytes = vec![0; 2 * FILE_HEADER_LEN as usize];
+        let read = file.read_at(&mut bytes, 0).ok()?;
+        Scan::new(bytes.get(..read)?, binding, 0, 0).first_number()
+    }
 }
 
 struct Replay<'a> {
@@ -135,34 +188,42 @@ struct Replay<'a> {
     applied: Applied,
     /// The last group that the index had before.
     had: u64,
+    may_be_ahead: bool,
+    /// What the last group said of the index after it.
+    expected_sum: u128,
     pending: usize,
     report: Report,
 }
 
 impl<'a> Replay<'a> {
-    fn new(data: &'a Path, index: &'a Index, from: Applied) -> Self {
+    fn new(data: &'a Path, index: &'a Index, start: Start) -> Self {
+        let Start {
+            applied,
+            may_be_ahead,
+        } = start;
         Replay {
             data,
             index,
-            batch: Batch::new(index, from.index_sum),
-            applied: from,
-            had: from.group,
+            batch: Batch::new(index, applied.index_sum),
+            applied,
+            had: applied.group,
+            may_be_ahead,
+            expected_sum: applied.index_sum,
             pending: 0,
             report: Report::default(),
         }
     }
 
-    fn sealed(&mut self, file: &File, binding: Binding) -> Result<(), StoreError> {
-        let Some(trailer) = footer::trailer(file, &binding)? else {
-            return self.unsealed(file, binding, None);
-        };
+    fn sealed(&mut self, file: &File, binding: Binding, trailer: Trailer) -> Result<(), StoreError> {
+        // The run that sealed it may have been killed before it was synced.
+        file.sync_all()?;
         if binding.file == self.applied.file && trailer.footer == self.applied.offset {
             return Ok(());
         }
-        match footer::read(file, &binding, trailer)? {
+        match journal_footer::read(file, &binding, trailer)? {
             Some(all) => all
                 .into_iter()
-                .try_for_each(|found| self.found(found, binding.file, trailer.footer)),
+                .try_for_each(|found| self.found(found, binding.file)),
             None => self.damaged_footer(file, binding, trailer),
         }
     }
@@ -173,62 +234,90 @@ impl<'a> Replay<'a> {
             file = binding.file,
             "the footer of a journal file is damaged; the file is read whole"
         );
-        metrics::damaged_stretch();
-        self.report.damaged += 1;
-        let bytes = read_to(file, trailer.footer)?;
-        let mut scan = Scan::new(&bytes, binding, 0, u64::MAX - 1);
-        while scan.end() < trailer.footer {
-            let Some(found) = scan.next() else { break };
-            let end = scan.end();
-            self.found(found, binding.file, end)?;
+        self.damaged();
+        let bytes = read_to(file, trailer.footer.min(file.metadata()?.len()))?;
+        let mut scan = Scan::new(&bytes, binding, 0, ALL_DURABLE);
+        while let Some(found) = scan.next() {
+            self.found(found, binding.file)?;
         }
         Ok(())
     }
 
-    /// A file that was being written, or not yet sealed, when the process ended. `later`: the first group of a
-    /// later file.
-    fn unsealed(&mut self, file: &File, binding: Binding, later: Option<u64>) -> Result<(), StoreError> {
+    /// A file that was being written, or not yet sealed, when the process ended.
+    fn unsealed(&mut self, file: &File, binding: Binding, known_durable: u64) -> Result<(), StoreError> {
         let bytes = read_to(file, file.metadata()?.len())?;
-        if let Err(error) = binding.check_file_header(&bytes) {
-            if bytes.iter().all(|byte| *byte == 0) {
-                // Begun, but its header never reached the disk: nothing was ever written to it.
-                return Ok(journal::remove(self.data, binding.file)?);
-            }
-            tracing::error!(file = binding.file, %error, "the header of a journal file is damaged");
-            self.report.damaged += 1;
+        if bytes.len() < FILE_HEADER_LEN as usize {
+            // Begun, but not even its header was written: no group ever was.
+            return Ok(disk::remove(&journal::path(self.data, binding.file))?);
         }
-        let known_durable = later.map_or(self.applied.group, |later| later - 1);
-        let mut scan = Scan::new(&bytes, binding, 0, known_durable);
+        // A file behind the applied position begins behind the applied group.
+        let next_number = if binding.file > self.applied.file {
+            self.applied.group + 1
+        } else {
+            0
+        };
+        let mut scan = Scan::new(&bytes, binding, next_number, known_durable);
         while let Some(found) = scan.next() {
-            let end = scan.end();
-            self.found(found, binding.file, end)?;
+            self.found(found, binding.file)?;
         }
-        let tail = &bytes[scan.end() as usize..];
-        if tail.iter().any(|byte| *byte != 0) {
+        let end = scan.end();
+        let tail = bytes.get(end as usize..).unwrap_or_default();
+        if tail.iter().any(|byte| *byte != 0) && !scan.at_footer() {
             // Its number is not used again, so that no later copy of it can be taken for another group.
             self.applied.group += 1;
             self.report.cut += tail.len() as u64;
             tracing::warn!(
                 file = binding.file,
-                offset = scan.end(),
+                offset = end,
                 "the journal ends in an unfinished group; it was never acknowledged and is cut"
             );
         }
-        match scan.end() {
-            FILE_HEADER_LEN => journal::remove(self.data, binding.file)?,
-            end => journal::seal(file, binding, end)?,
+        if end == FILE_HEADER_LEN {
+            return Ok(disk::remove(&journal::path(self.data, binding.file))?);
         }
+        // Written again, so that it is synced even if the kernel believes, after a failed sync, that it was.
+        file.write_all_at(&bytes[..end as usize], 0)?;
+        journal::seal(file, binding, end)?;
         Ok(())
     }
 
-    fn found(&mut self, found: Found, file: u64, end: u64) -> Result<(), StoreError> {
-        let (number, head, records) = match found {
+    fn found(&mut self, found: Found, file: u64) -> Result<(), StoreError> {
+        match found {
+            Found::Group { number, .. } if number <= self.had => Ok(()),
             Found::Group {
                 number,
+                end,
                 head,
                 records,
-            } => (number, head, records),
-            Found::Damaged { from, to, saved } => {
+            } => {
+                if records.len() != head.records as usize {
+                    return Err(StoreError::Foreign(format!(
+                        "group {number} of the journal has records that this version of larder cannot read"
+                    )));
+                }
+                self.records(records, file)?;
+                self.report.groups += 1;
+                self.expected_sum = head.index_sum;
+                self.applied = Applied {
+                    group: number,
+                    file,
+                    offset: end,
+                    next_id: head.next_id.max(self.applied.next_id),
+                    index_sum: self.sum(),
+                    durable_segments: head.durable_segments,
+                };
+                if self.pending >= BATCH_RECORDS {
+                    self.flush()
+                } else {
+                    Ok(())
+                }
+            }
+            Found::Damaged {
+                from,
+                to,
+                durable,
+                mut saved,
+            } => {
                 tracing::error!(
                     file,
                     from,
@@ -236,32 +325,24 @@ impl<'a> Replay<'a> {
                     saved = saved.len(),
                     "a stretch of the journal is damaged"
                 );
-                metrics::damaged_stretch();
-                self.report.damaged += 1;
-                return self.records(saved, file);
+                self.damaged();
+                // What the index has already is newer than what is saved here.
+                saved.retain(|record| record.number > self.had);
+                let highest = saved
+                    .iter()
+                    .map(|record| record.record.highest_id())
+                    .max()
+                    .unwrap_or(0);
+                self.applied.next_id = self.applied.next_id.max(highest.saturating_add(1));
+                self.applied.group = self.applied.group.max(durable);
+                self.records(saved, file)
             }
-        };
-        if number <= self.had {
-            return Ok(());
         }
-        let groups_lost = number > self.applied.group + 1 && self.applied.group > 0;
-        self.records(records, file)?;
-        self.report.groups += 1;
-        if self.batch.sum() != head.index_sum && self.report.damaged == 0 && !groups_lost {
-            self.report.differs = true;
-        }
-        self.applied = Applied {
-            group: number,
-            file,
-            offset: end,
-            next_id: head.next_id,
-            index_sum: self.batch.sum(),
-            durable_segments: head.durable_segments,
-        };
-        if self.pending >= BATCH_RECORDS {
-            self.flush()?;
-        }
-        Ok(())
+    }
+
+    fn damaged(&mut self) {
+        metrics::damaged_stretch();
+        self.report.damaged += 1;
     }
 
     fn records(&mut self, records: Vec<RecordAt>, file: u64) -> Result<(), StoreError> {
@@ -269,6 +350,7 @@ impl<'a> Replay<'a> {
             offset,
             stored_len,
             record,
+            ..
         } in &records
         {
             let place = Place {
@@ -284,12 +366,29 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
+    /// The sum of the index as it is now. One that was ahead of what it said cannot be summed up by changes; the log
+    /// knows better.
+    fn sum(&self) -> u128 {
+        if self.may_be_ahead {
+            self.expected_sum
+        } else {
+            self.batch.sum()
+        }
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
-        let sum = self.batch.sum();
+        let sum = self.sum();
         std::mem::replace(&mut self.batch, Batch::new(self.index, sum)).write()?;
         self.applied.index_sum = sum;
         self.pending = 0;
         self.applied.store(self.index)
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        // Only the end can be compared: compaction moves records behind groups whose sums include them.
+        self.report.differs = self.report.damaged == 0 && self.applied.index_sum != self.expected_sum;
+        Ok(())
     }
 }
 

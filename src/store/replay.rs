@@ -89,9 +89,17 @@ fn remove_version(batch: &mut Batch<'_>, removed: &RemovedVersion) -> Result<(),
 }
 
 fn sweep(batch: &mut Batch<'_>, step: &Sweep) -> Result<(), StoreError> {
-    for key in batch.keys(&keys::files(step.version), SWEEP_STEP)? {
-        if key <= step.through {
+    loop {
+        let keys = batch.keys(&keys::files(step.version), SWEEP_STEP)?;
+        let before = keys.len();
+        let swept: Vec<_> = keys.into_iter().filter(|key| *key <= step.through).collect();
+        // More than a step is left where an earlier one was lost.
+        let last = swept.len() < before || swept.is_empty();
+        for key in swept {
             batch.remove(key)?;
+        }
+        if last {
+            break;
         }
     }
     if step.done {

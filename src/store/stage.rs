@@ -4,14 +4,16 @@
 use std::collections::HashSet;
 
 use super::change::{Change, Expected, Publish, RemoveFile, RemoveVersion};
+use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, keys};
 use super::log::group::GroupBuilder;
 use super::log::record::{PlacedChunk, Published, Record, RemovedFile, RemovedVersion, Sweep};
 use super::metrics;
-use super::model::{Account, File, Id, Manifest, Package, Token, Version};
+use super::model::{Account, File, Id, Manifest, Package, Place, Token, Version};
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{Content, NewBlob};
+use crate::chunk::Digest;
 
 /// Whether a change went into the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Stage<'a, 'b> {
     pub batch: &'a mut Batch<'b>,
     /// The records so far.
     pub group: &'a mut GroupBuilder,
+    /// Copies that cannot be relied on.
+    pub damage: &'a Damage,
 }
 
 impl Stage<'_, '_> {
@@ -48,8 +52,8 @@ impl Stage<'_, '_> {
         }
     }
 
-    /// Stages one step of sweeping a removed version's files.
-    pub fn sweep(&mut self, version: Id) -> Result<(), StoreError> {
+    /// Stages one step of sweeping a removed version's files. True: it was the last.
+    pub fn sweep(&mut self, version: Id) -> Result<bool, StoreError> {
         let keys = self.batch.keys(&keys::files(version), SWEEP_STEP)?;
         let done = keys.len() < SWEEP_STEP;
         let through = keys.last().cloned().unwrap_or_default();
@@ -57,8 +61,8 @@ impl Stage<'_, '_> {
             version,
             through,
             done,
-        }))
-        .map(drop)
+        }))?;
+        Ok(done)
     }
 
     fn publish(&mut self, publish: &Publish) -> Result<Staged, StoreError> {
@@ -88,7 +92,7 @@ impl Stage<'_, '_> {
     fn content(&mut self, blob: &NewBlob) -> Result<(), StoreError> {
         let bulk = match &blob.content {
             Content::Inline(pieces) => {
-                if self.batch.contains(&keys::chunk(&blob.digest))? {
+                if self.is_sound(&blob.digest, &keys::chunk(&blob.digest))? {
                     metrics::known_bytes(blob.size);
                     return Ok(());
                 }
@@ -102,7 +106,7 @@ impl Stage<'_, '_> {
         let mut met = HashSet::new();
         for pinned in &bulk.chunks {
             let (digest, len) = (pinned.chunk.digest, u64::from(pinned.chunk.len));
-            if !met.insert(digest) || self.batch.contains(&keys::chunk(&digest))? {
+            if !met.insert(digest) || self.is_sound(&digest, &keys::chunk(&digest))? {
                 metrics::known_bytes(len);
             } else {
                 metrics::new_bytes(len);
@@ -115,11 +119,17 @@ impl Stage<'_, '_> {
         if !places.is_empty() {
             self.record(Record::Places(places))?;
         }
-        if !bulk.whole && !self.batch.contains(&keys::manifest(&blob.digest))? {
+        if !bulk.whole && !self.is_sound(&blob.digest, &keys::manifest(&blob.digest))? {
             let chunks = bulk.chunks.iter().map(|pinned| pinned.chunk).collect();
             self.record(Record::Manifest(blob.digest, Manifest { chunks }))?;
         }
         Ok(())
+    }
+
+    /// Whether there is a copy that is not known to be damaged.
+    fn is_sound(&self, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
+        let place: Option<Place> = self.batch.get(key)?;
+        Ok(place.is_some() && !self.damage.is_damaged(digest, place))
     }
 
     fn remove_file(&mut self, remove: &RemoveFile) -> Result<Staged, StoreError> {

@@ -53,13 +53,18 @@ impl Threads {
 
     /// Waits for the committer, which has been told to close, and ends the others. Returns where the log ends, or
     /// `None` if the committer panicked.
-    pub fn join(self) -> Option<Applied> {
+    ///
+    /// The active file is sealed if `sound` says so by then: after a failed sync nobody knows what is in it, and only
+    /// a restart may find out.
+    pub fn join(self, sound: impl FnOnce() -> bool) -> Option<Applied> {
         let committer = self.committer.join();
         let _ = self.sealer.join();
         drop(self.stop_checkpointer);
         let _ = self.checkpointer.join();
         let (journal, applied) = committer.ok()?;
-        seal(journal);
+        if sound() {
+            seal(journal);
+        }
         Some(applied)
     }
 }

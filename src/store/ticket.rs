@@ -76,6 +76,7 @@ impl Drop for Settle {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::index::{Index, decode, keys};
+use super::log::disk::sync_dir;
 use super::log::journal;
 use super::position::Applied;
+use super::recovery::Start;
 
 /// Name of the index that was not believed, until the new one stands.
 const ASIDE: &str = "index.aside";
@@ -37,6 +39,11 @@ impl State {
         })
     }
 
+    /// Where the system does not say which boot this is, no two openings can be told to be of the same.
+    fn is_known(&self) -> bool {
+        !matches!(self, State::Open { boot, .. } if boot.is_empty())
+    }
+
     fn write(&self, index: &Index) -> Result<(), StoreError> {
         let value = postcard::to_stdvec(self).map_err(|error| StoreError::Index(error.to_string()))?;
         index.set(keys::STATE, Some(&value))?;
@@ -46,13 +53,13 @@ impl State {
 
 /// Opens the index, or begins a new one where there is none that can be believed; marks it as open, durably, before
 /// anything else is written. Returns how far the log is applied to it.
-pub fn open(data: &Path, cache: u64) -> Result<(Index, Applied), StoreError> {
+pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
     let path = data.join("index");
     if path.exists() {
         match believe(data, &path, cache) {
-            Ok((index, applied)) => {
+            Ok((index, start)) => {
                 State::open(&index)?.write(&index)?;
-                return Ok((index, applied));
+                return Ok((index, start));
             }
             Err(why) => {
                 tracing::warn!(%why, "the index is rebuilt from the log");
@@ -61,12 +68,19 @@ pub fn open(data: &Path, cache: u64) -> Result<(Index, Applied), StoreError> {
         }
     }
     let index = Index::open(&path, cache)?;
-    journal::sync_dir(data)?;
+    sync_dir(data)?;
+    Applied::START.store(&index)?;
     State::open(&index)?.write(&index)?;
-    Ok((index, Applied::START))
+    Ok((
+        index,
+        Start {
+            applied: Applied::START,
+            may_be_ahead: false,
+        },
+    ))
 }
 
-fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Applied), String> {
+fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), String> {
     let index = Index::open(path, cache).map_err(|error| error.to_string())?;
     let state = index.get(keys::STATE).and_then(|value| match value {
         Some(value) => decode(&value).map(Some),
@@ -76,18 +90,24 @@ fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Applied), Str
         .map_err(|error| error.to_string())?
         .ok_or("it does not say who had it open last")?;
     let ours = State::open(&index).map_err(|error| error.to_string())?;
-    if state != State::Clean && state != ours {
+    if state != State::Clean && (state != ours || !ours.is_known()) {
         return Err("it was open when the machine went down, or has been copied".into());
     }
     let applied = Applied::load(&index).map_err(|error| error.to_string())?;
-    let applied = applied.unwrap_or(Applied::START);
+    let applied = applied.ok_or("it does not say how far it is")?;
     if applied.group > 0 {
         let len = fs::metadata(journal::path(data, applied.file)).map_or(0, |meta| meta.len());
         if len < applied.offset {
             return Err("it is ahead of the log".into());
         }
     }
-    Ok((index, applied))
+    Ok((
+        index,
+        Start {
+            applied,
+            may_be_ahead: state != State::Clean,
+        },
+    ))
 }
 
 /// Gives an index up; it is deleted once another stands in its place.
@@ -97,7 +117,7 @@ pub fn move_aside(data: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    journal::sync_dir(data)?;
+    sync_dir(data)?;
     Ok(())
 }
 
@@ -113,5 +133,8 @@ pub fn remove_aside(data: &Path) -> Result<(), StoreError> {
 pub fn mark_clean(index: &Index) -> Result<(), StoreError> {
     // What the mark speaks for first.
     index.checkpoint()?;
+    if !index.is_sound() {
+        return Err(StoreError::Index("an earlier checkpoint failed".into()));
+    }
     State::Clean.write(index)
 }

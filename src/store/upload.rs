@@ -1,31 +1,148 @@
 //! Taking a body in: cut, hash, deduplicate, append. Nothing here has a name yet.
 
+mod cutter;
+
+use std::io;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::bulk::Bulk;
 use super::error::StoreError;
 use super::model::{ChunkRef, Place, Shape};
+use super::pins::Pin;
+use super::rope::Rope;
 use crate::chunk::Digest;
+use cutter::{Cutter, Deposit};
+
+/// Bytes that are hashed before others on the same thread get their turn.
+const STEP: usize = 256 << 10;
 
 /// A body on its way in. Dropping it leaves nothing but unreferenced bytes that collection removes.
 ///
-/// Memory: the current chunk's pieces, and what waits for the segment thread within its bound.
+/// Memory: the current chunk's pieces, at most two chunks on their way to the segment thread, and what waits for
+/// that thread within its bound. A body that may still turn out to be one chunk is held until that is known.
 #[derive(Debug)]
-pub struct BlobWriter {}
+pub struct BlobWriter {
+    bulk: Arc<Bulk>,
+    /// Over the whole body.
+    hasher: blake3::Hasher,
+    size: u64,
+    stage: Stage,
+    /// False while a write is under way: one that failed or was dropped midway has lost bytes.
+    intact: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// It may be one chunk: everything is held.
+    Gathering(Rope),
+    /// It is cut by content.
+    Cutting(Box<Cutter>),
+}
 
 impl BlobWriter {
-    /// Takes the next bytes of the body. Waits while the segment thread's queue is full.
+    /// A body at its beginning. `expected_size`, in bytes, is only a hint.
+    pub fn new(bulk: Arc<Bulk>, expected_size: Option<u64>) -> Self {
+        let stage = match expected_size {
+            Some(size) if size > bulk.single_limit => Stage::Cutting(Box::new(Cutter::new(bulk.clone()))),
+            _ => Stage::Gathering(Rope::default()),
+        };
+        BlobWriter {
+            bulk,
+            hasher: blake3::Hasher::new(),
+            size: 0,
+            stage,
+            intact: true,
+        }
+    }
+
+    /// Bytes taken so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Takes the next bytes of the body. Waits while the segment thread's queue is full. Not cancel safe: after a
+    /// write that failed or was dropped midway the body cannot be finished.
     ///
     /// # Errors
     /// `NoSpace` where the disk has no room, `Poisoned` after a failed sync.
-    pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        let _ = piece;
-        todo!()
+    pub async fn write(&mut self, mut piece: Bytes) -> Result<(), StoreError> {
+        self.check_intact()?;
+        self.intact = false;
+        while !piece.is_empty() {
+            let step = piece.split_to(piece.len().min(STEP));
+            self.size += step.len() as u64;
+            self.hasher.update(&step);
+            self.take(step).await?;
+            if !piece.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.intact = true;
+        Ok(())
     }
 
     /// The body is complete. On return every chunk it relies on is synced, whoever wrote it, except an inline one,
     /// which the committer writes with its publication.
     pub async fn finish(self) -> Result<NewBlob, StoreError> {
-        todo!()
+        self.check_intact()?;
+        let digest = Digest::from(self.hasher.finalize());
+        let content = match self.stage {
+            Stage::Gathering(rope) if rope.len() <= self.bulk.inline_limit => {
+                Content::Inline(rope.into_pieces())
+            }
+            Stage::Gathering(rope) => {
+                let mut deposit = Deposit::new(self.bulk);
+                deposit.put(digest, rope).await?;
+                Content::Bulk(BulkContent {
+                    whole: true,
+                    chunks: deposit.finish().await?,
+                })
+            }
+            Stage::Cutting(cutter) => match cutter.finish().await? {
+                chunks if chunks.is_empty() => Content::Inline(Vec::new()),
+                // A body that was announced larger than it is.
+                chunks => Content::Bulk(BulkContent {
+                    whole: chunks.len() == 1,
+                    chunks,
+                }),
+            },
+        };
+        Ok(NewBlob {
+            digest,
+            size: self.size,
+            content,
+        })
+    }
+
+    async fn take(&mut self, step: Bytes) -> Result<(), StoreError> {
+        match &mut self.stage {
+            Stage::Cutting(cutter) => cutter.write(step).await,
+            Stage::Gathering(rope) if self.size <= self.bulk.single_limit => {
+                rope.push(step);
+                Ok(())
+            }
+            Stage::Gathering(rope) => {
+                let mut cutter = Box::new(Cutter::new(self.bulk.clone()));
+                for piece in std::mem::take(rope).into_pieces() {
+                    cutter.write(piece).await?;
+                    tokio::task::yield_now().await;
+                }
+                cutter.write(step).await?;
+                self.stage = Stage::Cutting(cutter);
+                Ok(())
+            }
+        }
+    }
+
+    fn check_intact(&self) -> Result<(), StoreError> {
+        match self.intact {
+            true => Ok(()),
+            false => Err(StoreError::Io(io::Error::other(
+                "an earlier write of this body did not end well",
+            ))),
+        }
     }
 }
 
@@ -75,5 +192,9 @@ pub struct PinnedChunk {
     pub chunk: ChunkRef,
     /// Where it lies. Synced.
     pub place: Place,
-    // the pin's guard joins here
+    /// Keeps it.
+    pub pin: Pin,
 }
+
+#[cfg(test)]
+mod tests;

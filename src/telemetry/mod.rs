@@ -1,1 +1,8 @@
-//! Metrics registry and tracing set-up.
+//! What the daemon says about itself: metrics and logs. At the bottom: any room may use it, it uses none.
+//!
+//! Each room keeps its own metric families in its own `metrics.rs`, built with [`metrics`]' helpers.
+
+mod logs;
+pub mod metrics;
+
+pub use logs::{LogFormat, LogOptions, UnknownFormat, check_level, init};

@@ -88,7 +88,7 @@ impl<'a> Batch<'a> {
             .range(prefix.to_vec()..)
             .take_while(|(key, _)| changed(key))
             .count();
-        let stored = self.index.scan(prefix, None, limit + gone)?;
+        let stored = self.index.scan(prefix, None, limit.saturating_add(gone))?;
         let mut keys: Vec<Key> = stored
             .into_iter()
             .map(|(key, _)| key.to_vec())

@@ -7,7 +7,7 @@
 //! | `f` version id, file name | [`File`](crate::store::model::File) |
 //! | `o` package id, version id | version name: the order of creation |
 //! | `v` package id, version name | [`Version`](crate::store::model::Version) |
-//! | `p` owner id, package name | [`Package`](crate::store::model::Package) |
+//! | `p` owner id, package name | [`Package`] |
 //! | `a` account name | [`Account`](crate::store::model::Account) |
 //! | `i` account id | account name |
 //! | `t` token hash | [`Token`](crate::store::model::Token) |

@@ -6,11 +6,16 @@
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use super::keys;
+use crate::chunk::Digest;
+use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
+use crate::store::model::Place;
 
 /// How long an open waits for the lock that a dying process may still hold.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +27,8 @@ pub struct Index {
     /// For our own fdatasync.
     file: File,
     path: PathBuf,
+    /// A checkpoint failed: what is on the disk is unknown for good, a later success proves nothing.
+    unsynced: AtomicBool,
 }
 
 impl Index {
@@ -44,6 +51,7 @@ impl Index {
                         db,
                         file,
                         path: path.to_owned(),
+                        unsynced: AtomicBool::new(false),
                     });
                 }
                 Err(StoreError::Index(why)) if why.contains("WouldBlock") && Instant::now() < deadline => {
@@ -92,9 +100,16 @@ impl Index {
 
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        guard(|| self.db.flush())?;
-        self.file.sync_data()?;
-        Ok(())
+        let synced = guard(|| self.db.flush()).and_then(|_| Ok(self.file.sync_data()?));
+        if synced.is_err() {
+            self.unsynced.store(true, Ordering::Relaxed);
+        }
+        synced
+    }
+
+    /// Whether every checkpoint so far has succeeded.
+    pub fn is_sound(&self) -> bool {
+        !self.unsynced.load(Ordering::Relaxed)
     }
 
     /// Device and inode of sled's file: a copy is another index.
@@ -107,6 +122,12 @@ impl Index {
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
         guard(|| self.db.size_on_disk())
+    }
+}
+
+impl ChunkPlaces for Index {
+    fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
+        self.get_as(&keys::chunk(digest))
     }
 }
 

@@ -73,6 +73,17 @@ impl Binding {
         bytes
     }
 
+    /// Whether `bytes` begin with the whole header of a log file that is not this one: of another store, number, kind
+    /// or format version. Never the trace of a crash.
+    pub fn is_foreign(&self, bytes: &[u8]) -> bool {
+        let Some(found) = bytes.get(..40) else {
+            return false;
+        };
+        let magic = found[..8] == *JOURNAL_MAGIC || found[..8] == *SEGMENT_MAGIC;
+        let whole = crc32c::crc32c(&found[..36]).to_le_bytes() == found[36..40];
+        magic && whole && *found != self.encode_file_header()[..40]
+    }
+
     /// Checks that `bytes` begin with the header of this file.
     pub fn check_file_header(&self, bytes: &[u8]) -> Result<(), FormatError> {
         let expected = self.encode_file_header();

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::footer::{self, FooterBuilder};
+use super::disk::{self, is_no_space, sync_dir};
+use super::files;
 use super::format::{Binding, FILE_HEADER_LEN};
-use super::scan::Scan;
+use super::journal_footer::FooterBuilder;
+use super::scan::{ALL_DURABLE, Scan};
 use crate::store::model::FileKind;
 
 /// Size of a new store's first file, bytes.
@@ -20,27 +22,7 @@ pub const MAX_FILE: u64 = 64 << 20;
 
 /// Path of a journal file.
 pub fn path(data: &Path, file: u64) -> PathBuf {
-    data.join("journal").join(format!("{file:016x}.log"))
-}
-
-/// Numbers of the journal files, ascending. Other names are left alone.
-pub fn list(data: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(data.join("journal"))? {
-        let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".log"))
-            .filter(|stem| stem.len() == 16);
-        numbers.extend(number.and_then(|stem| u64::from_str_radix(stem, 16).ok()));
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-/// Makes the creation and removal of files in a directory durable.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    files::path(data, FileKind::Journal, file)
 }
 
 /// Why a group could not be appended.
@@ -82,7 +64,7 @@ impl Journal {
         let created = preallocate(&handle, 0, size).and_then(|allocated| {
             handle.write_all_at(&binding.encode_file_header(), 0)?;
             handle.sync_all()?;
-            sync_dir(&data.join("journal"))?;
+            sync_dir(&files::directory(data, FileKind::Journal))?;
             Ok(allocated)
         });
         match created {
@@ -128,8 +110,11 @@ impl Journal {
         if end > self.allocated {
             match preallocate(&self.file, self.allocated, end - self.allocated) {
                 Ok(allocated) => self.allocated = self.allocated.max(allocated),
-                Err(error) if is_no_space(&error) => return Err(AppendError::NoSpace),
-                Err(error) => return Err(AppendError::Failed(error)),
+                Err(error) => {
+                    // Nothing has been written, so nothing but this group is lost.
+                    tracing::warn!(%error, "no room could be reserved in the journal");
+                    return Err(AppendError::NoSpace);
+                }
             }
         }
         match self.file.write_all_at(group, self.offset) {
@@ -137,7 +122,11 @@ impl Journal {
                 self.offset = end;
                 Ok(())
             }
-            Err(error) if is_no_space(&error) && end > self.allocated => Err(AppendError::NoSpace),
+            Err(error) if is_no_space(&error) && end > self.allocated => {
+                // What was written of it must not be found behind the next group.
+                self.file.set_len(self.offset).map_err(AppendError::Failed)?;
+                Err(AppendError::NoSpace)
+            }
             Err(error) => Err(AppendError::Failed(error)),
         }
     }
@@ -150,26 +139,21 @@ impl Journal {
     /// Seals this file; deletes it if it holds no group.
     pub fn seal(self) -> io::Result<()> {
         if self.offset == FILE_HEADER_LEN {
-            return remove(&self.data, self.binding.file);
+            return disk::remove(&path(&self.data, self.binding.file));
         }
         seal(&self.file, self.binding, self.offset)
     }
 }
 
-/// Whether the file system or a quota is full.
-pub fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
-}
-
 /// Reserves space; returns the end of what is reserved, which is `at` where the file system cannot.
 fn preallocate(file: &File, at: u64, len: u64) -> io::Result<u64> {
-    match fallocate(file, FallocateFlags::empty(), at, len) {
-        Ok(()) => Ok(at + len),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(at),
-        Err(errno) => Err(errno.into()),
+    loop {
+        match fallocate(file, FallocateFlags::empty(), at, len) {
+            Ok(()) => return Ok(at + len),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(at),
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 
@@ -179,7 +163,7 @@ pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
     file.read_exact_at(&mut bytes, 0)?;
     let mut footer = FooterBuilder::new(binding, end);
     // All of it has been read or written as durable, so nothing in it is a tear.
-    let mut scan = Scan::new(&bytes, binding, 0, u64::MAX - 1);
+    let mut scan = Scan::new(&bytes, binding, 0, ALL_DURABLE);
     while scan.end() < end {
         let Some(found) = scan.next() else { break };
         footer.add(&found).map_err(io::Error::other)?;
@@ -190,18 +174,7 @@ pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Removes a file that holds nothing.
-pub fn remove(data: &Path, file: u64) -> io::Result<()> {
-    fs::remove_file(path(data, file))?;
-    sync_dir(&data.join("journal"))
-}
-
 /// Opens a file for recovery.
 pub fn open(data: &Path, file: u64) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path(data, file))
-}
-
-/// Whether a file has been sealed.
-pub fn is_sealed(file: &File, binding: &Binding) -> io::Result<bool> {
-    Ok(footer::trailer(file, binding)?.is_some())
 }

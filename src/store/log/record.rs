@@ -125,6 +125,24 @@ impl Record {
         })
     }
 
+    /// The highest id that the record speaks of.
+    pub fn highest_id(&self) -> Id {
+        match self {
+            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) => 0,
+            Record::Publish(Published {
+                package,
+                version,
+                file,
+                ..
+            }) => package.id.max(version.id).max(file.id),
+            Record::RemoveFile(removed) => removed.version.id.max(removed.file),
+            Record::RemoveVersion(removed) => removed.version.id,
+            Record::Account(account) => account.id,
+            Record::Token(token) | Record::RemoveToken(token) => token.id,
+            Record::Sweep(sweep) => sweep.version,
+        }
+    }
+
     /// Reads a record whose checksums have been checked. The payload of a chunk is not looked at.
     pub fn decode(header: &RecordHeader, payload: &[u8]) -> Result<Self, FormatError> {
         if header.version != PAYLOAD_VERSION || header.codec != Codec::Raw {

@@ -11,6 +11,8 @@ use super::record::Record;
 /// A record and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordAt {
+    /// Number of the group it was written with.
+    pub number: u64,
     /// Offset of the header in the file.
     pub offset: u64,
     /// Length of the payload as stored.
@@ -26,6 +28,8 @@ pub enum Found {
     Group {
         /// Its number.
         number: u64,
+        /// Offset in the file at which it ends.
+        end: u64,
         /// Its head.
         head: Group,
         /// Its records.
@@ -37,10 +41,15 @@ pub enum Found {
         from: u64,
         /// Offset at which reading goes on.
         to: u64,
+        /// The last group that was in it.
+        durable: u64,
         /// The records in between that are whole.
         saved: Vec<RecordAt>,
     },
 }
+
+/// For [`Scan::new`]: everything in the file has been synced.
+pub const ALL_DURABLE: u64 = u64::MAX - 1;
 
 /// Reads the groups of one file.
 #[derive(Debug)]
@@ -82,9 +91,10 @@ impl<'a> Scan<'a> {
             && let Some(records) = self.body(self.offset, &head)
         {
             self.offset += Group::RECORD_LEN + head.body_len;
-            self.next_number = number + 1;
+            self.next_number = number.saturating_add(1);
             return Some(Found::Group {
                 number,
+                end: self.offset,
                 head,
                 records,
             });
@@ -133,6 +143,7 @@ impl<'a> Scan<'a> {
                 .get(payload_at..payload_at + header.stored_len as usize);
             if let Some(record) = payload.and_then(|payload| whole(&header, payload)) {
                 records.push(RecordAt {
+                    number: header.number,
                     offset,
                     stored_len: header.stored_len,
                     record,
@@ -147,31 +158,56 @@ impl<'a> Scan<'a> {
         records
     }
 
+    /// Nothing readable begins here: the end, a tear, or rot.
     fn damage(&mut self) -> Option<Found> {
         let from = self.offset;
+        let rest = self.bytes.get(from as usize..).unwrap_or_default();
+        let ended = self.known_durable == ALL_DURABLE && rest.iter().all(|byte| *byte == 0);
+        if ended || self.at_footer() {
+            return None;
+        }
         let last = self.bytes.len() as u64;
         let next = (from + 8..last)
             .step_by(8)
             .find_map(|offset| Some((offset, self.head_at(offset)?)));
-        let rot = match next {
+        let known_durable = match next {
             Some((_, (_, head))) => head.durable_group.max(self.known_durable),
             None => self.known_durable,
-        } >= self.next_number;
-        if !rot {
+        };
+        if known_durable < self.next_number && !self.next_had_begun() {
             return None;
         }
-        let to = next.map_or(last, |(offset, _)| offset);
+        let (to, durable) = match next {
+            Some((offset, (number, _))) => (offset, number - 1),
+            None => (last, known_durable.max(self.next_number)),
+        };
         self.offset = to;
-        match next {
-            Some((_, (number, _))) => self.next_number = number,
-            // Nothing of this file is left, so the durable groups that are missing are not looked for again.
-            None => self.next_number = self.known_durable + 1,
-        }
+        self.next_number = durable.saturating_add(1);
+        let mut saved = self.records(from, to);
+        saved.retain(|record| record.number <= durable);
         Some(Found::Damaged {
             from,
             to,
-            saved: self.records(from, to),
+            durable,
+            saved,
         })
+    }
+
+    /// Whether the footer of a file begins here: it may be written half.
+    pub fn at_footer(&self) -> bool {
+        let bytes = self.bytes.get(self.offset as usize..).unwrap_or_default();
+        RecordHeader::decode(bytes, &self.binding, self.offset)
+            .is_ok_and(|header| header.kind == RecordKind::Footer)
+    }
+
+    /// Whether something was written behind the group that should be here. It was synced then, and what is wrong
+    /// with it came later.
+    fn next_had_begun(&self) -> bool {
+        let end = self
+            .head_at(self.offset)
+            .and_then(|(_, head)| (self.offset + Group::RECORD_LEN).checked_add(head.body_len));
+        let behind = end.and_then(|end| self.bytes.get(usize::try_from(end).ok()?..));
+        behind.is_some_and(|behind| behind.iter().any(|byte| *byte != 0))
     }
 }
 
@@ -241,7 +277,7 @@ mod tests {
                     assert_eq!(records.len(), 2);
                     groups.push(number);
                 }
-                Found::Damaged { from, to, saved } => damage.push((from, to, saved.len())),
+                Found::Damaged { from, to, saved, .. } => damage.push((from, to, saved.len())),
             }
         }
         (groups, damage, scan.end())

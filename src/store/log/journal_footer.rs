@@ -20,6 +20,7 @@ const RECORD_TARGET: usize = 1 << 20;
 /// A group as the footer lists it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
+    /// Number of the group; of the last one in a damaged stretch.
     number: u64,
     /// [`Group::encode`]; empty for records saved from a damaged stretch.
     head: Vec<u8>,
@@ -28,6 +29,7 @@ struct Entry {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct EntryRecord {
+    number: u64,
     offset: u64,
     stored_len: u32,
     kind: u8,
@@ -40,6 +42,7 @@ impl EntryRecord {
         let (kind, digest, payload) = at.record.encode()?;
         let digest = digest.unwrap_or_else(|| Digest::of(&payload));
         Ok(EntryRecord {
+            number: at.number,
             offset: at.offset,
             stored_len: at.stored_len,
             kind: kind as u8,
@@ -61,6 +64,7 @@ impl EntryRecord {
         };
         let record = Record::decode(&header, &self.payload)?;
         Ok(RecordAt {
+            number: self.number,
             offset: self.offset,
             stored_len: self.stored_len,
             record,
@@ -97,8 +101,9 @@ impl FooterBuilder {
                 number,
                 head,
                 records,
+                ..
             } => (*number, head.encode().to_vec(), records),
-            Found::Damaged { saved, .. } => (0, Vec::new(), saved),
+            Found::Damaged { durable, saved, .. } => (*durable, Vec::new(), saved),
         };
         let records = records
             .iter()
@@ -195,12 +200,16 @@ fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Vec<Found>, Form
                 Found::Damaged {
                     from: 0,
                     to: 0,
+                    durable: entry.number,
                     saved: records,
                 }
             } else {
+                let head = Group::decode(&entry.head)?;
+                let start = records.first().map_or(0, |first| first.offset);
                 Found::Group {
                     number: entry.number,
-                    head: Group::decode(&entry.head)?,
+                    end: start.saturating_add(head.body_len),
+                    head,
                     records,
                 }
             });

@@ -1,0 +1,203 @@
+//! Creating, listing and revoking tokens.
+
+use super::accounts::ATTEMPTS;
+use super::clock::wall_millis;
+use super::token;
+use super::{Access, AccountError, Scopes, Secret};
+use crate::store::change::{Change, CommitError};
+use crate::store::error::StoreError;
+use crate::store::model::{Account, AccountKind, Token};
+
+/// Longest name of a token in bytes.
+const MAX_NAME: usize = 255;
+
+impl Access {
+    /// Creates a token for a user. The secret is in the answer and nowhere else. Durable when this returns.
+    pub async fn create_token<S: AsRef<str>>(
+        &self,
+        account: &Account,
+        name: &str,
+        scopes: &[S],
+    ) -> Result<(Token, Secret), AccountError> {
+        check_name(name)?;
+        let scopes = Scopes::from_names(scopes)?;
+        for _ in 0..ATTEMPTS {
+            // Asked each time: a conflict is a name taken meanwhile, or an account that went away.
+            self.still_a_user(account)?;
+            if self.tokens(account)?.iter().any(|token| token.name == name) {
+                return Err(AccountError::TokenNameTaken);
+            }
+            let (token, secret) = self.new_token(account, name, scopes)?;
+            match self
+                .gate
+                .directory
+                .commit(Change::PutToken(token.clone()))
+                .settled()
+                .await
+            {
+                Err(CommitError::Conflict) => continue,
+                settled => return Ok(settled.map(|()| (token, secret))?),
+            }
+        }
+        Err(CommitError::Conflict.into())
+    }
+
+    /// The tokens of an account, oldest first.
+    pub fn tokens(&self, account: &Account) -> Result<Vec<Token>, StoreError> {
+        self.gate.directory.tokens_of(account.id)
+    }
+
+    /// Revokes the token with this id, or else of this name. It is wrong from then on. Durable when this returns.
+    pub async fn revoke_token(&self, account: &Account, id_or_name: &str) -> Result<(), AccountError> {
+        let tokens = self.tokens(account)?;
+        let by_id = tokens.iter().find(|token| token.id.to_string() == id_or_name);
+        let found = by_id.or_else(|| tokens.iter().find(|token| token.name == id_or_name));
+        let token = found.cloned().ok_or(AccountError::NoSuchToken)?;
+        match self
+            .gate
+            .directory
+            .commit(Change::RemoveToken(token))
+            .settled()
+            .await
+        {
+            Err(CommitError::Conflict) => Err(AccountError::NoSuchToken),
+            settled => Ok(settled?),
+        }
+    }
+
+    fn still_a_user(&self, account: &Account) -> Result<(), AccountError> {
+        let found = self.gate.directory.account_by_id(account.id)?;
+        match found.map(|account| account.kind) {
+            Some(AccountKind::User) => Ok(()),
+            Some(AccountKind::Organisation) | None => Err(AccountError::NoSuchUser),
+        }
+    }
+
+    fn new_token(
+        &self,
+        account: &Account,
+        name: &str,
+        scopes: Scopes,
+    ) -> Result<(Token, Secret), StoreError> {
+        let new = token::generate()?;
+        let token = Token {
+            id: self.gate.directory.next_id(),
+            account: account.id,
+            name: name.to_owned(),
+            hash: new.form().hash(self.gate.directory.secret()),
+            last_eight: new.form().last_eight().to_owned(),
+            scopes: scopes.0,
+            created: wall_millis(),
+        };
+        Ok((token, new.into_secret()))
+    }
+}
+
+fn check_name(name: &str) -> Result<(), AccountError> {
+    let blank = name.chars().all(char::is_whitespace);
+    if blank || name.len() > MAX_NAME || name.contains(char::is_control) {
+        return Err(AccountError::BadTokenName);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::access::fake::{self, Bench};
+    use crate::access::locked;
+
+    fn bench() -> (Bench, Account) {
+        let bench = Bench::new();
+        let ann = fake::account(1, "ann");
+        bench.fake.set(ann.clone());
+        (bench, ann)
+    }
+
+    async fn refused(bench: &Bench, account: &Account, name: &str, scopes: &[&str]) -> &'static str {
+        bench
+            .access
+            .create_token(account, name, scopes)
+            .await
+            .unwrap_err()
+            .code()
+    }
+
+    #[tokio::test]
+    async fn a_token_is_stored_as_a_hash() {
+        let (bench, ann) = bench();
+        let (token, secret) = bench
+            .access
+            .create_token(&ann, "ci", &["write:package"])
+            .await
+            .unwrap();
+        assert_eq!(bench.access.tokens(&ann).unwrap(), std::slice::from_ref(&token));
+        assert_eq!((token.account, token.name.as_str()), (ann.id, "ci"));
+        assert_eq!(Scopes(token.scopes).names(), ["write:package"]);
+        assert!(secret.expose().ends_with(&token.last_eight));
+        assert_eq!(token.last_eight.len(), 8);
+        assert!(!format!("{token:?}").contains(secret.expose()));
+    }
+
+    #[tokio::test]
+    async fn what_makes_no_token_is_refused() {
+        let (bench, ann) = bench();
+        bench.access.create_token(&ann, "ci", &["all"]).await.unwrap();
+        assert_eq!(refused(&bench, &ann, "ci", &["all"]).await, "token-name-taken");
+        assert_eq!(refused(&bench, &ann, "b", &[]).await, "bad-scopes");
+        assert_eq!(
+            refused(&bench, &ann, "b", &["write:everything"]).await,
+            "bad-scopes"
+        );
+        for name in ["", " ", "a\nb", &"a".repeat(256)] {
+            assert_eq!(refused(&bench, &ann, name, &["all"]).await, "bad-token-name");
+        }
+        assert_eq!(
+            refused(&bench, &fake::account(77, "nobody"), "ci", &["all"]).await,
+            "no-such-user"
+        );
+        let org = Account {
+            kind: AccountKind::Organisation,
+            ..fake::account(2, "org")
+        };
+        bench.fake.set(org.clone());
+        assert_eq!(refused(&bench, &org, "ci", &["all"]).await, "no-such-user");
+        assert_eq!(bench.access.tokens(&ann).unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn conflicts_are_tried_again_but_not_for_ever() {
+        let (bench, ann) = bench();
+        locked(&bench.fake.forced).extend(vec![CommitError::Conflict; ATTEMPTS - 1]);
+        bench.access.create_token(&ann, "ci", &["all"]).await.unwrap();
+        locked(&bench.fake.forced).extend(vec![CommitError::Conflict; ATTEMPTS]);
+        assert_eq!(refused(&bench, &ann, "b", &["all"]).await, "commit-failed");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_revoked_by_id_before_name() {
+        let (bench, ann) = bench();
+        let (first, _) = bench.access.create_token(&ann, "first", &["all"]).await.unwrap();
+        let id = first.id.to_string();
+        let (confusing, _) = bench.access.create_token(&ann, &id, &["all"]).await.unwrap();
+        bench.access.revoke_token(&ann, &id).await.unwrap();
+        assert_eq!(bench.access.tokens(&ann).unwrap(), [confusing]);
+        bench.access.revoke_token(&ann, &id).await.unwrap();
+        let error = bench.access.revoke_token(&ann, &id).await.unwrap_err();
+        assert_eq!(error.code(), "no-such-token");
+    }
+
+    #[tokio::test]
+    async fn a_token_of_somebody_else_cannot_be_revoked() {
+        let (bench, ann) = bench();
+        let (token, _) = bench.access.create_token(&ann, "ci", &["all"]).await.unwrap();
+        let bob = fake::account(2, "bob");
+        bench.fake.set(bob.clone());
+        for name in ["ci".to_owned(), token.id.to_string()] {
+            let error = bench.access.revoke_token(&bob, &name).await.unwrap_err();
+            assert_eq!(error.code(), "no-such-token");
+        }
+    }
+}

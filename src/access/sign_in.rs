@@ -1,0 +1,177 @@
+//! From credentials to a caller.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use subtle::ConstantTimeEq;
+
+use super::hashing::Lane;
+use super::remembered::Fingerprint;
+use super::throttle::Guesser;
+use super::token::{self, WellFormed};
+use super::{Access, AuthError, Caller, Credentials, Gate, Scopes, SignedIn, password};
+use crate::store::error::StoreError;
+use crate::store::model::{Account, AccountKind, Id};
+
+/// The password that marks the user of Basic credentials as a token, besides the empty one.
+const TOKEN_AS_USER: &str = "x-oauth-basic";
+
+/// A password about to be verified.
+struct Attempt {
+    /// The account that it is tried for; 0, which nobody has, if there is none of that name.
+    account: Id,
+    /// The hash that it is tried against.
+    phc: String,
+    password: String,
+    fingerprint: Fingerprint,
+    guesser: Guesser,
+}
+
+impl Access {
+    /// Finds out who sends a request. Tokens and remembered passwords take microseconds; a password seen first is
+    /// verified off the caller's thread.
+    ///
+    /// `from` is the peer's address, by which guessing is slowed down. It goes on counting if this future is dropped.
+    pub async fn authenticate(
+        &self,
+        credentials: &Credentials,
+        from: Option<IpAddr>,
+    ) -> Result<Caller, AuthError> {
+        match credentials {
+            Credentials::None => Ok(Caller::Anonymous),
+            Credentials::Malformed => Err(AuthError::Wrong),
+            Credentials::Token(text) => self.by_token_text(text),
+            Credentials::Basic { user, password } => {
+                // A token is told from a password by its checksum, and from a user name by its length, so each of
+                // these is final: a revoked token is not tried as a password, at the price of an argon2 run.
+                if let Some(token) = WellFormed::parse(password) {
+                    return self.by_token(token);
+                }
+                if (password.is_empty() || password == TOKEN_AS_USER) && token::looks_like_one(user) {
+                    return self.by_token_text(user);
+                }
+                self.by_password(user, password, from).await
+            }
+        }
+    }
+
+    fn by_token_text(&self, text: &str) -> Result<Caller, AuthError> {
+        self.by_token(WellFormed::parse(text).ok_or(AuthError::Wrong)?)
+    }
+
+    fn by_token(&self, token: WellFormed<'_>) -> Result<Caller, AuthError> {
+        let directory = &self.gate.directory;
+        let hash = token.hash(directory.secret());
+        let token = directory.token(&hash)?.ok_or(AuthError::Wrong)?;
+        if !bool::from(token.hash.ct_eq(&hash)) {
+            return Err(AuthError::Wrong);
+        }
+        let account = directory.account_by_id(token.account)?.ok_or(AuthError::Wrong)?;
+        signed_in(account, Scopes(token.scopes), Some(token.id))
+    }
+
+    async fn by_password(&self, user: &str, text: &str, from: Option<IpAddr>) -> Result<Caller, AuthError> {
+        // No stored password has such a length, so it is wrong for every account and not worth a verification.
+        if password::check_length(text).is_err() {
+            return Err(AuthError::Wrong);
+        }
+        let attempt = self.attempt(user, text, from)?;
+        let (account, phc) = (attempt.account, attempt.phc.clone());
+        if !self.is_right(attempt).await? {
+            return Err(AuthError::Wrong);
+        }
+        // Read (again): while the password was verified, it may have been changed, or the account deactivated.
+        let account = self
+            .gate
+            .directory
+            .account_by_id(account)?
+            .ok_or(AuthError::Wrong)?;
+        if account.password != Some(phc) {
+            return Err(AuthError::Wrong);
+        }
+        signed_in(account, Scopes::ALL, None)
+    }
+
+    fn attempt(&self, user: &str, password: &str, from: Option<IpAddr>) -> Result<Attempt, AuthError> {
+        let found = self.gate.directory.account(user)?;
+        let found = found.and_then(|account| Some((account.id, account.password?)));
+        let (account, phc) = found.unwrap_or_else(|| (0, password::unmatchable()));
+        let fingerprint = self.gate.remembered.fingerprint(account, &phc, password);
+        Ok(Attempt {
+            account,
+            password: password.to_owned(),
+            fingerprint: fingerprint.map_err(StoreError::from)?,
+            guesser: Guesser::new(user, from),
+            phc,
+        })
+    }
+
+    /// Whether the attempt's password is right: from memory, else verified when its turn has come.
+    async fn is_right(&self, attempt: Attempt) -> Result<bool, AuthError> {
+        let gate = self.gate.clone();
+        if gate.remembers(&attempt) {
+            return Ok(true);
+        }
+        gate.admit(&attempt)?;
+        let lane = gate.hashing.lane(&attempt.fingerprint).await;
+        if gate.remembers(&attempt) {
+            return Ok(true);
+        }
+        let verification = {
+            let gate = gate.clone();
+            move || gate.verify(&attempt, lane)
+        };
+        gate.hashing.run(verification).await.map_err(StoreError::from)?
+    }
+}
+
+impl Gate {
+    fn remembers(&self, attempt: &Attempt) -> bool {
+        self.remembered.recall(&attempt.fingerprint, self.clock.now())
+    }
+
+    fn admit(&self, attempt: &Attempt) -> Result<(), AuthError> {
+        match self.throttle.wait(&attempt.guesser, self.clock.now()) {
+            None => Ok(()),
+            Some(wait) => Err(AuthError::SlowDown {
+                seconds: whole_seconds(wait),
+            }),
+        }
+    }
+
+    /// Verifies, and keeps the outcome. The lane is given back after that, so whoever waited for it finds the outcome.
+    fn verify(&self, attempt: &Attempt, _lane: Lane) -> Result<bool, AuthError> {
+        // Many guesses may have waited for a slot together: each looks again at what the ones before it have done.
+        self.admit(attempt)?;
+        let right = password::verify(&attempt.password, &attempt.phc);
+        let now = self.clock.now();
+        if right {
+            self.remembered.remember(attempt.fingerprint, now);
+            self.throttle.succeeded(&attempt.guesser);
+        } else {
+            self.throttle.failed(&attempt.guesser, now);
+        }
+        Ok(right)
+    }
+}
+
+fn signed_in(account: Account, scopes: Scopes, token: Option<Id>) -> Result<Caller, AuthError> {
+    match account.kind {
+        AccountKind::Organisation => Err(AuthError::Wrong),
+        AccountKind::User if !account.active => Err(AuthError::Inactive),
+        AccountKind::User => Ok(Caller::User(Box::new(SignedIn {
+            account,
+            scopes,
+            token,
+        }))),
+    }
+}
+
+/// Rounded up, so that who waits that long has waited enough.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+#[path = "sign_in_tests.rs"]
+mod tests;

@@ -1,0 +1,31 @@
+//! Fetch: a file and its bytes, from committed state, past every actor and lock.
+
+use super::{ArtifactError, Artifacts, Coordinates, Fetched};
+use crate::owner::Policy;
+use crate::owner::names::{FileName, committed};
+use crate::store::error::StoreError;
+use crate::store::model::Account;
+
+impl Artifacts {
+    /// Looks a file up (for HEAD and GET). Illegal names are just not found.
+    ///
+    /// # Errors
+    /// `NoVersion` or `NoFile`; `Damaged` for a file that is known to be damaged, except under `cache`, where it is
+    /// missing, so that builds go on and store it again.
+    pub fn fetch(&self, owner: &Account, at: &Coordinates) -> Result<Fetched, ArtifactError> {
+        let standing = committed(&self.store, owner.id, &FileName::from(at.clone()))?;
+        if standing.version.is_none() {
+            return Err(ArtifactError::NoVersion);
+        }
+        let file = standing.file.ok_or(ArtifactError::NoFile)?;
+        match self.store.open_file(&file) {
+            Ok(blob) => Ok(Fetched { file, blob }),
+            Err(StoreError::Damaged(_)) if self.is_cache(owner, at) => Err(ArtifactError::NoFile),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn is_cache(&self, owner: &Account, at: &Coordinates) -> bool {
+        self.options.policies.policy(&owner.name, &at.package) == Policy::Cache
+    }
+}

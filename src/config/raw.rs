@@ -1,0 +1,105 @@
+//! The configuration as it is written: the shape of `config/default.toml`, every key present.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::units::{Count, Listen, OrAuto, OrNone, Size, Span, text};
+use crate::telemetry::LogFormat;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    pub server: Server,
+    pub store: Store,
+    pub limits: Limits,
+    pub log: Log,
+    pub metrics: Metrics,
+    /// The one key that the defaults leave out.
+    #[serde(default)]
+    pub policies: Vec<PolicyRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    #[serde(deserialize_with = "text")]
+    pub listen: Listen,
+    #[serde(deserialize_with = "text")]
+    pub shutdown_grace: Span,
+    #[serde(deserialize_with = "text")]
+    pub workers: OrAuto<Count>,
+    #[serde(deserialize_with = "text")]
+    pub max_connections: Count,
+    #[serde(deserialize_with = "text")]
+    pub keep_alive: Span,
+    #[serde(deserialize_with = "text")]
+    pub head_timeout: Span,
+    #[serde(deserialize_with = "text")]
+    pub peer_timeout: Span,
+    #[serde(deserialize_with = "text")]
+    pub drain_bytes: Size,
+    #[serde(deserialize_with = "text")]
+    pub drain_time: Span,
+    pub query_tokens: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub data: PathBuf,
+    #[serde(deserialize_with = "text")]
+    pub max_size: OrNone<Size>,
+    #[serde(deserialize_with = "text")]
+    pub inline_limit: Size,
+    #[serde(deserialize_with = "text")]
+    pub index_cache: Size,
+    #[serde(deserialize_with = "text")]
+    pub commit_queue: Count,
+    #[serde(deserialize_with = "text")]
+    pub segment_queue: Size,
+    #[serde(deserialize_with = "text")]
+    pub read_buffers: Size,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    #[serde(deserialize_with = "text")]
+    pub max_file_size: OrNone<Size>,
+    #[serde(deserialize_with = "text")]
+    pub uploads: Count,
+    #[serde(deserialize_with = "text")]
+    pub uploads_per_owner: Count,
+    #[serde(deserialize_with = "text")]
+    pub upload_wait: Span,
+    #[serde(deserialize_with = "text")]
+    pub stall_window: Span,
+    #[serde(deserialize_with = "text")]
+    pub stall_bytes: Size,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    #[serde(deserialize_with = "text")]
+    pub format: LogFormat,
+    pub level: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    #[serde(deserialize_with = "text")]
+    pub listen: OrNone<Listen>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRule {
+    /// `owner/package-glob`
+    pub packages: String,
+    /// A policy's name, validated later so that the message lists them.
+    pub policy: String,
+}

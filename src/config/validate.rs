@@ -1,0 +1,221 @@
+//! Raw to validated: ranges, patterns, and what must fit together.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
+
+use super::Config;
+use super::error::{ConfigError, Place, Problem};
+use super::layers::{Merged, place_of};
+use super::raw::{PolicyRule, Raw};
+use super::units::{Count, OrNone, Size, Span};
+use crate::chunk::ChunkerParams;
+use crate::owner::{Policy, PolicyTable};
+use crate::{artifact, http, store, telemetry};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const MIB: u64 = 1 << 20;
+
+/// Checks every value and builds the rooms' options; all problems are reported together.
+pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
+    let Merged { raw, places } = merged;
+    let mut check = Check {
+        places: &places,
+        problems: Vec::new(),
+    };
+    let http = check.http(&raw);
+    let store = check.store(&raw);
+    let artifact = check.artifact(&raw);
+    let log = check.log(&raw);
+    let metrics_listen = check.metrics(&raw);
+    if check.problems.is_empty() {
+        Ok(Config {
+            listen: raw.server.listen.0,
+            http,
+            metrics_listen,
+            store,
+            artifact,
+            log,
+            effective: places,
+        })
+    } else {
+        Err(ConfigError {
+            problems: check.problems,
+        })
+    }
+}
+
+struct Check<'a> {
+    places: &'a BTreeMap<String, (Place, String)>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn http(&mut self, raw: &Raw) -> http::Options {
+        let given = &raw.server;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = match given.workers.0 {
+            Some(count) => self.count("server.workers", count, 1..=1024),
+            None => cpus,
+        };
+        http::Options {
+            shutdown_grace: self.span(
+                "server.shutdown_grace",
+                given.shutdown_grace,
+                Duration::ZERO..=DAY,
+            ),
+            workers,
+            max_connections: self.count("server.max_connections", given.max_connections, 1..=1_000_000),
+            keep_alive: self.span("server.keep_alive", given.keep_alive, SECOND..=DAY),
+            head_timeout: self.span("server.head_timeout", given.head_timeout, SECOND..=DAY),
+            peer_timeout: self.span("server.peer_timeout", given.peer_timeout, SECOND..=DAY),
+            drain_bytes: given.drain_bytes.0,
+            drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
+            query_tokens: given.query_tokens,
+        }
+    }
+
+    fn store(&mut self, raw: &Raw) -> store::Options {
+        let given = &raw.store;
+        if given.data.as_os_str().is_empty() {
+            self.problem("store.data", "is empty; write a directory".to_owned());
+        }
+        let chunking = ChunkerParams::default();
+        // What is inline is one chunk, and several must fit into a journal group.
+        let inline_limit = self.size("store.inline_limit", given.inline_limit, 0..=MIB);
+        let one_chunk = u64::from(chunking.max_size);
+        store::Options {
+            data: given.data.clone(),
+            max_size: given
+                .max_size
+                .0
+                .map(|size| self.size("store.max_size", size, 16 * MIB..=u64::MAX)),
+            chunking,
+            inline_limit: u32::try_from(inline_limit).unwrap_or(u32::MAX),
+            index_cache: self.size("store.index_cache", given.index_cache, MIB..=u64::MAX),
+            commit_queue: self.count("store.commit_queue", given.commit_queue, 1..=1_000_000),
+            segment_queue: self.size(
+                "store.segment_queue",
+                given.segment_queue,
+                2 * one_chunk..=u64::MAX,
+            ),
+            read_buffers: self.size("store.read_buffers", given.read_buffers, 2 * one_chunk..=u64::MAX),
+        }
+    }
+
+    fn artifact(&mut self, raw: &Raw) -> artifact::Options {
+        let given = &raw.limits;
+        let stall_window = self.span("limits.stall_window", given.stall_window, SECOND..=DAY);
+        let OrNone(max_file_size) = given.max_file_size;
+        artifact::Options {
+            max_file_size: max_file_size.map(|size| size.0),
+            max_uploads: self.count("limits.uploads", given.uploads, 1..=1_000_000),
+            max_uploads_per_owner: self.count(
+                "limits.uploads_per_owner",
+                given.uploads_per_owner,
+                1..=1_000_000,
+            ),
+            upload_wait: self.span("limits.upload_wait", given.upload_wait, Duration::ZERO..=DAY),
+            min_bytes_per_window: given.stall_bytes.0,
+            stall_window,
+            policies: self.policies(&raw.policies),
+        }
+    }
+
+    fn policies(&mut self, rules: &[PolicyRule]) -> PolicyTable {
+        let mut table = Vec::new();
+        for (n, rule) in rules.iter().enumerate() {
+            match Policy::deserialize(IntoDeserializer::<ValueError>::into_deserializer(
+                rule.policy.as_str(),
+            )) {
+                Ok(policy) => table.push((rule.packages.clone(), policy)),
+                Err(error) => self.problem(&format!("policies[{n}].policy"), error.to_string()),
+            }
+            // One at a time, so that a bad pattern is blamed on its rule.
+            if let Err(error) = PolicyTable::new(&[(rule.packages.clone(), Policy::default())]) {
+                self.problem(&format!("policies[{n}].packages"), error.to_string());
+            }
+        }
+        PolicyTable::new(&table).unwrap_or_default()
+    }
+
+    fn log(&mut self, raw: &Raw) -> telemetry::LogOptions {
+        let level = raw.log.level.clone();
+        if let Err(message) = telemetry::check_level(&level) {
+            self.problem("log.level", message);
+        }
+        telemetry::LogOptions {
+            format: raw.log.format,
+            level,
+        }
+    }
+
+    fn metrics(&mut self, raw: &Raw) -> Option<std::net::SocketAddr> {
+        let listen = raw.metrics.listen.0?.0;
+        if listen == raw.server.listen.0 && listen.port() != 0 {
+            self.problem(
+                "metrics.listen",
+                "is the same address as server.listen".to_owned(),
+            );
+        }
+        Some(listen)
+    }
+
+    fn count(&mut self, key: &str, value: Count, range: RangeInclusive<u64>) -> usize {
+        if !range.contains(&value.0) {
+            self.problem(
+                key,
+                format!("{} is not from {} to {}", value.0, range.start(), range.end()),
+            );
+        }
+        usize::try_from(value.0).unwrap_or(usize::MAX)
+    }
+
+    fn size(&mut self, key: &str, value: Size, range: RangeInclusive<u64>) -> u64 {
+        let Size(bytes) = value;
+        if bytes < *range.start() {
+            self.problem(
+                key,
+                format!(
+                    "{bytes} bytes is too little; the least is {}",
+                    show_size(*range.start())
+                ),
+            );
+        } else if bytes > *range.end() {
+            self.problem(
+                key,
+                format!(
+                    "{bytes} bytes is too much; the most is {}",
+                    show_size(*range.end())
+                ),
+            );
+        }
+        bytes
+    }
+
+    fn span(&mut self, key: &str, value: Span, range: RangeInclusive<Duration>) -> Duration {
+        let Span(span) = value;
+        if !range.contains(&span) {
+            let [given, least, most] = [span, *range.start(), *range.end()].map(humantime::format_duration);
+            self.problem(key, format!("{given} is not from {least} to {most}"));
+        }
+        span
+    }
+
+    fn problem(&mut self, key: &str, message: String) {
+        self.problems.push(Problem {
+            place: place_of(self.places, key),
+            key: key.to_owned(),
+            message,
+        });
+    }
+}
+
+fn show_size(bytes: u64) -> String {
+    format!("{}MiB", bytes / MIB)
+}

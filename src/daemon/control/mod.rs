@@ -1,0 +1,58 @@
+//! `<data>/control.sock`: how the command line talks to the daemon that holds the store.
+//!
+//! One request and one response, each a line of JSON, then the connection closes. The socket has mode 0600 and the
+//! daemon checks who connects: whoever may open it could as well change the files, so nobody signs in here.
+
+mod client;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use client::{AskError, ask};
+pub use server::Control;
+
+/// A line is not longer than this, bytes.
+const MAX_LINE: u64 = 8 * 1024;
+
+/// What can be asked.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Give an account a new password.
+    SetPassword {
+        /// Its name, in any case.
+        account: String,
+        /// The password.
+        password: String,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum Response {
+    /// It is done, and durable.
+    Done,
+    /// It is not.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// Where the socket of a store is.
+fn socket(data: &Path) -> PathBuf {
+    data.join("control.sock")
+}
+
+fn to_line(message: &impl Serialize) -> Vec<u8> {
+    // Strings and enums: there is nothing in them that JSON cannot say.
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests;

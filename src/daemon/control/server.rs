@@ -1,0 +1,84 @@
+//! The daemon's end: one connection after the other, each short.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+
+use super::{MAX_LINE, Request, Response, socket, to_line};
+
+/// A client has this long to send its line, and again to take the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The socket. Dropping it takes its file away.
+#[derive(Debug)]
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Makes the socket of the store at `data`. Only for who holds the store's lock: a file that is there already was
+    /// left by a daemon that died, and is replaced.
+    pub fn bind(data: &Path) -> io::Result<Self> {
+        let path = socket(data);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        Ok(Control { listener, path })
+    }
+
+    /// Answers requests until it is dropped.
+    pub async fn serve(&self, answer: impl AsyncFn(Request) -> Response) {
+        loop {
+            let talked = match self.listener.accept().await {
+                Ok((stream, _)) => talk(stream, &answer).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = talked {
+                tracing::warn!(%error, "control connection failed");
+                // An accept that fails for want of descriptors would fail again at once.
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // If it stays, the next start replaces it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn talk(stream: UnixStream, answer: &impl AsyncFn(Request) -> Response) -> io::Result<()> {
+    // The mode keeps others out; this also holds for who connected before the mode was set.
+    let peer = stream.peer_cred()?.uid();
+    if peer != 0 && peer != rustix::process::geteuid().as_raw() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let mut stream = BufReader::new(stream);
+    let response = match timeout(PATIENCE, read(&mut stream)).await?? {
+        Ok(request) => answer(request).await,
+        Err(message) => Response::Failed { message },
+    };
+    timeout(PATIENCE, stream.write_all(&to_line(&response))).await?
+}
+
+/// A request, or why the line is none.
+async fn read(stream: &mut BufReader<UnixStream>) -> io::Result<Result<Request, String>> {
+    let mut line = Vec::new();
+    stream.take(MAX_LINE).read_until(b'\n', &mut line).await?;
+    if !line.ends_with(b"\n") {
+        return Ok(Err("the request is not one line of JSON".to_owned()));
+    }
+    Ok(serde_json::from_slice(&line).map_err(|error| format!("the request is not understood: {error}")))
+}

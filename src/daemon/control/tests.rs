@@ -1,0 +1,92 @@
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+fn set_password(account: &str) -> Request {
+    Request::SetPassword {
+        account: account.to_owned(),
+        password: "correct horse".to_owned(),
+    }
+}
+
+/// Answers `Done` for alice and refuses everyone else.
+async fn only_alice(request: Request) -> Response {
+    let Request::SetPassword { account, .. } = request;
+    match account.as_str() {
+        "alice" => Response::Done,
+        _ => Response::Failed {
+            message: format!("there is no account {account}"),
+        },
+    }
+}
+
+/// Runs `client` on its own thread while a control socket in a fresh directory is served.
+async fn with_server<T: Send + 'static>(client: impl FnOnce(PathBuf) -> T + Send + 'static) -> T {
+    let data = tempfile::tempdir().unwrap();
+    let control = Control::bind(data.path()).unwrap();
+    let path = data.path().to_owned();
+    tokio::select! {
+        () = control.serve(only_alice) => unreachable!("it serves for ever"),
+        result = tokio::task::spawn_blocking(move || client(path)) => result.unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_answered() {
+    let (known, unknown) = with_server(|data| {
+        (
+            ask(&data, &set_password("alice")).unwrap(),
+            ask(&data, &set_password("bob")).unwrap(),
+        )
+    })
+    .await;
+    assert_eq!(known, Response::Done);
+    let message = "there is no account bob".to_owned();
+    assert_eq!(unknown, Response::Failed { message });
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_and_the_next_request_still_served() {
+    with_server(|data| {
+        for nonsense in [
+            "\n",
+            "{}\n",
+            "[\n",
+            "{\"op\":\"set-password\"}\n",
+            "no line",
+            &"x".repeat(10_000),
+        ] {
+            let mut stream = UnixStream::connect(socket(&data)).unwrap();
+            // The rest of a line that is too long may meet a closed socket.
+            let _ = stream.write_all(nonsense.as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer);
+            assert!(answer.is_empty() || answer.contains("failed"), "{answer}");
+        }
+        assert_eq!(ask(&data, &set_password("alice")).unwrap(), Response::Done);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_socket_is_private_replaces_a_stale_one_and_goes_with_the_daemon() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(socket(data.path()), "stale").unwrap();
+    let control = Control::bind(data.path()).unwrap();
+    let mode = std::fs::metadata(socket(data.path()))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(control);
+    assert!(!socket(data.path()).exists());
+    assert!(matches!(
+        ask(data.path(), &set_password("alice")),
+        Err(AskError::NotRunning)
+    ));
+}

@@ -1,0 +1,286 @@
+//! Accounts and tokens, in Gitea's own shapes (API.md §6).
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::auth;
+use super::error::{Door, Refusal};
+use super::fields::{BadField, Fields};
+use super::head::Head;
+use super::incoming::Incoming;
+use super::state::{Engine, State};
+use crate::access::{Caller, NewUser, Scopes, permit_admin, permit_tokens};
+use crate::store::model::{Account, Millis, Token, Visibility};
+
+/// Longest body of a call, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long a body may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// POST /api/v1/admin/users
+pub async fn create_user(state: &State, head: Head<'_>, body: &Incoming) -> Result<HttpResponse, Refusal> {
+    let engine = before_user(state, head).await?;
+    let fields = Fields::parse(&read(body).await?)?;
+    let account = engine.access.create_user(new_user(&fields)?).await?;
+    Ok(HttpResponse::Created().json(user(&account, head)))
+}
+
+/// What is known against it before its body has come.
+pub async fn before_user<'a>(state: &'a State, head: Head<'_>) -> Result<&'a Engine, Refusal> {
+    let engine = state.engine()?;
+    let caller = auth::caller(state, engine, head, Door::Api).await?;
+    permit_admin(&caller).map_err(|denied| Door::Api.denied(denied))?;
+    Ok(engine)
+}
+
+/// GET /api/v1/admin/users
+pub async fn users(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
+    let accounts = before_user(state, head).await?.access.accounts()?;
+    let shown: Vec<Value> = accounts.iter().map(|account| user(account, head)).collect();
+    Ok(listed(shown))
+}
+
+fn new_user(fields: &Fields) -> Result<NewUser, BadField> {
+    let (field, what) = ("visibility", "public, limited or private");
+    Ok(NewUser {
+        name: fields.text("username")?.to_owned(),
+        password: fields.text("password")?.to_owned(),
+        email: fields.optional_text("email")?.unwrap_or_default().to_owned(),
+        visibility: match fields.optional_text(field)? {
+            None | Some("" | "public") => Visibility::Public,
+            Some("limited") => Visibility::Limited,
+            Some("private") => Visibility::Private,
+            Some(_) => return Err(BadField::Wrong { field, what }),
+        },
+        active: fields.flag("active", true)?,
+        admin: fields.flag("admin", false)?,
+    })
+}
+
+/// POST /api/v1/users/{user}/tokens
+pub async fn create_token(
+    state: &State,
+    head: Head<'_>,
+    name: &str,
+    body: &Incoming,
+) -> Result<HttpResponse, Refusal> {
+    let (engine, account) = before_token(state, head, name).await?;
+    let fields = Fields::parse(&read(body).await?)?;
+    let (name, scopes) = (fields.text("name")?, fields.texts("scopes")?);
+    let (created, secret) = engine.access.create_token(&account, name, &scopes).await?;
+    Ok(HttpResponse::Created().json(token(&created, secret.expose())))
+}
+
+/// What is known against it, and against any other call about a user's tokens, before its body has come.
+pub async fn before_token<'a>(
+    state: &'a State,
+    head: Head<'_>,
+    name: &str,
+) -> Result<(&'a Engine, Account), Refusal> {
+    let engine = state.engine()?;
+    let caller = auth::caller(state, engine, head, Door::Api).await?;
+    let denied = |denied| Door::Api.denied(denied);
+    match engine.access.account(name)? {
+        Some(account) => {
+            permit_tokens(&caller, &account).map_err(denied)?;
+            Ok((engine, account))
+        }
+        None => {
+            // Only admins learn who does not exist.
+            permit_admin(&caller).map_err(denied)?;
+            Err(Refusal::no_owner())
+        }
+    }
+}
+
+/// GET /api/v1/users/{user}/tokens
+pub async fn tokens(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
+    let (engine, account) = before_token(state, head, name).await?;
+    let tokens = engine.access.tokens(&account)?;
+    let shown: Vec<Value> = tokens.iter().map(|known| token(known, "")).collect();
+    Ok(listed(shown))
+}
+
+fn listed(items: Vec<Value>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header(("x-total-count", items.len().to_string()))
+        .json(items)
+}
+
+/// DELETE /api/v1/users/{user}/tokens/{id or name}
+pub async fn revoke_token(
+    state: &State,
+    head: Head<'_>,
+    name: &str,
+    id_or_name: &str,
+) -> Result<HttpResponse, Refusal> {
+    let (engine, account) = before_token(state, head, name).await?;
+    engine.access.revoke_token(&account, id_or_name).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// GET /api/v1/user
+pub async fn me(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
+    let engine = state.engine()?;
+    let caller: Caller = auth::caller(state, engine, head, Door::Api).await?;
+    let account = &auth::signed_in(&caller, Door::Api)?.account;
+    Ok(HttpResponse::Ok().json(user(account, head)))
+}
+
+/// The whole body, within bounds.
+async fn read(body: &Incoming) -> Result<Vec<u8>, Refusal> {
+    let mut body = body.clone();
+    let collect = async {
+        let mut collected = Vec::new();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| Refusal::bad_request("incomplete-body", error.to_string()))?;
+            if collected.len() + piece.len() > MAX_BODY {
+                return Err(Refusal::body_too_large(MAX_BODY));
+            }
+            collected.extend_from_slice(&piece);
+        }
+        Ok(collected)
+    };
+    let slow = |_| Refusal::slow_body(PATIENCE.as_secs());
+    timeout(PATIENCE, collect).await.map_err(slow)?
+}
+
+/// Gitea's `User`. What Larder does not have is there with the value of "none".
+fn user(account: &Account, head: Head<'_>) -> Value {
+    json!({
+        "id": account.id,
+        "login": account.name,
+        "login_name": "",
+        "source_id": 0,
+        "full_name": "",
+        "email": account.email,
+        "avatar_url": "",
+        "html_url": format!("{}/{}", head.base_url(), account.name),
+        "language": "",
+        "is_admin": account.admin,
+        "last_login": time(0),
+        "created": time(account.created),
+        "restricted": false,
+        "active": account.active,
+        "prohibit_login": false,
+        "location": "",
+        "website": "",
+        "description": "",
+        "visibility": account.visibility,
+        "followers_count": 0,
+        "following_count": 0,
+        "starred_repos_count": 0,
+        "username": account.name,
+    })
+}
+
+/// Gitea's `AccessToken`. `sha1` is the secret, shown once.
+fn token(token: &Token, secret: &str) -> Value {
+    json!({
+        "id": token.id,
+        "name": token.name,
+        "sha1": secret,
+        "token_last_eight": token.last_eight,
+        "scopes": Scopes(token.scopes).names(),
+        "created_at": time(token.created),
+    })
+}
+
+/// RFC 3339, in whole seconds as Gitea has it.
+fn time(millis: Millis) -> String {
+    let time = Timestamp::from_second(millis.div_euclid(1000)).unwrap_or(Timestamp::UNIX_EPOCH);
+    time.to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Result<NewUser, String> {
+        new_user(&Fields::parse(text.as_bytes()).unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn users_are_public_and_active_unless_said_otherwise() {
+        let user = parsed(r#"{"username": "ann", "password": "p", "must_change_password": true}"#).unwrap();
+        assert_eq!(
+            (user.visibility, user.active, user.admin),
+            (Visibility::Public, true, false)
+        );
+        assert_eq!((user.name.as_str(), user.email.as_str()), ("ann", ""));
+        let user = parsed(
+            r#"{"username": "bot", "password": "p", "visibility": "private", "active": false, "admin": true}"#,
+        );
+        let user = user.unwrap();
+        assert_eq!(
+            (user.visibility, user.active, user.admin),
+            (Visibility::Private, false, true)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_user_is_named() {
+        for (text, message) in [
+            (r#"{"password": "p"}"#, "username is required"),
+            (r#"{"username": 5, "password": "p"}"#, "username must be a string"),
+            (
+                r#"{"username": "a", "password": "p", "admin": "yes"}"#,
+                "admin must be true or false",
+            ),
+            (
+                r#"{"username": "a", "password": "p", "visibility": "secret"}"#,
+                "visibility must be public, limited or private",
+            ),
+        ] {
+            assert_eq!(parsed(text).err().as_deref(), Some(message), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn users_and_tokens_have_giteas_shape_and_no_secrets() {
+        let account = Account {
+            id: 7,
+            name: "Ann".to_owned(),
+            kind: crate::store::model::AccountKind::User,
+            visibility: Visibility::Limited,
+            active: true,
+            admin: false,
+            email: "ann@example.org".to_owned(),
+            password: Some("$argon2id$secret".to_owned()),
+            created: 1_234_567_890_123,
+        };
+        let request = TestRequest::get()
+            .insert_header(("host", "example.org"))
+            .to_http_request();
+        let shown = user(&account, Head::from(&request));
+        assert_eq!(shown["login"], "Ann");
+        assert_eq!(shown["visibility"], "limited");
+        assert_eq!(shown["created"], "2009-02-13T23:31:30Z");
+        assert_eq!(shown["html_url"], "http://example.org/Ann");
+        assert!(!shown.to_string().contains("argon2"));
+
+        let known = Token {
+            id: 8,
+            account: 7,
+            name: "ci".to_owned(),
+            hash: [9; 32],
+            last_eight: "12345678".to_owned(),
+            scopes: Scopes::WRITE_PACKAGE.0,
+            created: 0,
+        };
+        let expected = json!({
+            "id": 8, "name": "ci", "sha1": "s", "token_last_eight": "12345678", "scopes": ["write:package"],
+            "created_at": "1970-01-01T00:00:00Z",
+        });
+        assert_eq!(token(&known, "s"), expected);
+    }
+}

@@ -1,0 +1,36 @@
+//! Who sends a request, whose packages it is about, and whether they may: the first three checks, in this order.
+
+use super::error::{Door, Refusal};
+use super::head::Head;
+use super::state::{Engine, State};
+use crate::access::{Action, Caller, SignedIn, permit};
+use crate::store::model::Account;
+
+/// The sender. Wrong credentials are refused here, also where none are needed.
+pub async fn caller(state: &State, engine: &Engine, head: Head<'_>, door: Door) -> Result<Caller, Refusal> {
+    let credentials = head.credentials(state.options().query_tokens);
+    let caller = engine.access.authenticate(&credentials, head.peer).await;
+    caller.map_err(|error| door.auth(error))
+}
+
+/// The owner of packages that the path names, if the sender may do this there.
+pub async fn permitted(
+    state: &State,
+    engine: &Engine,
+    head: Head<'_>,
+    owner: &str,
+    action: Action,
+) -> Result<(Caller, Account), Refusal> {
+    let caller = caller(state, engine, head, Door::Packages).await?;
+    let owner = engine.access.account(owner)?.ok_or_else(Refusal::no_owner)?;
+    permit(&caller, &owner, action).map_err(|denied| Door::Packages.denied(denied))?;
+    Ok((caller, owner))
+}
+
+/// The account of a caller who has signed in.
+pub fn signed_in(caller: &Caller, door: Door) -> Result<&SignedIn, Refusal> {
+    match caller {
+        Caller::User(signed_in) => Ok(signed_in),
+        Caller::Anonymous => Err(door.denied(crate::access::Denied::SignIn)),
+    }
+}

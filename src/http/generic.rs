@@ -1,0 +1,129 @@
+//! Publishing and removing (API.md §1 and §4).
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_RANGE, ETAG, HeaderMap};
+
+use super::auth::{permitted, signed_in};
+use super::checksums;
+use super::conditions;
+use super::error::{Door, Refusal};
+use super::form;
+use super::head::Head;
+use super::incoming::Incoming;
+use super::state::{Engine, State};
+use crate::access::Action;
+use crate::artifact::{ArtifactError, Coordinates, PublishRequest, Published};
+
+/// A PUT that nothing is known against.
+pub struct Admitted<'a> {
+    engine: &'a Engine,
+    request: PublishRequest,
+}
+
+/// Every check that needs no body, in the order of API.md §1.
+pub async fn before_body<'a>(
+    state: &'a State,
+    head: Head<'_>,
+    owner: &str,
+    at: &Coordinates,
+) -> Result<Admitted<'a>, Refusal> {
+    let engine = state.engine()?;
+    let (caller, owner) = permitted(state, engine, head, owner, Action::Write).await?;
+    at.validate()?;
+    if head.headers.contains_key(CONTENT_RANGE) {
+        return Err(Refusal::bad_request(
+            "content-range",
+            "Content-Range is not supported: send the whole file",
+        ));
+    }
+    let by = &signed_in(&caller, Door::Packages)?.account;
+    let request = PublishRequest {
+        owner,
+        by: by.id,
+        by_admin: by.admin,
+        at: at.clone(),
+        condition: conditions::write_condition(head.headers)?,
+        checksums: checksums::expected(head.headers)?,
+        // Of a form, only a part is the file.
+        length: head.content_length().filter(|_| !head.is_form()),
+    };
+    engine.artifacts.precheck(&request)?;
+    Ok(Admitted { engine, request })
+}
+
+/// PUT of a file.
+pub async fn put(
+    state: &State,
+    head: Head<'_>,
+    owner: &str,
+    at: &Coordinates,
+    body: &Incoming,
+) -> Result<HttpResponse, Refusal> {
+    let Admitted { engine, request } = before_body(state, head, owner, at).await?;
+    let published = match head.is_form() {
+        false => engine.artifacts.publish(request, body.clone()).await,
+        true => {
+            let file = form::first_file(head.headers, body.clone()).await?;
+            engine.artifacts.publish(request, file).await
+        }
+    };
+    match published {
+        Ok(published) => Ok(success(&published)),
+        Err(ArtifactError::Checksum(mismatch)) => {
+            let text = format!("{}: {mismatch}", wanted_by(head.headers, mismatch.name));
+            Err(Refusal::from(ArtifactError::Checksum(mismatch)).saying(text))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The header that wants a checksum. If several do, they agree.
+fn wanted_by(headers: &HeaderMap, checksum: &str) -> &'static str {
+    match checksum {
+        "blake3" => "X-Checksum-Blake3",
+        "md5" => "Content-MD5",
+        "sha-256" if headers.contains_key("X-Checksum-Sha256") => "X-Checksum-Sha256",
+        _ if headers.contains_key("Content-Digest") => "Content-Digest",
+        _ => "Repr-Digest",
+    }
+}
+
+fn success(published: &Published) -> HttpResponse {
+    let status = match published.ok {
+        true => StatusCode::OK,
+        false => StatusCode::CREATED,
+    };
+    let digest = &published.file.blob;
+    HttpResponse::build(status)
+        .insert_header((ETAG, conditions::etag(digest)))
+        .insert_header(("x-checksum-blake3", digest.to_string()))
+        .finish()
+}
+
+/// DELETE of a file.
+pub async fn delete_file(
+    state: &State,
+    head: Head<'_>,
+    owner: &str,
+    at: &Coordinates,
+) -> Result<HttpResponse, Refusal> {
+    let engine = state.engine()?;
+    let (_, owner) = permitted(state, engine, head, owner, Action::Delete).await?;
+    engine.artifacts.remove_file(&owner, at).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// DELETE of a version.
+pub async fn delete_version(
+    state: &State,
+    head: Head<'_>,
+    owner: &str,
+    package: &str,
+    version: &str,
+) -> Result<HttpResponse, Refusal> {
+    let engine = state.engine()?;
+    let (_, owner) = permitted(state, engine, head, owner, Action::Delete).await?;
+    engine.artifacts.remove_version(&owner, package, version).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,53 @@
+//! The body of a request on its way in. Several hands may hold it: whoever takes it and whoever throws the rest away.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use bytes::Bytes;
+use futures_util::Stream;
+use prometheus::IntCounter;
+
+/// A stream of the body's bytes. Clones read on where another one stopped.
+#[derive(Clone)]
+pub struct Incoming(Rc<RefCell<Inner>>);
+
+struct Inner {
+    payload: Payload,
+    /// Counts the bytes.
+    received: IntCounter,
+    /// The body has been read to its end, or is broken: there is nothing more to be had.
+    ended: bool,
+}
+
+impl Incoming {
+    /// The body behind `payload`, whose bytes `received` counts.
+    pub fn new(payload: Payload, received: IntCounter) -> Self {
+        Incoming(Rc::new(RefCell::new(Inner {
+            payload,
+            received,
+            ended: false,
+        })))
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut inner = self.0.borrow_mut();
+        if inner.ended {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut inner.payload).poll_next(context);
+        match &polled {
+            Poll::Ready(Some(Ok(bytes))) => inner.received.inc_by(bytes.len() as u64),
+            Poll::Ready(Some(Err(_)) | None) => inner.ended = true,
+            Poll::Pending => {}
+        }
+        polled
+    }
+}

@@ -1,0 +1,139 @@
+//! The routes, on one screen, and the way of every request through them.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::error::{Form, Refusal};
+use super::head::Head;
+use super::incoming::Incoming;
+use super::metrics::{METRICS, Op};
+use super::path::{self, BadEscape, Route};
+use super::refuse::{self, Bounds};
+use super::state::State;
+use super::{admin, download, generic, health};
+
+/// What an address serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Everything.
+    All,
+    /// Everything but `/metrics`, which has an address of its own.
+    AllButMetrics,
+    /// `/metrics` and health.
+    MetricsOnly,
+}
+
+/// Every request of every connection comes in here.
+pub async fn entry(
+    state: State,
+    serves: Serves,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let head = Head::from(&request);
+    let parsed = path::parse(head.uri.path());
+    let op = Op::of(&parsed, head.method);
+    let watch = METRICS.begin(op);
+    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op));
+    let answer = match checked(&state, serves, &parsed, head) {
+        Ok(route) => answer(&state, route, head, &incoming).await,
+        Err(refusal) => Err(refusal),
+    };
+    let response = answer.unwrap_or_else(|refusal| refusal.respond(Form::of(&parsed, head), head));
+    let response = watch.send(response);
+    let bounds = bounds(&state, response.status());
+    refuse::finish(response, incoming, head.content_length(), bounds).await
+}
+
+async fn answer(
+    state: &State,
+    route: &Route,
+    head: Head<'_>,
+    body: &Incoming,
+) -> Result<HttpResponse, Refusal> {
+    match (route, head.method.as_str()) {
+        (Route::File { owner, at }, "PUT") => generic::put(state, head, owner, at, body).await,
+        (Route::File { owner, at }, "GET") => download::get(state, head, owner, at).await,
+        (Route::File { owner, at }, "HEAD") => download::head(state, head, owner, at).await,
+        (Route::File { owner, at }, "DELETE") => generic::delete_file(state, head, owner, at).await,
+        (
+            Route::Version {
+                owner,
+                package,
+                version,
+            },
+            "DELETE",
+        ) => generic::delete_version(state, head, owner, package, version).await,
+        (Route::AdminUsers, "POST") => admin::create_user(state, head, body).await,
+        (Route::AdminUsers, _) => admin::users(state, head).await,
+        (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
+        (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
+        (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
+        (Route::Me, _) => admin::me(state, head).await,
+        (Route::ApiVersion, _) => Ok(health::version()),
+        (Route::Swagger, _) => Ok(health::swagger()),
+        (Route::Livez, _) => Ok(health::livez()),
+        (Route::Readyz, _) => Ok(health::readyz(state, head)),
+        (Route::Healthz, _) => Ok(health::healthz(state)),
+        (Route::Metrics, _) => Ok(health::metrics()),
+        (Route::Front, _) => Ok(health::front(head)),
+        _ => Err(Refusal::no_page()),
+    }
+}
+
+/// Refuses what can be refused by the path, the method and the state of the daemon alone.
+fn checked<'a>(
+    state: &State,
+    serves: Serves,
+    parsed: &'a Result<Route, BadEscape>,
+    head: Head<'_>,
+) -> Result<&'a Route, Refusal> {
+    let always_there = parsed.as_ref().is_ok_and(Route::is_always_there);
+    let elsewhere = match serves {
+        Serves::All => false,
+        Serves::AllButMetrics => *parsed == Ok(Route::Metrics),
+        Serves::MetricsOnly => !always_there,
+    };
+    if elsewhere {
+        return Err(Refusal::no_page());
+    }
+    if !always_there {
+        state.engine()?;
+    }
+    let route = parsed.as_ref().map_err(|error| Refusal::from(*error))?;
+    if !route.exists() {
+        return Err(Refusal::no_page());
+    }
+    if !route.methods().contains(&head.method.as_str()) {
+        return Err(Refusal::method(route.methods()));
+    }
+    Ok(route)
+}
+
+/// What is known against a request before its body has come. The handlers check the same again.
+pub async fn before_body(
+    state: &State,
+    serves: Serves,
+    parsed: &Result<Route, BadEscape>,
+    head: Head<'_>,
+) -> Result<(), Refusal> {
+    match (checked(state, serves, parsed, head)?, head.method.as_str()) {
+        (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
+        (Route::AdminUsers, "POST") => admin::before_user(state, head).await.map(drop),
+        (Route::Tokens { user }, "POST") => admin::before_token(state, head, user).await.map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// How much of a body is thrown away behind an answer with this status.
+pub fn bounds(state: &State, status: StatusCode) -> Bounds {
+    let options = state.options();
+    Bounds {
+        bytes: options.drain_bytes,
+        time: match status {
+            // Whoever was too slow is not waited for again.
+            StatusCode::REQUEST_TIMEOUT => std::time::Duration::ZERO,
+            _ => options.drain_time,
+        },
+    }
+}

@@ -1,0 +1,122 @@
+//! What all requests share: the rooms below once the store is open, and how far the daemon is in its life.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::error::Refusal;
+use super::options::Options;
+use crate::access::Access;
+use crate::artifact::Artifacts;
+use crate::store::Store;
+
+/// The rooms that requests use.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// The verbs.
+    pub artifacts: Artifacts,
+    /// The gate.
+    pub access: Access,
+    /// The store, for names of owners and for its health.
+    pub store: Store,
+}
+
+/// How far the daemon is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The store is being opened.
+    Starting {
+        /// Bytes of log replayed so far.
+        done: u64,
+        /// Bytes of log to be replayed; 0 while nobody knows.
+        total: u64,
+    },
+    /// Requests are served.
+    Ready,
+    /// Requests are served, but the daemon is about to end.
+    Draining,
+}
+
+/// Made before the store is open, so that the port can answer from the start. Clones share everything.
+///
+/// Until [`State::ready`] everything but health and metrics is answered with 503.
+#[derive(Clone, Debug)]
+pub struct State(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    engine: OnceLock<Engine>,
+    replayed: AtomicU64,
+    to_replay: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl State {
+    /// Starting.
+    pub fn new(options: Options) -> Self {
+        State(Arc::new(Shared {
+            options,
+            engine: OnceLock::new(),
+            replayed: AtomicU64::new(0),
+            to_replay: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// Tells how far opening the store has come, in bytes of log.
+    pub fn progress(&self, done: u64, total: u64) {
+        self.0.to_replay.store(total, Ordering::Relaxed);
+        self.0.replayed.store(done, Ordering::Relaxed);
+    }
+
+    /// Serves requests from now on. Only the first call counts.
+    pub fn ready(&self, engine: Engine) {
+        // A second engine would be a second store, which nothing makes.
+        let _ = self.0.engine.set(engine);
+    }
+
+    /// Fails `/readyz` from now on, so that load balancers look elsewhere; requests are served as before.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// How far the daemon is in its life.
+    pub fn phase(&self) -> Phase {
+        if self.0.draining.load(Ordering::Relaxed) {
+            return Phase::Draining;
+        }
+        match self.0.engine.get() {
+            Some(_) => Phase::Ready,
+            None => Phase::Starting {
+                done: self.0.replayed.load(Ordering::Relaxed),
+                total: self.0.to_replay.load(Ordering::Relaxed),
+            },
+        }
+    }
+
+    /// The rooms, or 503 while there are none.
+    pub(super) fn engine(&self) -> Result<&Engine, Refusal> {
+        self.0.engine.get().ok_or_else(Refusal::starting)
+    }
+
+    /// The bounds.
+    pub(super) fn options(&self) -> &Options {
+        &self.0.options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_phase_follows_the_daemon() {
+        let state = State::new(Options::default());
+        assert_eq!(state.phase(), Phase::Starting { done: 0, total: 0 });
+        state.progress(3, 10);
+        assert_eq!(state.phase(), Phase::Starting { done: 3, total: 10 });
+        assert!(state.engine().is_err());
+        state.drain();
+        assert_eq!(state.phase(), Phase::Draining);
+    }
+}

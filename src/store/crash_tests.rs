@@ -1,0 +1,283 @@
+//! Stores that crashed, rotted or were tampered with, one story each.
+//!
+//! A crash is a copy of the log while the store runs: what a machine finds after a power cut that came just then (the
+//! index of the copy is another file, so it is never believed).
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::tests::{Quiet, account, closed_entries, entries, find, open, publish, remove_file};
+use super::*;
+
+fn crashed(data: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fs::copy(data.join("store.toml"), copy.path().join("store.toml")).unwrap();
+    for sub in ["journal", "segments"] {
+        fs::create_dir_all(copy.path().join(sub)).unwrap();
+        for entry in fs::read_dir(data.join(sub)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.path().join(sub).join(entry.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+fn file(data: &Path, number: u64) -> PathBuf {
+    log::journal::path(data, number)
+}
+
+fn change(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x55;
+    fs::write(path, bytes).unwrap();
+}
+
+fn position_of(path: &Path, needle: &[u8]) -> usize {
+    let bytes = fs::read(path).unwrap();
+    bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
+        .unwrap()
+}
+
+/// The first journal file of a new store; its first group begins at 4096, its first chunk's bytes 192 further.
+const FIRST_CHUNK: usize = 4096 + 128 + 64;
+
+#[tokio::test]
+async fn an_idle_crash_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let copy = crashed(dir.path());
+    drop(store);
+    let report = rebuild_index(Options::at(copy.path()), &Quiet).unwrap();
+    assert_eq!((report.damaged, report.groups), (0, 0));
+    assert!(
+        !file(copy.path(), 1).exists(),
+        "a file without a group is removed"
+    );
+}
+
+#[tokio::test]
+async fn a_torn_first_group_is_cut_and_neither_its_ids_nor_its_number_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "p", "1", "f", &[3; 9000])
+        .settled()
+        .await
+        .unwrap();
+    let copy = crashed(dir.path());
+    // A sector that was never written: the group was not synced when the machine went down.
+    change(&file(copy.path(), 1), FIRST_CHUNK + 4000);
+    let store = open(copy.path());
+    assert!(find(&store, "p", "1", "f").is_none());
+    publish(&store, "q", "1", "f", b"other").settled().await.unwrap();
+    let applied = position::Applied::load(&store.inner.index).unwrap().unwrap();
+    assert_eq!(applied.group, 2, "the number of the torn group is not used again");
+}
+
+#[tokio::test]
+async fn rot_costs_no_more_than_what_rotted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (name, body) in [("a", b"aaaa"), ("b", b"bbbb"), ("c", b"cccc")] {
+        publish(&store, "p", name, "f", body).settled().await.unwrap();
+    }
+    let copy = crashed(dir.path());
+    let rotten = file(copy.path(), 1);
+    change(&rotten, position_of(&rotten, b"bbbb"));
+    let store = open(copy.path());
+    for name in ["a", "b", "c"] {
+        // The names are all there: a damaged body is damage, never an absence.
+        assert!(find(&store, "p", name, "f").is_some(), "{name}");
+    }
+    let (_, _, damaged) = find(&store, "p", "b", "f").unwrap();
+    let read = store.open_file(&damaged).unwrap().read(0..4).next().await;
+    assert!(matches!(read, Err(StoreError::Damaged(_))), "{read:?}");
+    assert!(store.is_damaged(&damaged).unwrap());
+    publish(&store, "other", "1", "f", b"bbbb")
+        .settled()
+        .await
+        .unwrap();
+    assert!(!store.is_damaged(&damaged).unwrap(), "the same bytes heal it");
+    let read = store
+        .open_file(&damaged)
+        .unwrap()
+        .read(0..4)
+        .next()
+        .await
+        .unwrap();
+    assert_eq!(read.as_deref(), Some(&b"bbbb"[..]));
+}
+
+#[tokio::test]
+async fn ids_go_on_behind_records_saved_from_a_damaged_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "p", "1", "f", b"aaaa").settled().await.unwrap();
+    publish(&store, "p", "2", "f", b"bbbb").settled().await.unwrap();
+    store.close();
+    drop(store);
+    let copy = crashed(dir.path());
+    let path = file(copy.path(), 1);
+    let bytes = fs::read(&path).unwrap();
+    let footer = bytes.len() - log::format::Trailer::LEN;
+    // The footer is gone, and the first group's body with it.
+    change(&path, footer - 40);
+    change(&path, position_of(&path, b"aaaa"));
+    let store = open(copy.path());
+    let highest = ["1", "2"].map(|version| find(&store, "p", version, "f").unwrap().2.id);
+    assert!(store.next_id() > *highest.iter().max().unwrap());
+}
+
+#[tokio::test]
+async fn a_half_written_footer_is_written_again_and_is_no_tear() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in ["1", "2"] {
+        let store = open(dir.path());
+        publish(&store, "p", round, "f", b"body").settled().await.unwrap();
+        store.close();
+    }
+    for rot in [false, true] {
+        let copy = crashed(dir.path());
+        let path = file(copy.path(), 1);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() - log::format::Trailer::LEN);
+        fs::write(&path, bytes).unwrap();
+        if rot {
+            change(&path, position_of(&path, b"body"));
+        }
+        let store = open(copy.path());
+        for round in ["1", "2"] {
+            assert!(find(&store, "p", round, "f").is_some(), "rot {rot}: {round}");
+        }
+        assert!(
+            log::journal_footer::trailer(
+                &fs::File::open(&path).unwrap(),
+                &log::format::Binding {
+                    store: store.inner.identity.uuid,
+                    kind: model::FileKind::Journal,
+                    file: 1
+                }
+            )
+            .unwrap()
+            .is_some()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_journal_of_another_store_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "p", "1", "f", b"x").settled().await.unwrap();
+    store.close();
+    drop(store);
+    let identity = dir.path().join("store.toml");
+    let text = fs::read_to_string(&identity).unwrap();
+    let at = text.find("uuid = \"").unwrap() + 8;
+    change(&identity, at);
+    let text = fs::read_to_string(&identity).unwrap();
+    let digit = if text.as_bytes()[at].is_ascii_hexdigit() {
+        ""
+    } else {
+        "0"
+    };
+    fs::write(
+        &identity,
+        format!("{}{digit}{}", &text[..at], &text[at + digit.len()..]),
+    )
+    .unwrap();
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let before = fs::read(file(dir.path(), 1)).unwrap();
+    let error = Store::open(Options::at(dir.path()), &Quiet).unwrap_err();
+    assert!(matches!(error, OpenError::Format(_)), "{error}");
+    assert_eq!(fs::read(file(dir.path(), 1)).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_file_too_short_to_hold_anything_is_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "p", "1", "f", b"x").settled().await.unwrap();
+    store.close();
+    drop(store);
+    fs::write(file(dir.path(), 9), b"x").unwrap();
+    let store = open(dir.path());
+    assert!(find(&store, "p", "1", "f").is_some());
+}
+
+#[tokio::test]
+async fn a_clean_start_replays_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for version in 0..50 {
+        publish(&store, "p", &version.to_string(), "f", b"x")
+            .settled()
+            .await
+            .unwrap();
+    }
+    remove_file(&store, "p", "3", "f")
+        .unwrap()
+        .settled()
+        .await
+        .unwrap();
+    store.close();
+    let uuid = store.inner.identity.uuid;
+    drop(store);
+    let before = closed_entries(dir.path());
+    let (index, start) = trust::open(dir.path(), 1 << 20).unwrap();
+    let recovered = recovery::recover(dir.path(), uuid, &index, start, &Quiet).unwrap();
+    assert_eq!(recovered.report, recovery::Report::default());
+    assert_eq!(entries(&index), before);
+}
+
+#[tokio::test]
+async fn a_failed_index_is_never_an_absence() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.inner.shared.index_failed("for a test".into());
+    assert!(matches!(store.package(1, "p"), Err(StoreError::Index(_))));
+    let refused = publish_unseen(&store).settled().await;
+    assert_eq!(refused, Err(CommitError::IndexFailed));
+}
+
+fn publish_unseen(store: &Store) -> Ticket {
+    store.commit(Change::PutAccount {
+        expect: None,
+        account: account(store, 7),
+    })
+}
+
+#[tokio::test]
+async fn two_tokens_of_a_name_never_share_a_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let account = account(&store, 1);
+    store
+        .commit(Change::PutAccount {
+            expect: None,
+            account: account.clone(),
+        })
+        .settled()
+        .await
+        .unwrap();
+    let put = |hash: u8| {
+        store.commit(Change::PutToken(Token {
+            id: store.next_id(),
+            account: account.id,
+            name: "ci".into(),
+            hash: [hash; 32],
+            last_eight: "12345678".into(),
+            scopes: 1,
+            created: 0,
+        }))
+    };
+    let tickets: Vec<_> = (0..50).map(put).collect();
+    let mut won = 0;
+    for ticket in tickets {
+        won += usize::from(ticket.settled().await.is_ok());
+    }
+    assert_eq!((won, store.tokens_of(account.id).unwrap().len()), (1, 1));
+}

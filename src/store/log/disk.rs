@@ -1,0 +1,120 @@
+//! What log files ask of the disk. The calls whose failure has consequences go through [`Disk`], so that tests can
+//! let them fail.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::store::error::StoreError;
+
+/// Buffers handed to one system call; the kernel takes at most 1024.
+const VECTORS: usize = 512;
+
+/// Changes to an open log file.
+pub trait Disk: Send + Sync + 'static {
+    /// Gives the file `len` bytes of its own, so that writing them cannot run out of space.
+    fn allocate(&self, file: &File, len: u64) -> io::Result<()>;
+
+    /// Writes all of `buffers` at `offset`.
+    fn write_at(&self, file: &File, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+
+    /// `fdatasync`. After an error what is on disk is unknown; the call is never repeated.
+    fn sync(&self, file: &File) -> io::Result<()>;
+}
+
+/// The kernel's own calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kernel;
+
+impl Disk for Kernel {
+    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+        loop {
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+                Err(Errno::INTR) => continue,
+                // The file then grows as it is written, and a full disk shows at the write.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn write_at(&self, file: &File, mut buffers: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        IoSlice::advance_slices(&mut buffers, 0);
+        while !buffers.is_empty() {
+            let count = buffers.len().min(VECTORS);
+            match rustix::io::pwritev(file, &buffers[..count], offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut buffers, written);
+                }
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+}
+
+/// Makes the names in `dir` durable: files that were created, renamed or removed.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Removes the file and makes that durable.
+pub fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    match path.parent() {
+        Some(dir) => sync_dir(dir),
+        None => Ok(()),
+    }
+}
+
+/// The store's word for a failed write: a full disk or quota is `NoSpace`, which clears by itself.
+pub fn write_error(error: io::Error) -> StoreError {
+    match is_no_space(&error) {
+        true => StoreError::NoSpace,
+        false => StoreError::Io(error),
+    }
+}
+
+/// Whether the disk or a quota is full.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_buffers_than_one_call_takes_are_all_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::create(&path).unwrap();
+        let bytes: Vec<u8> = (0..3000u32).flat_map(u32::to_le_bytes).collect();
+        let mut buffers: Vec<IoSlice<'_>> = bytes.chunks(4).map(IoSlice::new).collect();
+        buffers.insert(0, IoSlice::new(&[]));
+        Kernel.write_at(&file, &mut buffers, 5).unwrap();
+        assert_eq!(fs::read(&path).unwrap()[5..], bytes);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        let word = |code| write_error(io::Error::from_raw_os_error(code));
+        assert!(matches!(word(libc::ENOSPC), StoreError::NoSpace));
+        assert!(matches!(word(libc::EDQUOT), StoreError::NoSpace));
+        assert!(matches!(word(libc::EIO), StoreError::Io(_)));
+    }
+}

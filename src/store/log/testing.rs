@@ -1,0 +1,171 @@
+//! A store's log for tests: a temporary directory, and a disk that fails or stalls when told to.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::disk::{Disk, Kernel};
+use super::files::{LogFiles, directory};
+use super::segment::{SegmentOptions, SegmentWriter};
+use crate::chunk::Digest;
+use crate::store::error::StoreError;
+use crate::store::model::{FileKind, Place};
+
+/// The uuid of every test store.
+pub const STORE: [u8; 16] = [5; 16];
+
+/// A data directory with an empty `segments`.
+pub fn data_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(directory(dir.path(), FileKind::Segment)).unwrap();
+    fs::create_dir(directory(dir.path(), FileKind::Journal)).unwrap();
+    dir
+}
+
+/// Small segments under `data`, from number 1 on.
+pub fn options(data: &Path) -> SegmentOptions {
+    SegmentOptions {
+        data: data.to_owned(),
+        store: STORE,
+        next_file: 1,
+        first_size: 64 << 10,
+        full_size: 1 << 20,
+        queue_bytes: 1 << 20,
+    }
+}
+
+/// A writer and the disk it works on.
+pub fn writer(options: SegmentOptions) -> (SegmentWriter, Arc<Unsteady>) {
+    let disk = Arc::new(Unsteady::default());
+    (
+        SegmentWriter::start_on(options, Box::new(disk.clone())).unwrap(),
+        disk,
+    )
+}
+
+/// Sends `body` to be appended; the answer says where it went.
+pub async fn send(
+    writer: &SegmentWriter,
+    body: Bytes,
+) -> Result<oneshot::Receiver<Result<Place, StoreError>>, StoreError> {
+    let (reply, answer) = oneshot::channel();
+    let (digest, len) = (Digest::of(&body), body.len() as u32);
+    let written = Box::new(|result| drop(reply.send(result)));
+    writer.append(digest, vec![body], len, written).await?;
+    Ok(answer)
+}
+
+/// Appends `body`.
+pub async fn put(writer: &SegmentWriter, body: Bytes) -> Result<Place, StoreError> {
+    send(writer, body).await?.await.unwrap()
+}
+
+/// Readers of the files under `data`.
+pub fn files(data: &Path) -> LogFiles {
+    LogFiles::new(data, STORE, 8)
+}
+
+/// A copy of the directory as it is now: what a crash of the process would leave.
+pub fn snapshot(data: &Path) -> tempfile::TempDir {
+    let copy = data_dir();
+    for kind in [FileKind::Segment, FileKind::Journal] {
+        for entry in fs::read_dir(directory(data, kind)).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            fs::copy(
+                &path,
+                directory(copy.path(), kind).join(path.file_name().unwrap()),
+            )
+            .unwrap();
+        }
+    }
+    copy
+}
+
+/// Bytes that look random and differ by `seed`.
+pub fn noise(len: usize, seed: u64) -> Bytes {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes.into()
+}
+
+/// The kernel's disk, until it is told to fail with an error number or to stall.
+#[derive(Default)]
+pub struct Unsteady {
+    /// Error number for allocations; 0 for none.
+    pub allocate_fails: AtomicI32,
+    /// Error number for writes; 0 for none. Half of the bytes are written.
+    pub write_fails: AtomicI32,
+    /// Error number for syncs; 0 for none.
+    pub sync_fails: AtomicI32,
+    /// Syncs so far.
+    pub syncs: AtomicUsize,
+    /// Whether a call waits just now.
+    pub stalling: AtomicBool,
+    stalled: Mutex<bool>,
+    released: Condvar,
+}
+
+impl Unsteady {
+    /// Lets writes and syncs wait, or go on.
+    pub fn stall(&self, stalled: bool) {
+        *self.stalled.lock().unwrap() = stalled;
+        self.released.notify_all();
+    }
+
+    /// Waits until a call is held back.
+    pub async fn until_stalling(&self) {
+        for _ in 0..2000 {
+            if self.stalling.load(Ordering::SeqCst) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("the disk was never asked");
+    }
+
+    fn pass(&self, fails: &AtomicI32) -> io::Result<()> {
+        let mut stalled = self.stalled.lock().unwrap();
+        while *stalled {
+            self.stalling.store(true, Ordering::SeqCst);
+            stalled = self.released.wait(stalled).unwrap();
+        }
+        self.stalling.store(false, Ordering::SeqCst);
+        match fails.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            code => Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+}
+
+impl Disk for Arc<Unsteady> {
+    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+        self.pass(&self.allocate_fails)?;
+        Kernel.allocate(file, len)
+    }
+
+    fn write_at(&self, file: &File, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        if let Err(error) = self.pass(&self.write_fails) {
+            let half = buffers.len() / 2;
+            Kernel.write_at(file, &mut buffers[..half], offset)?;
+            return Err(error);
+        }
+        Kernel.write_at(file, buffers, offset)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        self.pass(&self.sync_fails)?;
+        Kernel.sync(file)
+    }
+}

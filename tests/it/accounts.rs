@@ -1,0 +1,153 @@
+//! Accounts and tokens through the management API (API.md §2 and §6).
+
+use serde_json::json;
+
+use crate::support::{ADMIN_PASSWORD, Daemon, Request, Setup, basic, bearer, file_path};
+
+/// A daemon with two users.
+fn daemon() -> Daemon {
+    let daemon = Setup::default().start();
+    for name in ["alice", "priya"] {
+        daemon.create_user(name, &format!("{name}'s password"), "public");
+    }
+    daemon
+}
+
+fn write(owner: &str, version: &str) -> Request {
+    Request::put(&file_path(owner, "tool", version, "f"), "x")
+}
+
+#[test]
+fn the_management_api_has_its_own_statuses() {
+    let daemon = daemon();
+    let new_user = |name: &str| {
+        let fields = json!({"username": name, "password": "a long password"});
+        Request::new("POST", "/api/v1/admin/users").json(&fields)
+    };
+    let anonymous = daemon.send(&new_user("one"));
+    assert_eq!(anonymous.status, 401);
+    assert_eq!(anonymous.json()["message"], json!("token is required"));
+    assert!(anonymous.json()["url"].is_string(), "{}", anonymous.text());
+    #[rustfmt::skip]
+    let callers = [
+        ("a wrong token", bearer("lrd_wrong"), 401),
+        ("a user's password", basic("alice", "alice's password"), 403),
+        ("a user's token", bearer(&daemon.create_token("alice", &["all"])), 403),
+        ("a user's admin scope", bearer(&daemon.create_token("alice", &["admin"])), 403),
+        ("the admin's package token", bearer(&daemon.create_token("admin", &["write:package"])), 403),
+        ("the admin's admin token", bearer(&daemon.create_token("admin", &["admin"])), 201),
+        ("the admin's password", basic("admin", ADMIN_PASSWORD), 201),
+    ];
+    for (number, (what, credentials, status)) in callers.iter().enumerate() {
+        let answer =
+            daemon.send(&new_user(&format!("user{number}")).header("Authorization", credentials.as_str()));
+        assert_eq!(answer.status, *status, "{what}: {}", answer.text());
+        if *status != 201 {
+            assert!(answer.json()["message"].is_string(), "{what}: {}", answer.text());
+        }
+        let lookup = daemon.get(&file_path(&format!("user{number}"), "none", "1", "f"));
+        let exists = lookup.text() == "package does not exist";
+        assert_eq!(exists, *status == 201, "{what}: the account");
+    }
+}
+
+#[test]
+fn accounts_are_checked_when_created() {
+    let daemon = daemon();
+    let create = |fields: serde_json::Value| {
+        daemon.as_admin(Request::new("POST", "/api/v1/admin/users").json(&fields))
+    };
+    for name in ["alice", "ALICE", "admin"] {
+        let taken = create(json!({"username": name, "password": "a long password"}));
+        assert_eq!(taken.status, 422, "{name}: {}", taken.text());
+    }
+    for password in ["seven77", &"x".repeat(257)] {
+        let refused = create(json!({"username": "fresh", "password": password}));
+        assert!(
+            matches!(refused.status, 400 | 422),
+            "{} characters: {}",
+            password.len(),
+            refused.status
+        );
+    }
+    let rest = [
+        json!({"username": "", "password": "a long password"}),
+        json!({"username": "with space", "password": "a long password"}),
+        json!({"username": "a/b", "password": "a long password"}),
+        json!({"username": "fresh"}),
+        json!({"username": "fresh", "password": "a long password", "visibility": "secret"}),
+        json!({"username": 5, "password": "a long password"}),
+        json!([]),
+    ];
+    for fields in rest {
+        let refused = create(fields.clone());
+        assert!(
+            matches!(refused.status, 400 | 422),
+            "{fields}: {} {}",
+            refused.status,
+            refused.text()
+        );
+    }
+    let torn = Request::new("POST", "/api/v1/admin/users").body("{\"username\": ");
+    let torn = daemon.as_admin(torn.header("Content-Type", "application/json"));
+    assert!(matches!(torn.status, 400 | 422), "torn JSON: {}", torn.status);
+
+    let accepted = create(json!({
+        "username": "fresh", "password": "8 bytes!", "email": "f@example.org", "must_change_password": true,
+        "send_notify": false, "full_name": "Fresh", "login_name": "fresh", "source_id": 0,
+    }));
+    assert_eq!(accepted.status, 201, "{}", accepted.text());
+    assert_eq!(accepted.json()["login"], json!("fresh"));
+    assert!(
+        !accepted.text().contains("8 bytes!"),
+        "the password is not repeated"
+    );
+    assert_eq!(
+        create(json!({"username": "longest", "password": "x".repeat(256)})).status,
+        201
+    );
+    let put = write("fresh", "1").header("Authorization", basic("fresh", "8 bytes!"));
+    assert_eq!(daemon.send(&put).status, 201);
+}
+
+#[test]
+fn tokens_are_created_by_their_user_or_an_admin_and_shown_once() {
+    let daemon = daemon();
+    let create = |fields: serde_json::Value, credentials: &str| {
+        let request = Request::new("POST", "/api/v1/users/alice/tokens").json(&fields);
+        daemon.send(&request.header("Authorization", credentials))
+    };
+    let alice = basic("alice", "alice's password");
+    let made = create(json!({"name": "ci", "scopes": ["write:package"]}), &alice);
+    assert_eq!(made.status, 201, "{}", made.text());
+    let secret = made.json()["sha1"].as_str().unwrap().to_owned();
+    assert!(secret.starts_with("lrd_") && secret.len() == 44, "{secret}");
+    assert!(
+        secret[4..].bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        "{secret}"
+    );
+    assert_eq!(made.json()["name"], json!("ci"));
+
+    #[rustfmt::skip]
+    let rows = [
+        ("a taken name", json!({"name": "ci", "scopes": ["read:package"]}), alice.clone(), 400),
+        ("no scopes", json!({"name": "a"}), alice.clone(), 400),
+        ("empty scopes", json!({"name": "b", "scopes": []}), alice.clone(), 400),
+        ("an unknown scope", json!({"name": "c", "scopes": ["read:everything"]}), alice.clone(), 400),
+        ("another user", json!({"name": "d", "scopes": ["all"]}), basic("priya", "priya's password"), 403),
+        ("an admin", json!({"name": "e", "scopes": ["all"]}), bearer(daemon.admin_token()), 201),
+    ];
+    for (what, fields, credentials, status) in rows {
+        let answer = create(fields, &credentials);
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+    }
+    let unknown =
+        Request::new("POST", "/api/v1/users/nobody/tokens").json(&json!({"name": "x", "scopes": ["all"]}));
+    assert_eq!(daemon.as_admin(unknown).status, 404);
+    assert_eq!(
+        daemon
+            .send(&write("alice", "2").header("Authorization", bearer(&secret)))
+            .status,
+        201
+    );
+}

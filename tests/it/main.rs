@@ -1,0 +1,29 @@
+//! Black-box tests: every one starts the real binary on port 0 with a fresh data directory and talks to it over raw
+//! sockets. One file a feature; `support` holds the daemon harness and the HTTP client.
+//!
+//! `LARDER_TEST_ROUNDS` sets the rounds of the kill tests in `durability`; everything else is bounded as it stands.
+//! With `LARDER_TEST_KEEP` the directory of a failed test stays, and its path is printed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod accounts;
+mod auth;
+mod broken;
+mod checked;
+mod damage;
+mod dedupe;
+mod durability;
+mod generic;
+mod headers;
+mod index;
+mod lifecycle;
+mod memory;
+mod metrics;
+mod names;
+mod order;
+mod policies;
+mod races;
+mod refusals;
+mod settings;
+mod shutdown;
+mod support;
