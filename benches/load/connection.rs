@@ -180,7 +180,6 @@ impl Connection {
         head.extend_from_slice(job.verb.method().as_bytes());
         head.push(b' ');
         tools.target.write_path(head, &job.object);
-        head.extend_from_slice(tools.target.headers.as_bytes());
         if !tools.keep_alive {
             head.extend_from_slice(b"Connection: close\r\n");
         }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::answer::end_of_head;
-use crate::target::Target;
+use crate::target::{Owner, Target};
 use crate::{Fail, process};
 
 /// Open, idle connections; dropping them closes them.
@@ -35,11 +35,8 @@ fn greet(target: &Target) -> Result<TcpStream, Fail> {
     let patience = Duration::from_secs(30);
     let mut stream = TcpStream::connect_timeout(&target.address, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    let owner = target.owners.first().ok_or("no owner")?;
-    let head = format!(
-        "HEAD /api/packages/{owner}/generic/load/none/none{}\r\n",
-        target.headers
-    );
+    let Owner { name, headers } = target.owners.first().ok_or("no owner")?;
+    let head = format!("HEAD /api/packages/{name}/generic/load/none/none{headers}\r\n");
     stream.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::Fail;
 use crate::options::Options;
 use crate::server::{self, Server, call};
-use crate::target::{self, Layout, Target};
+use crate::target::{Layout, Owner, Target};
 
 const PASSWORD: &str = "load-bench-password";
 
@@ -47,11 +47,10 @@ pub fn start(options: &Options, run: u64) -> Result<(Server, Target), Fail> {
         .stdout(Stdio::piped());
     let mut server = Server::spawn(command, dir, options.cores())?;
     let address = await_address(&mut server)?;
-    let (token, owners) = set_up(address, options.owners)?;
+    let owners = set_up(address, options.owners)?;
     let target = Target {
         name: "larder".into(),
         address,
-        headers: target::headers(&address.to_string(), Some(&token)),
         owners,
         layout: options.layout.unwrap_or(Layout::Joined),
         run,
@@ -86,21 +85,20 @@ fn await_address(server: &mut Server) -> Result<SocketAddr, Fail> {
     Err(server.failed())
 }
 
-/// Private owners, and a token that may write to their packages and nothing else: what a CI system would be given.
-fn set_up(address: SocketAddr, owners: u64) -> Result<(String, Vec<String>), Fail> {
+/// Ordinary private accounts, each with a token that may write under its own name: what CI systems would be given.
+fn set_up(address: SocketAddr, owners: u64) -> Result<Vec<Owner>, Fail> {
     let admin = format!("Basic {}", BASE64_STANDARD.encode(format!("admin:{PASSWORD}")));
     let all = json!({"name": "load", "scopes": ["all"]});
-    let admin_token = token(address, &admin, "admin", &all)?;
-    let admin = format!("Bearer {admin_token}");
-    let names: Vec<String> = (0..owners).map(|number| format!("load-{number}")).collect();
-    for name in &names {
-        let email = format!("{name}@localhost");
-        let user = json!({"username": name, "email": email, "password": PASSWORD, "visibility": "private"});
+    let admin = format!("Bearer {}", token(address, &admin, "admin", &all)?);
+    let owner = |number| {
+        let name = format!("load-{number}");
+        let user = json!({"username": name, "password": PASSWORD, "visibility": "private"});
         expect(address, "POST", "/api/v1/admin/users", &admin, &user)?;
-    }
-    // An admin writes everywhere, so one token does for all owners.
-    let write = json!({"name": "write", "scopes": ["write:package"]});
-    Ok((token(address, &admin, "admin", &write)?, names))
+        let write = json!({"name": "load", "scopes": ["write:package"]});
+        let token = token(address, &admin, &name, &write)?;
+        Ok(Owner::new(name, &address.to_string(), Some(&token)))
+    };
+    (0..owners).map(owner).collect()
 }
 
 fn token(address: SocketAddr, authorization: &str, user: &str, wanted: &Value) -> Result<String, Fail> {

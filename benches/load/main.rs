@@ -47,7 +47,7 @@ use crate::plot::Line;
 use crate::report::{Round, Row};
 use crate::server::Server;
 use crate::session::Session;
-use crate::target::{Layout, Target};
+use crate::target::{Layout, Owner, Target};
 use crate::targets::Goal;
 
 /// Whatever stops a run; a person reads it.
@@ -161,8 +161,11 @@ fn remote(options: &Options, url: &str, run: u64) -> Result<Target, Fail> {
     Ok(Target {
         name: host.clone(),
         address,
-        headers: target::headers(&host, options.token.as_deref()),
-        owners: options.owner.clone(),
+        owners: options
+            .owner
+            .iter()
+            .map(|name| Owner::new(name.clone(), &host, options.token.as_deref()))
+            .collect(),
         layout: options.layout.unwrap_or(Layout::Released),
         run,
         process: options.pid,

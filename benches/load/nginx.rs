@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use crate::Fail;
 use crate::options::Options;
 use crate::server::{self, Server};
-use crate::target::{self, Layout, Target};
+use crate::target::{Layout, Owner, Target};
 
 /// Settings that make nginx faster than its defaults at this work.
 const TUNED: &str = "
@@ -44,9 +44,8 @@ pub fn start(options: &Options, run: u64, tuned: bool) -> Result<(Server, Target
     let target = Target {
         name: if tuned { "nginx tuned" } else { "nginx" }.into(),
         address,
-        headers: target::headers(&address.to_string(), None),
         owners: (0..options.owners)
-            .map(|number| format!("load-{number}"))
+            .map(|number| Owner::new(format!("load-{number}"), &address.to_string(), None))
             .collect(),
         layout: options.layout.unwrap_or(Layout::Joined),
         run,

@@ -24,8 +24,7 @@ pub fn family(process: u32) -> Vec<u32> {
     family
 }
 
-/// CPU seconds that the process, all its threads and its children have used in user and system mode, to the
-/// nanosecond; threads that have ended are included.
+/// CPU seconds that a server and its children have used, see [`cpu_clock`].
 pub fn cpu_seconds(process: u32) -> Option<f64> {
     family(process)
         .into_iter()
@@ -33,8 +32,9 @@ pub fn cpu_seconds(process: u32) -> Option<f64> {
         .reduce(|sum, seconds| sum + seconds)
 }
 
-/// Reads the CPU clock of one process; `/proc/PID/stat` has the same figure in ticks of 10 ms.
-fn cpu_clock(process: u32) -> Option<f64> {
+/// CPU seconds that all threads of one process, ended ones included, have used in user and system mode, to the
+/// nanosecond; `/proc/PID/stat` has the same figure in ticks of 10 ms.
+pub fn cpu_clock(process: u32) -> Option<f64> {
     let process = i32::try_from(process).ok()?;
     let mut clock = 0;
     let mut time = libc::timespec {

@@ -55,7 +55,7 @@ impl Usage {
     fn now(target: &Target) -> Self {
         Usage {
             server: target.process.and_then(process::cpu_seconds),
-            client: process::cpu_seconds(std::process::id()),
+            client: process::cpu_clock(std::process::id()),
         }
     }
 

@@ -16,6 +16,15 @@ pub enum Layout {
     Released,
 }
 
+/// An owner to publish under.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Its name.
+    pub name: String,
+    /// The end of the request line and the headers that every request for it carries.
+    pub headers: String,
+}
+
 /// A server that speaks the generic API.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -23,10 +32,8 @@ pub struct Target {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
-    /// The end of the request line and the headers that every request carries.
-    pub headers: String,
-    /// Owners that take turns.
-    pub owners: Vec<String>,
+    /// Owners that take turns. At least one.
+    pub owners: Vec<Owner>,
     /// How objects are named.
     pub layout: Layout,
     /// Makes names unique to the run.
@@ -38,28 +45,36 @@ pub struct Target {
 }
 
 impl Target {
-    /// The path of `object`, appended to `head`.
+    /// The path of `object`, the end of the request line and the headers that every request carries.
     pub fn write_path(&self, head: &mut Vec<u8>, object: &Object) {
         let Object { series, number, .. } = *object;
-        let owner = &self.owners[(number % self.owners.len() as u64) as usize];
+        let Owner { name, headers } = &self.owners[(number % self.owners.len() as u64) as usize];
         let run = self.run;
+        let directory = number / self.owners.len() as u64 % 256;
         // Writing to a Vec cannot fail.
         let _ = match self.layout {
             Layout::Joined => write!(
                 head,
-                "/api/packages/{owner}/generic/load-{run:x}-{series}/{:02x}/{number:08x}.bin",
-                number / self.owners.len() as u64 % 256
+                "/api/packages/{name}/generic/load-{run:x}-{series}/{directory:02x}/{number:08x}.bin{headers}"
             ),
             Layout::Released => write!(
                 head,
-                "/api/packages/{owner}/generic/load-{run:x}-{series}/{number:08x}/body.bin"
+                "/api/packages/{name}/generic/load-{run:x}-{series}/{number:08x}/body.bin{headers}"
             ),
         };
     }
 }
 
+impl Owner {
+    /// The owner `name` on `host`, with a token if the server asks for one.
+    pub fn new(name: String, host: &str, token: Option<&str>) -> Self {
+        let headers = headers(host, token);
+        Owner { name, headers }
+    }
+}
+
 /// What follows the path in every request.
-pub fn headers(host: &str, token: Option<&str>) -> String {
+fn headers(host: &str, token: Option<&str>) -> String {
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
     format!(
         " HTTP/1.1\r\nHost: {host}\r\n{}",
