@@ -102,6 +102,8 @@ impl Waiters {
     }
 
     fn settle(self, outcome: Result<(), CommitError>) {
+        // The pins first: whoever is told may publish the same bytes again at once.
+        drop(self.changes);
         let conflict = outcome.clone().and(Err(CommitError::Conflict));
         for settle in self.accepted {
             settle.settle(outcome.clone());

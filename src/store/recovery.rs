@@ -86,7 +86,7 @@ pub fn recover(
             Some(trailer) => replay.sealed(&file, binding, trailer)?,
             None => {
                 let later = files.known_durable_behind(position);
-                replay.unsealed(&file, binding, later.unwrap_or(replay.applied.group))?;
+                replay.unsealed(&file, binding, later)?;
             }
         }
         done += len;
@@ -244,7 +244,7 @@ impl<'a> Replay<'a> {
     }
 
     /// A file that was being written, or not yet sealed, when the process ended.
-    fn unsealed(&mut self, file: &File, binding: Binding, known_durable: u64) -> Result<(), StoreError> {
+    fn unsealed(&mut self, file: &File, binding: Binding, later: Option<u64>) -> Result<(), StoreError> {
         let bytes = read_to(file, file.metadata()?.len())?;
         if bytes.len() < FILE_HEADER_LEN as usize {
             // Begun, but not even its header was written: no group ever was.
@@ -256,13 +256,15 @@ impl<'a> Replay<'a> {
         } else {
             0
         };
+        let known_durable = later.unwrap_or(self.applied.group);
         let mut scan = Scan::new(&bytes, binding, next_number, known_durable);
         while let Some(found) = scan.next() {
             self.found(found, binding.file)?;
         }
         let end = scan.end();
         let tail = bytes.get(end as usize..).unwrap_or_default();
-        if tail.iter().any(|byte| *byte != 0) && !scan.at_footer() {
+        // In a file with a successor every group was synced: what is behind them is a broken footer.
+        if later.is_none() && tail.iter().any(|byte| *byte != 0) && !scan.at_footer() {
             // Its number is not used again, so that no later copy of it can be taken for another group.
             self.applied.group += 1;
             self.report.cut += tail.len() as u64;
@@ -277,6 +279,8 @@ impl<'a> Replay<'a> {
         }
         // Written again, so that it is synced even if the kernel believes, after a failed sync, that it was.
         file.write_all_at(&bytes[..end as usize], 0)?;
+        // Before there is a footer that says so.
+        file.sync_data()?;
         journal::seal(file, binding, end)?;
         Ok(())
     }

@@ -179,6 +179,7 @@ impl<'a> Scan<'a> {
         }
         let (to, durable) = match next {
             Some((offset, (number, _))) => (offset, number - 1),
+            None if known_durable == ALL_DURABLE => (last, self.last_seen(from, last)),
             None => (last, known_durable.max(self.next_number)),
         };
         self.offset = to;
@@ -191,6 +192,12 @@ impl<'a> Scan<'a> {
             durable,
             saved,
         })
+    }
+
+    /// The highest number among the records of a stretch; that of the group expected there if none can be read.
+    fn last_seen(&self, from: u64, to: u64) -> u64 {
+        let numbers = self.records(from, to).into_iter().map(|record| record.number);
+        numbers.max().unwrap_or(0).max(self.next_number)
     }
 
     /// Whether the footer of a file begins here: it may be written half.
