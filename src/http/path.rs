@@ -34,6 +34,30 @@ pub enum Route {
     UnknownPackages,
     /// `/api/v1/admin/users`
     AdminUsers,
+    /// `/api/v1/admin/users/{user}`
+    AdminUser {
+        /// Which.
+        user: String,
+    },
+    /// `/api/v1/orgs`
+    Organisations,
+    /// `/api/v1/orgs/{org}`
+    Organisation {
+        /// Which.
+        name: String,
+    },
+    /// `/api/v1/orgs/{org}/members`
+    Members {
+        /// Of which.
+        organisation: String,
+    },
+    /// `/api/v1/orgs/{org}/members/{user}`
+    Member {
+        /// Of which.
+        organisation: String,
+        /// Who.
+        user: String,
+    },
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -113,6 +137,16 @@ fn packages(segments: &[&str]) -> Route {
 fn api(segments: &[&str]) -> Route {
     match segments {
         ["admin", "users"] => Route::AdminUsers,
+        ["admin", "users", user] => Route::AdminUser { user: decode(user) },
+        ["orgs"] => Route::Organisations,
+        ["orgs", name] => Route::Organisation { name: decode(name) },
+        ["orgs", name, "members"] => Route::Members {
+            organisation: decode(name),
+        },
+        ["orgs", name, "members", user] => Route::Member {
+            organisation: decode(name),
+            user: decode(user),
+        },
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
@@ -145,6 +179,10 @@ impl Route {
         match self {
             Route::File { .. } => &["GET", "HEAD", "PUT", "DELETE"],
             Route::Version { .. } | Route::Token { .. } => &["DELETE"],
+            Route::AdminUser { .. } => &["PATCH", "DELETE"],
+            Route::Organisations => &["POST"],
+            Route::Organisation { .. } => &["GET", "HEAD", "DELETE"],
+            Route::Member { .. } => &["PUT", "DELETE"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -160,6 +198,11 @@ impl Route {
         matches!(
             self,
             Route::AdminUsers
+                | Route::AdminUser { .. }
+                | Route::Organisations
+                | Route::Organisation { .. }
+                | Route::Members { .. }
+                | Route::Member { .. }
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me

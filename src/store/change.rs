@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::model::{Account, File, Id, Package, Token, Version};
+use super::model::{Account, File, Id, Membership, Package, Token, Version};
 use super::upload::NewBlob;
 
 /// One atomic change of names. The committer checks what it expects against everything committed before it, writes
@@ -15,6 +15,8 @@ pub enum Change {
     RemoveFile(RemoveFile),
     /// Take a version's name away, with all its files.
     RemoveVersion(RemoveVersion),
+    /// Take a package's name away, with all its versions.
+    RemovePackage(RemovePackage),
     /// Create an account, or replace the one that is expected.
     PutAccount {
         /// What is there now: `None` for a name that is free.
@@ -26,6 +28,12 @@ pub enum Change {
     PutToken(Token),
     /// Revoke a token.
     RemoveToken(Token),
+    /// Remove an account, with its tokens and memberships. It must stand as given and own no packages.
+    RemoveAccount(Account),
+    /// Make a user a member of an organisation, or give a member another permission. Both must be there.
+    PutMember(Membership),
+    /// Take a member out. The membership must stand as given.
+    RemoveMember(Membership),
 }
 
 /// Publication of a file.
@@ -85,6 +93,15 @@ pub struct RemoveVersion {
     pub package: Package,
     /// The version that must be there now.
     pub version: Version,
+}
+
+/// Removal of a whole package.
+#[derive(Debug)]
+pub struct RemovePackage {
+    /// The account that owns the package.
+    pub owner: Id,
+    /// The package that must be there now.
+    pub package: Package,
 }
 
 /// Why a change was not made.

@@ -12,14 +12,14 @@ use super::bulk::Bulk;
 use super::change::{Change, CommitError};
 use super::damage::Damage;
 use super::error::StoreError;
-use super::index::{Batch, Index, keys};
+use super::index::{Batch, Index};
 use super::log::group::{GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
-use super::model::Id;
 use super::position::Applied;
 use super::shared::Shared;
 use super::stage::{Stage, Staged};
+use super::sweeps::{self, Removed};
 use super::ticket::Settle;
 
 /// Commits in one group at most.
@@ -60,8 +60,8 @@ pub struct Committer {
     pub(super) damage: Arc<Damage>,
     /// Seals a file that is full, off this thread.
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
-    /// Removed versions whose files are still in the index.
-    pub(super) sweeps: VecDeque<Id>,
+    /// What is still to be swept.
+    pub(super) sweeps: VecDeque<Removed>,
     /// The last step of sweeping failed.
     pub(super) sweep_failed: bool,
     pub(super) buffer: Vec<u8>,
@@ -157,29 +157,38 @@ impl Committer {
             }
             let mut waiters = Waiters::default();
             let outcome = self.group(|stage| waiters.stage(&mut messages, stage));
-            if outcome.is_ok() {
-                self.note_sweeps(&waiters.changes);
+            let removal =
+                |change: &Change| matches!(change, Change::RemoveVersion(_) | Change::RemovePackage(_));
+            if outcome.is_ok() && waiters.changes.iter().any(removal) {
+                self.note_sweeps();
             }
             waiters.settle(outcome);
         }
     }
 
-    /// Takes some files of one removed version out of the index.
+    /// Takes some of what was removed as a whole out of the index.
     fn sweep_step(&mut self) {
-        let Some(version) = self.sweeps.pop_front() else {
+        let Some(removed) = self.sweeps.pop_front() else {
             return;
         };
         let mut done = false;
         let swept = match self.shared.writing_ended() {
             Some(error) => Err(error),
             None => self.group(|stage| {
-                done = stage.sweep(version)?;
+                done = match removed {
+                    Removed::Version(version) => stage.sweep(version)?,
+                    Removed::Package(package) => stage.sweep_package(package)?,
+                };
                 Ok(0)
             }),
         };
         self.sweep_failed = swept.is_err();
         if swept.is_err() || !done {
-            self.sweeps.push_back(version);
+            self.sweeps.push_back(removed);
+        }
+        if matches!(removed, Removed::Package(_)) {
+            // It may have left versions behind that are too large for a step.
+            self.note_sweeps();
         }
     }
 
@@ -207,18 +216,11 @@ impl Committer {
         self.apply(batch)
     }
 
-    /// Versions that were removed just now and whose files are too many to go at once.
-    fn note_sweeps(&mut self, changes: &[Change]) {
-        for change in changes {
-            if let Change::RemoveVersion(remove) = change
-                && self
-                    .index
-                    .get(&keys::sweep(remove.version.id))
-                    .is_ok_and(|found| found.is_some())
-                && !self.sweeps.contains(&remove.version.id)
-            {
-                self.sweeps.push_back(remove.version.id);
-            }
+    /// Looks for what is to be swept. Where that fails, the next start does it.
+    fn note_sweeps(&mut self) {
+        match sweeps::pending(&self.index) {
+            Ok(pending) => self.sweeps = pending,
+            Err(error) => tracing::warn!(%error, "removed names could not be listed for sweeping"),
         }
     }
 

@@ -25,6 +25,7 @@ mod room;
 mod rope;
 mod shared;
 mod stage;
+mod sweeps;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -47,7 +48,9 @@ use error::StoreError;
 use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
-use model::{Account, ChunkRef, File, Id, Manifest, Package, Place, Shape, Token, Version};
+use model::{
+    Account, ChunkRef, File, Id, Manifest, Membership, Package, Permission, Place, Shape, Token, Version,
+};
 pub use open::{RebuildReport, rebuild_index};
 use shared::Shared;
 use threads::Threads;
@@ -212,6 +215,45 @@ impl Store {
             tokens.extend(self.token(&self.watch(index::decode(&hash))?)?);
         }
         Ok(tokens)
+    }
+
+    /// What a user may do in an organisation as its member.
+    pub fn membership(&self, organisation: Id, user: Id) -> Result<Option<Permission>, StoreError> {
+        self.get(&keys::member(organisation, user))
+    }
+
+    /// The members of an organisation, by id.
+    pub fn members(&self, organisation: Id) -> Result<Vec<Membership>, StoreError> {
+        let entries = self.watch(
+            self.inner
+                .index
+                .scan(&keys::members(organisation), None, usize::MAX),
+        )?;
+        let mut members = Vec::with_capacity(entries.len());
+        for (key, value) in &entries {
+            if let Some((organisation, user)) = keys::two_ids(key) {
+                members.push(Membership {
+                    organisation,
+                    user,
+                    permission: self.watch(index::decode(value))?,
+                });
+            }
+        }
+        Ok(members)
+    }
+
+    /// Up to `limit` packages of an owner in the order of their folded names, after the one named `after`.
+    pub fn packages(&self, owner: Id, after: Option<&str>, limit: usize) -> Result<Vec<Package>, StoreError> {
+        let after = after.map(|name| keys::package(owner, name));
+        let entries = self
+            .inner
+            .index
+            .scan(&keys::packages(owner), after.as_deref(), limit);
+        let entries = self.watch(entries)?;
+        entries
+            .iter()
+            .map(|(_, value)| self.watch(index::decode(value)))
+            .collect()
     }
 
     /// The package of this owner and name, in any ASCII case.

@@ -59,6 +59,29 @@ pub struct Account {
     pub created: Millis,
 }
 
+/// What a member may do with the packages of an organisation. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// Download.
+    Read,
+    /// Publish and remove.
+    Write,
+    /// Manage members and settings.
+    Admin,
+}
+
+/// Somebody's place in an organisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The organisation.
+    pub organisation: Id,
+    /// The user.
+    pub user: Id,
+    /// What the user may do there.
+    pub permission: Permission,
+}
+
 /// An access token. Only a hash of the secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
@@ -76,6 +99,19 @@ pub struct Token {
     pub scopes: u32,
     /// When it was created.
     pub created: Millis,
+    /// From when on it is wrong; `None`: never.
+    pub expires: Option<Millis>,
+    /// What it is narrowed to; empty: everything that its account may do.
+    pub grants: Vec<Grant>,
+}
+
+/// A part of what an account may do, for a narrowed token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// `owner/package`, each a name or a glob.
+    pub packages: String,
+    /// Whether it may publish and remove there, or only download.
+    pub write: bool,
 }
 
 /// A package: a name under an owner.

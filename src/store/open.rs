@@ -1,6 +1,5 @@
 //! Opening a store: lock, identity, index, recovery, threads; and the rebuild by hand.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -10,18 +9,17 @@ use super::committer::Committer;
 use super::damage::SoundPlaces;
 use super::error::StoreError;
 use super::identity::{self, Identity};
-use super::index::{Index, keys};
+use super::index::Index;
 use super::log::files::LogFiles;
 use super::log::journal::{self, Journal};
 use super::log::segment::{SegmentOptions, SegmentWriter};
 use super::log::segment_recovery::{Damage, recover_segments};
-use super::model::Id;
 use super::position::Applied;
 use super::recovery::{self, Recovered, Report};
 use super::room::Room;
 use super::shared::Shared;
 use super::threads::Threads;
-use super::{Inner, OpenError, Options, Progress, Store, metrics, trust};
+use super::{Inner, OpenError, Options, Progress, Store, metrics, sweeps, trust};
 
 /// Log files that are kept open for reading.
 const OPEN_FILES: usize = 512;
@@ -137,7 +135,7 @@ fn start(
     };
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
-    let sweeps = pending_sweeps(&index)?;
+    let sweeps = sweeps::pending(&index)?;
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), |seal| Committer {
         index: index.clone(),
         shared: shared.clone(),
@@ -192,12 +190,4 @@ fn open_bulk(
 fn open_readers(options: &Options, identity: &Identity, index: &Arc<Index>) -> Readers {
     let files = Arc::new(LogFiles::new(&options.data, identity.uuid, OPEN_FILES));
     Readers::new(files, index.clone(), options.read_buffers, VERIFIED_CHUNKS)
-}
-
-fn pending_sweeps(index: &Index) -> Result<VecDeque<Id>, StoreError> {
-    let entries = index.scan(&keys::sweeps(), None, usize::MAX)?;
-    Ok(entries
-        .iter()
-        .filter_map(|(key, _)| key.get(1..)?.try_into().ok().map(Id::from_be_bytes))
-        .collect())
 }

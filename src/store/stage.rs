@@ -3,14 +3,19 @@
 
 use std::collections::HashSet;
 
-use super::change::{Change, Expected, Publish, RemoveFile, RemoveVersion};
+use super::change::{Change, Expected, Publish, RemoveFile, RemovePackage, RemoveVersion};
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, keys};
 use super::log::group::GroupBuilder;
-use super::log::record::{PlacedChunk, Published, Record, RemovedFile, RemovedVersion, Sweep};
+use super::log::record::{
+    PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage, RemovedVersion, Sweep,
+    SweepPackage,
+};
 use super::metrics;
-use super::model::{Account, File, Id, Manifest, Package, Place, Token, Version};
+use super::model::{
+    Account, AccountKind, File, Id, Manifest, Membership, Package, Permission, Place, Token, Version,
+};
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{Content, NewBlob};
 use crate::chunk::Digest;
@@ -41,6 +46,7 @@ impl Stage<'_, '_> {
             Change::Publish(publish) => self.publish(publish),
             Change::RemoveFile(remove) => self.remove_file(remove),
             Change::RemoveVersion(remove) => self.remove_version(remove),
+            Change::RemovePackage(remove) => self.remove_package(remove),
             Change::PutAccount { expect, account } => self.put_account(expect.as_ref(), account),
             Change::PutToken(token) => self.put_token(token),
             Change::RemoveToken(token) => {
@@ -49,6 +55,9 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::RemoveAccount(account) => self.remove_account(account),
+            Change::PutMember(member) => self.put_member(member),
+            Change::RemoveMember(member) => self.remove_member(member),
         }
     }
 
@@ -65,10 +74,50 @@ impl Stage<'_, '_> {
         Ok(done)
     }
 
+    /// Stages one step of sweeping a removed package's versions. True: it was the last.
+    pub fn sweep_package(&mut self, package: Id) -> Result<bool, StoreError> {
+        let Some(package) = self.batch.get::<Package>(&keys::package_sweep(package))? else {
+            return Ok(true);
+        };
+        let keys = self.batch.keys(&keys::creations(package.id), SWEEP_STEP)?;
+        let mut step = SweepPackage {
+            done: keys.len() < SWEEP_STEP,
+            package,
+            versions: Vec::new(),
+            large: None,
+        };
+        let mut room = SWEEP_STEP;
+        for key in &keys {
+            let Some((_, version)) = keys::two_ids(key) else {
+                continue;
+            };
+            let name = self.batch.get(key)?.unwrap_or_default();
+            let files = self.batch.keys(&keys::files(version), SWEEP_STEP + 1)?.len();
+            if files > SWEEP_STEP {
+                step.large = Some((version, name));
+                room = 0;
+            } else {
+                step.versions.push((version, name));
+                room = room.saturating_sub(files);
+            }
+            if room == 0 {
+                step.done = false;
+                break;
+            }
+        }
+        let done = step.done;
+        self.record(Record::SweepPackage(step))?;
+        Ok(done)
+    }
+
     fn publish(&mut self, publish: &Publish) -> Result<Staged, StoreError> {
         let (package, version, file) = (publish.package.get(), publish.version.get(), &publish.file);
         let stands: Option<Package> = self.batch.get(&keys::package(publish.owner, &package.name))?;
         if stands.as_ref() != present(&publish.package) {
+            return Ok(Staged::Conflict);
+        }
+        // An account that owns packages is not removed, so only the first one has to ask.
+        if stands.is_none() && !self.batch.contains(&keys::account_id(publish.owner))? {
             return Ok(Staged::Conflict);
         }
         let stands: Option<Version> = self.batch.get(&keys::version(package, &version.name))?;
@@ -179,12 +228,75 @@ impl Stage<'_, '_> {
         }))
     }
 
+    fn remove_package(&mut self, remove: &RemovePackage) -> Result<Staged, StoreError> {
+        let key = keys::package(remove.owner, &remove.package.name);
+        let stands: Option<Package> = self.batch.get(&key)?;
+        if stands.is_none_or(|stands| stands.id != remove.package.id) {
+            return Ok(Staged::Conflict);
+        }
+        self.record(Record::RemovePackage(RemovedPackage {
+            owner: remove.owner,
+            package: remove.package.clone(),
+        }))
+    }
+
     fn put_account(&mut self, expect: Option<&Account>, account: &Account) -> Result<Staged, StoreError> {
         let stands: Option<Account> = self.batch.get(&keys::account(&account.name))?;
         if stands.as_ref() != expect {
             return Ok(Staged::Conflict);
         }
         self.record(Record::Account(account.clone()))
+    }
+
+    fn remove_account(&mut self, account: &Account) -> Result<Staged, StoreError> {
+        let stands: Option<Account> = self.batch.get(&keys::account(&account.name))?;
+        if stands.as_ref() != Some(account) || !self.batch.keys(&keys::packages(account.id), 1)?.is_empty() {
+            return Ok(Staged::Conflict);
+        }
+        let mut tokens = Vec::new();
+        for key in self.batch.keys(&keys::tokens_of(account.id), usize::MAX)? {
+            if let Some(((_, token), hash)) = keys::two_ids(&key).zip(self.batch.get(&key)?) {
+                tokens.push((token, hash));
+            }
+        }
+        let members = self.batch.keys(&keys::members(account.id), usize::MAX)?;
+        let memberships = self.batch.keys(&keys::memberships(account.id), usize::MAX)?;
+        let members = members.iter().filter_map(|key| keys::two_ids(key));
+        let elsewhere = memberships.iter().filter_map(|key| keys::two_ids(key));
+        let memberships = members
+            .chain(elsewhere.map(|(user, organisation)| (organisation, user)))
+            .collect();
+        self.record(Record::RemoveAccount(RemovedAccount {
+            account: account.clone(),
+            tokens,
+            memberships,
+        }))
+    }
+
+    fn put_member(&mut self, member: &Membership) -> Result<Staged, StoreError> {
+        let both = self.is_a(member.organisation, AccountKind::Organisation)?
+            && self.is_a(member.user, AccountKind::User)?;
+        match both {
+            true => self.record(Record::Member(*member)),
+            false => Ok(Staged::Conflict),
+        }
+    }
+
+    fn remove_member(&mut self, member: &Membership) -> Result<Staged, StoreError> {
+        let key = keys::member(member.organisation, member.user);
+        match self.batch.get::<Permission>(&key)? == Some(member.permission) {
+            true => self.record(Record::RemoveMember(*member)),
+            false => Ok(Staged::Conflict),
+        }
+    }
+
+    /// Whether there is an account with this id, of this kind.
+    fn is_a(&self, id: Id, kind: AccountKind) -> Result<bool, StoreError> {
+        let Some(name) = self.batch.get::<String>(&keys::account_id(id))? else {
+            return Ok(false);
+        };
+        let account: Option<Account> = self.batch.get(&keys::account(&name))?;
+        Ok(account.is_some_and(|account| account.kind == kind))
     }
 
     fn put_token(&mut self, token: &Token) -> Result<Staged, StoreError> {
