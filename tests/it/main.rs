@@ -21,6 +21,7 @@ mod memory;
 mod metrics;
 mod names;
 mod order;
+mod organisations;
 mod policies;
 mod races;
 mod refusals;
