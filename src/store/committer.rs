@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::bulk::Bulk;
 use super::change::{Change, CommitError};
+use super::counts::Counts;
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, Index};
@@ -202,11 +203,13 @@ impl Committer {
         let buffer = std::mem::take(&mut self.buffer);
         let number = self.applied.group + 1;
         let mut group = GroupBuilder::new(self.journal.binding(), self.journal.offset(), number, buffer);
-        let filled = fill(&mut Stage {
+        let mut stage = Stage {
             batch: &mut batch,
             group: &mut group,
             damage: &self.damage,
-        });
+            counts: Counts::default(),
+        };
+        let filled = fill(&mut stage).and_then(|commits| stage.count().map(|()| commits));
         let commits = filled.map_err(|error| self.index_failed(error))?;
         if group.is_empty() {
             self.buffer = group.into_buffer();

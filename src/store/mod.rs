@@ -7,6 +7,7 @@ pub mod blob;
 pub mod bulk;
 pub mod change;
 mod committer;
+mod counts;
 #[cfg(test)]
 mod crash_tests;
 pub mod damage;
@@ -49,7 +50,8 @@ use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
 use model::{
-    Account, ChunkRef, File, Id, Manifest, Membership, Package, Permission, Place, Shape, Token, Version,
+    Account, ChunkRef, File, Holder, Id, Manifest, Membership, Package, Permission, Place, Shape, Token,
+    Totals, Version,
 };
 pub use open::{RebuildReport, rebuild_index};
 use shared::Shared;
@@ -254,6 +256,11 @@ impl Store {
             .iter()
             .map(|(_, value)| self.watch(index::decode(value)))
             .collect()
+    }
+
+    /// What an owner or a package holds.
+    pub fn totals(&self, holder: Holder) -> Result<Totals, StoreError> {
+        Ok(self.get(&keys::totals(holder))?.unwrap_or_default())
     }
 
     /// The package of this owner and name, in any ASCII case.

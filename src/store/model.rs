@@ -186,6 +186,36 @@ pub struct Manifest {
     pub chunks: Vec<ChunkRef>,
 }
 
+/// Whose totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Holder {
+    /// An account.
+    Owner(Id),
+    /// A package.
+    Package(Id),
+}
+
+/// What an owner or a package holds. Files of a removed version that is too large to go at once count until they are
+/// swept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Bytes of the files, each counted in full, whoever else has the same bytes.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Versions.
+    pub versions: u64,
+}
+
+/// Whom the files of a removed version are charged to until they are swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charged {
+    /// The account that owns the package.
+    pub owner: Id,
+    /// The package.
+    pub package: Id,
+}
+
 /// Which of the two kinds of log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FileKind {

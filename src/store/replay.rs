@@ -5,7 +5,7 @@ use super::index::{Batch, keys};
 use super::log::record::{
     Published, Record, RemovedAccount, RemovedFile, RemovedVersion, Sweep, SweepPackage,
 };
-use super::model::{Id, Place};
+use super::model::{Charged, Id, Place, Totals};
 
 /// File keys that leave the index in one step, or a few more.
 pub const SWEEP_STEP: usize = 256;
@@ -39,6 +39,13 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
             batch.put(keys::member(member.organisation, member.user), &member.permission)?;
             batch.put(keys::membership(member.user, member.organisation), &())
         }
+        Record::Totals(counted) => counted.iter().try_for_each(|counted| {
+            let key = keys::totals(counted.holder);
+            match counted.totals == Totals::default() {
+                true => batch.remove(key),
+                false => batch.put(key, &counted.totals),
+            }
+        }),
         Record::RemovePackage(removed) => {
             batch.remove(keys::package(removed.owner, &removed.package.name))?;
             batch.put(keys::package_sweep(removed.package.id), &removed.package)
@@ -93,7 +100,11 @@ fn remove_version(batch: &mut Batch<'_>, removed: &RemovedVersion) -> Result<(),
         batch.remove(keys::package(*owner, &package.name))?;
     }
     if removed.swept_later {
-        return batch.put(keys::sweep(version.id), &());
+        let charged = Charged {
+            owner: removed.owner,
+            package: package.id,
+        };
+        return batch.put(keys::sweep(version.id), &Some(charged));
     }
     for key in batch.keys(&keys::files(version.id), SWEEP_STEP)? {
         batch.remove(key)?;
@@ -112,7 +123,7 @@ fn sweep_package(batch: &mut Batch<'_>, step: &SweepPackage) -> Result<(), Store
         }
     }
     if let Some((version, _)) = step.large {
-        batch.put(keys::sweep(version), &())?;
+        batch.put(keys::sweep(version), &None::<Charged>)?;
     }
     if step.done {
         batch.remove(keys::package_sweep(step.package.id))?;

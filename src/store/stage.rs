@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use super::change::{Change, Expected, Publish, RemoveFile, RemovePackage, RemoveVersion};
+use super::counts::{Counts, Delta};
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, keys};
@@ -14,7 +15,8 @@ use super::log::record::{
 };
 use super::metrics;
 use super::model::{
-    Account, AccountKind, File, Id, Manifest, Membership, Package, Permission, Place, Token, Version,
+    Account, AccountKind, Charged, File, Holder, Id, Manifest, Membership, Package, Permission, Place, Token,
+    Version,
 };
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{Content, NewBlob};
@@ -37,6 +39,8 @@ pub struct Stage<'a, 'b> {
     pub group: &'a mut GroupBuilder,
     /// Copies that cannot be relied on.
     pub damage: &'a Damage,
+    /// What owners and packages hold, changed so far.
+    pub counts: Counts,
 }
 
 impl Stage<'_, '_> {
@@ -61,9 +65,25 @@ impl Stage<'_, '_> {
         }
     }
 
+    /// Stages what owners and packages hold after the group. The last thing in it.
+    pub fn count(&mut self) -> Result<(), StoreError> {
+        let counted = std::mem::take(&mut self.counts).into_record(self.batch)?;
+        match counted.is_empty() {
+            true => Ok(()),
+            false => self.record(Record::Totals(counted)).map(drop),
+        }
+    }
+
     /// Stages one step of sweeping a removed version's files. True: it was the last.
     pub fn sweep(&mut self, version: Id) -> Result<bool, StoreError> {
         let keys = self.batch.keys(&keys::files(version), SWEEP_STEP)?;
+        let charged: Option<Option<Charged>> = self.batch.get(&keys::sweep(version))?;
+        if let Some(charged) = charged.flatten()
+            // With its package everything was discharged.
+            && self.batch.contains(&keys::totals(Holder::Package(charged.package)))?
+        {
+            self.discharge_files(charged.owner, charged.package, &keys)?;
+        }
         let done = keys.len() < SWEEP_STEP;
         let through = keys.last().cloned().unwrap_or_default();
         self.record(Record::Sweep(Sweep {
@@ -125,10 +145,16 @@ impl Stage<'_, '_> {
             return Ok(Staged::Conflict);
         }
         let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
-        if stands.map(|file| file.id) != publish.replaces {
+        if stands.as_ref().map(|file| file.id) != publish.replaces {
             return Ok(Staged::Conflict);
         }
         self.content(&publish.blob)?;
+        let mut delta = Delta::file(file.size, 1);
+        if let Some(replaced) = stands {
+            delta += Delta::file(replaced.size, -1);
+        }
+        delta.versions = i64::from(present(&publish.version).is_none());
+        self.charge(publish.owner, package.id, delta);
         self.record(Record::Publish(Published {
             owner: publish.owner,
             package: package.clone(),
@@ -192,10 +218,13 @@ impl Stage<'_, '_> {
             return Ok(Staged::Conflict);
         }
         let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
-        if stands.map(|file| file.id) != Some(file.id) {
+        let Some(stands) = stands.filter(|stands| stands.id == file.id) else {
             return Ok(Staged::Conflict);
-        }
+        };
         let version_gone = self.batch.keys(&keys::files(version.id), 2)?.len() == 1;
+        let mut delta = Delta::file(stands.size, -1);
+        delta.versions = -i64::from(version_gone);
+        self.charge(*owner, package.id, delta);
         let package_gone = version_gone && self.is_only_version(package)?;
         self.record(Record::RemoveFile(RemovedFile {
             owner: *owner,
@@ -217,7 +246,16 @@ impl Stage<'_, '_> {
         if !self.version_stands(package, version)? {
             return Ok(Staged::Conflict);
         }
-        let swept_later = self.batch.keys(&keys::files(version.id), SWEEP_STEP + 1)?.len() > SWEEP_STEP;
+        let files = self.batch.keys(&keys::files(version.id), SWEEP_STEP + 1)?;
+        let swept_later = files.len() > SWEEP_STEP;
+        if !swept_later {
+            self.discharge_files(*owner, package.id, &files)?;
+        }
+        let version_less = Delta {
+            versions: -1,
+            ..Delta::default()
+        };
+        self.charge(*owner, package.id, version_less);
         let package_gone = self.is_only_version(package)?;
         self.record(Record::RemoveVersion(RemovedVersion {
             owner: *owner,
@@ -234,6 +272,8 @@ impl Stage<'_, '_> {
         if stands.is_none_or(|stands| stands.id != remove.package.id) {
             return Ok(Staged::Conflict);
         }
+        let held = self.counts.now(self.batch, Holder::Package(remove.package.id))?;
+        self.charge(remove.owner, remove.package.id, Delta::minus(held));
         self.record(Record::RemovePackage(RemovedPackage {
             owner: remove.owner,
             package: remove.package.clone(),
@@ -316,6 +356,22 @@ impl Stage<'_, '_> {
             }
         }
         self.record(Record::Token(token.clone()))
+    }
+
+    fn charge(&mut self, owner: Id, package: Id, delta: Delta) {
+        self.counts.add(Holder::Owner(owner), delta);
+        self.counts.add(Holder::Package(package), delta);
+    }
+
+    /// Takes the files with these keys off what their owner and package hold.
+    fn discharge_files(&mut self, owner: Id, package: Id, files: &[Vec<u8>]) -> Result<(), StoreError> {
+        let mut delta = Delta::default();
+        for key in files {
+            let file: Option<File> = self.batch.get(key)?;
+            delta += file.map_or_else(Delta::default, |file| Delta::file(file.size, -1));
+        }
+        self.charge(owner, package, delta);
+        Ok(())
     }
 
     fn version_stands(&self, package: &Package, version: &Version) -> Result<bool, StoreError> {

@@ -14,15 +14,16 @@
 //! | `u` account id, token id | token hash |
 //! | `g` organisation id, user id | what the user may do there |
 //! | `n` user id, organisation id | that the user is a member there |
-//! | `x` version id | a removed version whose files are still to be swept |
+//! | `x` version id | [`Charged`](crate::store::model::Charged) or not: a removed version whose files are still to be swept |
 //! | `y` package id | a removed [`Package`] whose versions are still to be swept |
+//! | `q` account id, `k` package id | [`Totals`](crate::store::model::Totals), absent where nothing is held |
 //! | `m` word | about the index itself |
 //!
 //! A name in a key is its ASCII-folded spelling and a zero byte, then, where the package matches names exactly, the
 //! exact spelling. So both kinds of package are looked up with one point read.
 
 use crate::chunk::Digest;
-use crate::store::model::{Id, Package};
+use crate::store::model::{Holder, Id, Package};
 
 /// A key of the index.
 pub type Key = Vec<u8>;
@@ -181,6 +182,14 @@ pub fn sweep(version: Id) -> Key {
 /// Prefix of all versions to be swept.
 pub fn sweeps() -> Key {
     vec![b'x']
+}
+
+/// What an owner or a package holds.
+pub fn totals(holder: Holder) -> Key {
+    match holder {
+        Holder::Owner(id) => numbered(b'q', id, 0),
+        Holder::Package(id) => numbered(b'k', id, 0),
+    }
 }
 
 /// A package to be swept.

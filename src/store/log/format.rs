@@ -147,6 +147,8 @@ pub enum RecordKind {
     RemovePackage = 18,
     /// A step of sweeping away the versions of a removed package.
     SweepPackage = 19,
+    /// What owners and packages hold.
+    Totals = 20,
     /// Begins a group of the journal; the payload is a [`Group`].
     Group = 16,
     /// Begins the footer of a sealed file.
@@ -156,7 +158,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 17] = [
+        const ALL: [RecordKind; 18] = [
             Chunk,
             Manifest,
             Places,
@@ -172,6 +174,7 @@ impl RecordKind {
             RemoveMember,
             RemovePackage,
             SweepPackage,
+            Totals,
             Group,
             Footer,
         ];

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::format::{Codec, FormatError, RecordHeader, RecordKind, SegmentPosition};
 use super::segment::end_of;
 use crate::chunk::Digest;
-use crate::store::model::{Account, File, Id, Manifest, Membership, Package, Place, Token, Version};
+use crate::store::model::{
+    Account, File, Holder, Id, Manifest, Membership, Package, Place, Token, Totals, Version,
+};
 
 /// Version of all payload encodings below.
 const PAYLOAD_VERSION: u16 = 1;
@@ -46,6 +48,8 @@ pub enum Record {
     RemovePackage(RemovedPackage),
     /// Versions of a removed package were swept from the index.
     SweepPackage(SweepPackage),
+    /// What owners and packages hold after the group.
+    Totals(Vec<Counted>),
 }
 
 /// A bulk chunk and its place.
@@ -124,6 +128,15 @@ pub struct RemovedPackage {
     pub package: Package,
 }
 
+/// What an owner or a package holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Whose totals.
+    pub holder: Holder,
+    /// Absolute, not a change.
+    pub totals: Totals,
+}
+
 /// A step of sweeping a removed package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepPackage {
@@ -172,6 +185,7 @@ impl Record {
             Record::RemovePackage(removed) => {
                 (RecordKind::RemovePackage, None, postcard::to_stdvec(removed)?)
             }
+            Record::Totals(counted) => (RecordKind::Totals, None, postcard::to_stdvec(counted)?),
             Record::SweepPackage(step) => (RecordKind::SweepPackage, None, postcard::to_stdvec(step)?),
             Record::Member(member) => (RecordKind::Member, None, postcard::to_stdvec(member)?),
             Record::RemoveMember(member) => (RecordKind::RemoveMember, None, postcard::to_stdvec(member)?),
@@ -189,7 +203,7 @@ impl Record {
     /// The highest id that the record speaks of.
     pub fn highest_id(&self) -> Id {
         match self {
-            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) => 0,
+            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) | Record::Totals(_) => 0,
             Record::Publish(Published {
                 package,
                 version,
@@ -228,6 +242,7 @@ impl Record {
             RecordKind::Sweep => Record::Sweep(from_payload(payload)?),
             RecordKind::RemoveAccount => Record::RemoveAccount(from_payload(payload)?),
             RecordKind::RemovePackage => Record::RemovePackage(from_payload(payload)?),
+            RecordKind::Totals => Record::Totals(from_payload(payload)?),
             RecordKind::SweepPackage => Record::SweepPackage(from_payload(payload)?),
             RecordKind::Member => Record::Member(from_payload(payload)?),
             RecordKind::RemoveMember => Record::RemoveMember(from_payload(payload)?),
