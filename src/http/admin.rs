@@ -262,7 +262,7 @@ fn shown_grant(grant: &Grant) -> Value {
 }
 
 /// RFC 3339, in whole seconds as Gitea has it.
-fn time(millis: Millis) -> String {
+pub fn time(millis: Millis) -> String {
     let time = Timestamp::from_second(millis.div_euclid(1000)).unwrap_or(Timestamp::UNIX_EPOCH);
     time.to_string()
 }

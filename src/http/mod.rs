@@ -28,6 +28,7 @@ mod incoming;
 mod metrics;
 mod options;
 mod organisations;
+mod packages;
 mod path;
 mod purge;
 mod ranges;

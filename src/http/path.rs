@@ -70,6 +70,43 @@ pub enum Route {
         /// Its id or name.
         token: String,
     },
+    /// `/api/v1/packages/{owner}`
+    OwnerPackages {
+        /// Whose.
+        owner: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}`
+    Package {
+        /// Whose.
+        owner: String,
+        /// Which.
+        name: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}/-/latest`
+    LatestVersion {
+        /// Whose.
+        owner: String,
+        /// Of which package.
+        name: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}/{version}`
+    PackageVersion {
+        /// Whose.
+        owner: String,
+        /// Of which package.
+        name: String,
+        /// Which.
+        version: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}/{version}/files`
+    VersionFiles {
+        /// Whose.
+        owner: String,
+        /// Of which package.
+        name: String,
+        /// Of which version.
+        version: String,
+    },
     /// `/api/v1/user`
     Me,
     /// `/api/v1/version`
@@ -152,6 +189,25 @@ fn api(segments: &[&str]) -> Route {
             user: decode(user),
             token: decode(token),
         },
+        ["packages", owner] => Route::OwnerPackages { owner: decode(owner) },
+        ["packages", owner, "generic", name] => Route::Package {
+            owner: decode(owner),
+            name: decode(name),
+        },
+        ["packages", owner, "generic", name, "-", "latest"] => Route::LatestVersion {
+            owner: decode(owner),
+            name: decode(name),
+        },
+        ["packages", owner, "generic", name, version] => Route::PackageVersion {
+            owner: decode(owner),
+            name: decode(name),
+            version: decode(version),
+        },
+        ["packages", owner, "generic", name, version, "files"] => Route::VersionFiles {
+            owner: decode(owner),
+            name: decode(name),
+            version: decode(version),
+        },
         ["user"] => Route::Me,
         ["version"] => Route::ApiVersion,
         _ => Route::UnknownApi,
@@ -181,7 +237,9 @@ impl Route {
             Route::Version { .. } | Route::Token { .. } => &["DELETE"],
             Route::AdminUser { .. } => &["PATCH", "DELETE"],
             Route::Organisations => &["POST"],
-            Route::Organisation { .. } => &["GET", "HEAD", "DELETE"],
+            Route::Organisation { .. } | Route::Package { .. } | Route::PackageVersion { .. } => {
+                &["GET", "HEAD", "DELETE"]
+            }
             Route::Member { .. } => &["PUT", "DELETE"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
@@ -199,6 +257,11 @@ impl Route {
             self,
             Route::AdminUsers
                 | Route::AdminUser { .. }
+                | Route::OwnerPackages { .. }
+                | Route::Package { .. }
+                | Route::LatestVersion { .. }
+                | Route::PackageVersion { .. }
+                | Route::VersionFiles { .. }
                 | Route::Organisations
                 | Route::Organisation { .. }
                 | Route::Members { .. }

@@ -10,7 +10,7 @@ use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::state::State;
-use super::{admin, download, generic, health, organisations};
+use super::{admin, download, generic, health, organisations, packages};
 
 /// What an address serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,21 @@ async fn answer(
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
         (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
+        (Route::OwnerPackages { owner }, _) => packages::list(state, head, owner).await,
+        (Route::Package { owner, name }, "DELETE") => {
+            packages::delete_package(state, head, owner, name).await
+        }
+        (Route::Package { owner, name }, _) => packages::package(state, head, owner, name).await,
+        (Route::LatestVersion { owner, name }, _) => packages::latest(state, head, owner, name).await,
+        (Route::PackageVersion { owner, name, version }, "DELETE") => {
+            packages::delete_version(state, head, owner, name, version).await
+        }
+        (Route::PackageVersion { owner, name, version }, _) => {
+            packages::version(state, head, owner, name, version).await
+        }
+        (Route::VersionFiles { owner, name, version }, _) => {
+            packages::files(state, head, owner, name, version).await
+        }
         (Route::Me, _) => admin::me(state, head).await,
         (Route::ApiVersion, _) => Ok(health::version()),
         (Route::Swagger, _) => Ok(health::swagger()),

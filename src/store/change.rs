@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::model::{Account, File, Id, Membership, Package, Token, Version};
+use super::model::{Account, Checksums, File, Id, Membership, Package, Token, Version};
 use super::upload::NewBlob;
+use crate::chunk::Digest;
 
 /// One atomic change of names. The committer checks what it expects against everything committed before it, writes
 /// its records, syncs them, and only then makes it visible.
@@ -32,6 +33,8 @@ pub enum Change {
     RemoveAccount(Account),
     /// Make a user a member of an organisation, or give a member another permission. Both must be there.
     PutMember(Membership),
+    /// Keep the checksums of a blob that is stored.
+    PutChecksums(Digest, Checksums),
     /// Take a member out. The membership must stand as given.
     RemoveMember(Membership),
 }

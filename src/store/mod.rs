@@ -14,6 +14,7 @@ pub mod damage;
 pub mod error;
 mod identity;
 pub mod index;
+mod listing;
 pub mod log;
 mod metrics;
 pub mod model;
@@ -50,8 +51,7 @@ use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
 use model::{
-    Account, ChunkRef, File, Holder, Id, Manifest, Membership, Package, Permission, Place, Shape, Token,
-    Totals, Version,
+    Account, ChunkRef, File, Id, Manifest, Membership, Package, Permission, Place, Shape, Token, Version,
 };
 pub use open::{RebuildReport, rebuild_index};
 use shared::Shared;
@@ -242,25 +242,6 @@ impl Store {
             }
         }
         Ok(members)
-    }
-
-    /// Up to `limit` packages of an owner in the order of their folded names, after the one named `after`.
-    pub fn packages(&self, owner: Id, after: Option<&str>, limit: usize) -> Result<Vec<Package>, StoreError> {
-        let after = after.map(|name| keys::package(owner, name));
-        let entries = self
-            .inner
-            .index
-            .scan(&keys::packages(owner), after.as_deref(), limit);
-        let entries = self.watch(entries)?;
-        entries
-            .iter()
-            .map(|(_, value)| self.watch(index::decode(value)))
-            .collect()
-    }
-
-    /// What an owner or a package holds.
-    pub fn totals(&self, holder: Holder) -> Result<Totals, StoreError> {
-        Ok(self.get(&keys::totals(holder))?.unwrap_or_default())
     }
 
     /// The package of this owner and name, in any ASCII case.

@@ -207,6 +207,19 @@ pub struct Totals {
     pub versions: u64,
 }
 
+/// Checksums of a blob beside its blake3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksums {
+    /// MD5.
+    pub md5: [u8; 16],
+    /// SHA-1.
+    pub sha1: [u8; 20],
+    /// SHA-256.
+    pub sha256: [u8; 32],
+    /// SHA-512, in two halves.
+    pub sha512: [[u8; 32]; 2],
+}
+
 /// Whom the files of a removed version are charged to until they are swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charged {

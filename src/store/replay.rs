@@ -39,6 +39,7 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
             batch.put(keys::member(member.organisation, member.user), &member.permission)?;
             batch.put(keys::membership(member.user, member.organisation), &())
         }
+        Record::Checksums(blob, checksums) => batch.put(keys::checksums(blob), checksums),
         Record::Totals(counted) => counted.iter().try_for_each(|counted| {
             let key = keys::totals(counted.holder);
             match counted.totals == Totals::default() {

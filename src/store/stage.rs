@@ -15,8 +15,8 @@ use super::log::record::{
 };
 use super::metrics;
 use super::model::{
-    Account, AccountKind, Charged, File, Holder, Id, Manifest, Membership, Package, Permission, Place, Token,
-    Version,
+    Account, AccountKind, Charged, Checksums, File, Holder, Id, Manifest, Membership, Package, Permission,
+    Place, Token, Version,
 };
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{Content, NewBlob};
@@ -61,6 +61,7 @@ impl Stage<'_, '_> {
             }
             Change::RemoveAccount(account) => self.remove_account(account),
             Change::PutMember(member) => self.put_member(member),
+            Change::PutChecksums(blob, checksums) => self.put_checksums(blob, checksums),
             Change::RemoveMember(member) => self.remove_member(member),
         }
     }
@@ -326,6 +327,15 @@ impl Stage<'_, '_> {
         let key = keys::member(member.organisation, member.user);
         match self.batch.get::<Permission>(&key)? == Some(member.permission) {
             true => self.record(Record::RemoveMember(*member)),
+            false => Ok(Staged::Conflict),
+        }
+    }
+
+    fn put_checksums(&mut self, blob: &Digest, checksums: &Checksums) -> Result<Staged, StoreError> {
+        let stored =
+            self.batch.contains(&keys::chunk(blob))? || self.batch.contains(&keys::manifest(blob))?;
+        match stored {
+            true => self.record(Record::Checksums(*blob, *checksums)),
             false => Ok(Staged::Conflict),
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::change::{Expected, Publish, RemoveFile, RemoveVersion};
 use super::index::{keys, sum};
-use super::model::{AccountKind, Shape, Visibility};
+use super::model::{AccountKind, Holder, Shape, Totals, Visibility};
 use super::upload::{Content, NewBlob};
 use super::*;
 use crate::chunk::Digest;

@@ -9,6 +9,7 @@
 mod accounts;
 mod auth;
 mod broken;
+mod browse;
 mod checked;
 mod damage;
 mod dedupe;

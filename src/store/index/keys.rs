@@ -17,6 +17,7 @@
 //! | `x` version id | [`Charged`](crate::store::model::Charged) or not: a removed version whose files are still to be swept |
 //! | `y` package id | a removed [`Package`] whose versions are still to be swept |
 //! | `q` account id, `k` package id | [`Totals`](crate::store::model::Totals), absent where nothing is held |
+//! | `h` blob digest | [`Checksums`](crate::store::model::Checksums), where somebody asked for them |
 //! | `m` word | about the index itself |
 //!
 //! A name in a key is its ASCII-folded spelling and a zero byte, then, where the package matches names exactly, the
@@ -182,6 +183,13 @@ pub fn sweep(version: Id) -> Key {
 /// Prefix of all versions to be swept.
 pub fn sweeps() -> Key {
     vec![b'x']
+}
+
+/// The checksums of a blob.
+pub fn checksums(blob: &Digest) -> Key {
+    let mut key = chunk(blob);
+    key[0] = b'h';
+    key
 }
 
 /// What an owner or a package holds.

@@ -98,6 +98,32 @@ impl Index {
         })
     }
 
+    /// Up to `limit` entries that begin with `prefix`, the last first, before the key `before` where given.
+    pub fn scan_back(
+        &self,
+        prefix: &[u8],
+        before: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {
+        guard(|| {
+            let entries = match before {
+                Some(before) => self.db.range(prefix..before),
+                None => self.db.scan_prefix(prefix),
+            };
+            entries.rev().take(limit).collect()
+        })
+    }
+
+    /// How many entries begin with `prefix`.
+    pub fn count(&self, prefix: &[u8]) -> Result<usize, StoreError> {
+        guard(|| {
+            self.db
+                .scan_prefix(prefix)
+                .keys()
+                .try_fold(0, |count, key| key.map(|_| count + 1))
+        })
+    }
+
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         let synced = guard(|| self.db.flush()).and_then(|_| Ok(self.file.sync_data()?));

@@ -149,6 +149,8 @@ pub enum RecordKind {
     SweepPackage = 19,
     /// What owners and packages hold.
     Totals = 20,
+    /// Checksums of a blob; `digest` is the blob's.
+    Checksums = 21,
     /// Begins a group of the journal; the payload is a [`Group`].
     Group = 16,
     /// Begins the footer of a sealed file.
@@ -158,7 +160,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 18] = [
+        const ALL: [RecordKind; 19] = [
             Chunk,
             Manifest,
             Places,
@@ -175,6 +177,7 @@ impl RecordKind {
             RemovePackage,
             SweepPackage,
             Totals,
+            Checksums,
             Group,
             Footer,
         ];

@@ -9,7 +9,7 @@ use super::format::{Codec, FormatError, RecordHeader, RecordKind, SegmentPositio
 use super::segment::end_of;
 use crate::chunk::Digest;
 use crate::store::model::{
-    Account, File, Holder, Id, Manifest, Membership, Package, Place, Token, Totals, Version,
+    Account, Checksums, File, Holder, Id, Manifest, Membership, Package, Place, Token, Totals, Version,
 };
 
 /// Version of all payload encodings below.
@@ -50,6 +50,8 @@ pub enum Record {
     SweepPackage(SweepPackage),
     /// What owners and packages hold after the group.
     Totals(Vec<Counted>),
+    /// Checksums of the blob with this digest.
+    Checksums(Digest, Checksums),
 }
 
 /// A bulk chunk and its place.
@@ -185,6 +187,11 @@ impl Record {
             Record::RemovePackage(removed) => {
                 (RecordKind::RemovePackage, None, postcard::to_stdvec(removed)?)
             }
+            Record::Checksums(blob, checksums) => (
+                RecordKind::Checksums,
+                Some(*blob),
+                postcard::to_stdvec(checksums)?,
+            ),
             Record::Totals(counted) => (RecordKind::Totals, None, postcard::to_stdvec(counted)?),
             Record::SweepPackage(step) => (RecordKind::SweepPackage, None, postcard::to_stdvec(step)?),
             Record::Member(member) => (RecordKind::Member, None, postcard::to_stdvec(member)?),
@@ -203,7 +210,11 @@ impl Record {
     /// The highest id that the record speaks of.
     pub fn highest_id(&self) -> Id {
         match self {
-            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) | Record::Totals(_) => 0,
+            Record::Chunk(_)
+            | Record::Manifest(..)
+            | Record::Places(_)
+            | Record::Totals(_)
+            | Record::Checksums(..) => 0,
             Record::Publish(Published {
                 package,
                 version,
@@ -242,6 +253,7 @@ impl Record {
             RecordKind::Sweep => Record::Sweep(from_payload(payload)?),
             RecordKind::RemoveAccount => Record::RemoveAccount(from_payload(payload)?),
             RecordKind::RemovePackage => Record::RemovePackage(from_payload(payload)?),
+            RecordKind::Checksums => Record::Checksums(header.digest, from_payload(payload)?),
             RecordKind::Totals => Record::Totals(from_payload(payload)?),
             RecordKind::SweepPackage => Record::SweepPackage(from_payload(payload)?),
             RecordKind::Member => Record::Member(from_payload(payload)?),
