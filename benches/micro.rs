@@ -120,7 +120,7 @@ fn records(c: &mut Criterion) {
                 group.push_chunk(*digest, std::slice::from_ref(body));
                 group.push(&publication(number as u64, *digest)).expect("encodes");
             }
-            buffer = group.finish(context);
+            buffer = group.finish(context).bytes;
         });
     });
 }
