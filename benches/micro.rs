@@ -120,7 +120,7 @@ fn records(c: &mut Criterion) {
                 group.push_chunk(*digest, std::slice::from_ref(body));
                 group.push(&publication(number as u64, *digest)).expect("encodes");
             }
-            buffer = group.finish(context);
+            buffer = group.finish(context).bytes;
         });
     });
 }
@@ -200,6 +200,7 @@ async fn publish(artifacts: &Artifacts, owner: &Account, number: u64) {
         length: Some(4096),
     };
     let body = stream::iter([Ok::<_, Infallible>(Bytes::from(noise(number, 4096)))]);
+    let request = artifacts.precheck(request).expect("is allowed");
     artifacts.publish(request, body).await.expect("published");
 }
 

@@ -23,6 +23,7 @@ use crate::store::model::{Account, File, Id};
 pub use checksum::ExpectedChecksums;
 pub use error::ArtifactError;
 pub use names::Coordinates;
+pub use publish::Prechecked;
 
 /// Limits on uploads. `None` is no limit.
 #[derive(Clone, Debug)]

@@ -17,10 +17,19 @@ use crate::store::Health;
 use crate::store::error::StoreError;
 use crate::store::model::Account;
 
+/// A publication that nothing was known against when it came. That promises nothing.
+#[derive(Clone, Debug)]
+pub struct Prechecked(PublishRequest);
+
 impl Artifacts {
     /// Refuses, from committed state and without waiting, a publication that cannot win: names, preconditions, policy,
-    /// size, and whether the store can write. Passing it promises nothing.
-    pub fn precheck(&self, request: &PublishRequest) -> Result<(), ArtifactError> {
+    /// size, and whether the store can write.
+    pub fn precheck(&self, request: PublishRequest) -> Result<Prechecked, ArtifactError> {
+        self.check(&request)?;
+        Ok(Prechecked(request))
+    }
+
+    fn check(&self, request: &PublishRequest) -> Result<(), ArtifactError> {
         request.at.validate()?;
         let policy = self.policy(&request.owner, &request.at.package);
         check_names(&self.store, policy, request)?;
@@ -37,19 +46,19 @@ impl Artifacts {
         }
     }
 
-    /// Takes a body in and gives it its name. Runs `precheck` itself, before it reads.
+    /// Takes a body in and gives it its name.
     ///
     /// Dropped before it returns, it has published the whole file or nothing: the body has no name until the owner's
     /// actor hands the change to the store, and from then on the store carries it through.
-    pub async fn publish<S, E>(&self, request: PublishRequest, body: S) -> Result<Published, ArtifactError>
+    pub async fn publish<S, E>(&self, request: Prechecked, body: S) -> Result<Published, ArtifactError>
     where
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: Display,
     {
-        self.precheck(&request)?;
+        let Prechecked(request) = request;
         let permit = self.owners.admit(request.owner.id).await?;
         if permit.waited() {
-            self.precheck(&request)?;
+            self.check(&request)?;
         }
         let policy = self.policy(&request.owner, &request.at.package);
         let mut checksums = Checksums::new(request.checksums);

@@ -13,12 +13,12 @@ use super::head::Head;
 use super::incoming::Incoming;
 use super::state::{Engine, State};
 use crate::access::Action;
-use crate::artifact::{ArtifactError, Coordinates, PublishRequest, Published};
+use crate::artifact::{ArtifactError, Coordinates, Prechecked, PublishRequest, Published};
 
 /// A PUT that nothing is known against.
 pub struct Admitted<'a> {
     engine: &'a Engine,
-    request: PublishRequest,
+    request: Prechecked,
 }
 
 /// Every check that needs no body, in the order of API.md §1.
@@ -48,8 +48,10 @@ pub async fn before_body<'a>(
         // Of a form, only a part is the file.
         length: head.content_length().filter(|_| !head.is_form()),
     };
-    engine.artifacts.precheck(&request)?;
-    Ok(Admitted { engine, request })
+    Ok(Admitted {
+        engine,
+        request: engine.artifacts.precheck(request)?,
+    })
 }
 
 /// PUT of a file.

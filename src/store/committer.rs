@@ -231,17 +231,17 @@ impl Committer {
     fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, commits: usize) -> Result<(), CommitError> {
         let durable_segments = self.bulk.segments.durable();
         let next_id = self.shared.peek_next_id();
-        let bytes = group.finish(GroupContext {
+        let group = group.finish(GroupContext {
             durable_group: self.applied.group,
             durable_segments,
             next_id,
             index_sum: batch.sum(),
         });
-        match self.journal.append(&bytes) {
-            Ok(()) => {}
+        let bytes = match self.journal.append(group) {
+            Ok(bytes) => bytes,
             Err(AppendError::NoSpace) => return Err(CommitError::NoSpace),
             Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
-        }
+        };
         let started = Instant::now();
         if let Err(error) = self.journal.sync() {
             return Err(self.poison("sync", &error));

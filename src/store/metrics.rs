@@ -24,6 +24,8 @@ struct Families {
     group_commits: Histogram,
     group_bytes: Histogram,
     sync_seconds: Histogram,
+    rows_known: IntCounter,
+    rows_asked: IntCounter,
     damaged: IntCounter,
     damaged_chunks: IntGauge,
 }
@@ -33,6 +35,11 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         "larder_upload_bytes_total",
         "Bytes of published bodies, by whether the store had them already.",
         &[("dedupe", &["new", "known"])],
+    );
+    let lookups = counters(
+        "larder_index_lookups_total",
+        "Look-ups in the index, by what answered: rows in memory or the tree.",
+        &[("by", &["memory", "tree"])],
     );
     Families {
         new_bytes: uploaded.with_label_values(&["new"]),
@@ -52,6 +59,8 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
             "Time of one sync of the journal.",
             &SYNC_SECONDS,
         ),
+        rows_known: lookups.with_label_values(&["memory"]),
+        rows_asked: lookups.with_label_values(&["tree"]),
         damaged: counter(
             "larder_store_damaged_stretches_total",
             "Damaged stretches of the log met while reading it.",
@@ -93,4 +102,12 @@ pub fn damaged_chunk() {
 /// Damaged bytes were met in the log.
 pub fn damaged_stretch() {
     FAMILIES.damaged.inc();
+}
+
+/// A row of the index has been looked up; `known`: it was in memory.
+pub fn index_lookup(known: bool) {
+    match known {
+        true => FAMILIES.rows_known.inc(),
+        false => FAMILIES.rows_asked.inc(),
+    }
 }

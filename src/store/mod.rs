@@ -70,7 +70,7 @@ pub struct Options {
     pub chunking: ChunkerParams,
     /// Bodies up to this size travel inside the journal.
     pub inline_limit: u32,
-    /// sled's page cache.
+    /// Memory for the index: a quarter for rows, the rest for sled's pages.
     pub index_cache: u64,
     /// Commits that may wait for the committer.
     pub commit_queue: usize,

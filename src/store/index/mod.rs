@@ -2,6 +2,7 @@
 
 mod batch;
 pub mod keys;
+mod rows;
 pub mod sum;
 mod tree;
 

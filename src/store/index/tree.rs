@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::keys;
+use super::rows::{Known, Rows};
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
@@ -20,10 +21,17 @@ use crate::store::model::Place;
 /// How long an open waits for the lock that a dying process may still hold.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A value as it is stored.
+pub type Value = sled::IVec;
+
+/// Of the memory for the index, the part that holds rows: one in so many bytes. The rest holds sled's pages.
+const ROWS: u64 = 4;
+
 /// The open index.
 #[derive(Debug)]
 pub struct Index {
     db: sled::Db,
+    rows: Rows,
     /// For our own fdatasync.
     file: File,
     path: PathBuf,
@@ -32,7 +40,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens or creates the index at `path`. `cache`: bytes of sled's page cache.
+    /// Opens or creates the index at `path`. `cache`: bytes of memory for rows and pages.
     pub fn open(path: &Path, cache: u64) -> Result<Self, StoreError> {
         remove_generating(path)?;
         let deadline = Instant::now() + LOCK_PATIENCE;
@@ -40,7 +48,7 @@ impl Index {
             let opened = guard(|| {
                 sled::Config::new()
                     .path(path)
-                    .cache_capacity(cache)
+                    .cache_capacity(cache - cache / ROWS)
                     .flush_every_ms(None)
                     .open()
             });
@@ -49,6 +57,7 @@ impl Index {
                     let file = File::open(path.join("db"))?;
                     return Ok(Index {
                         db,
+                        rows: Rows::new(cache / ROWS),
                         file,
                         path: path.to_owned(),
                         unsynced: AtomicBool::new(false),
@@ -63,8 +72,16 @@ impl Index {
     }
 
     /// The value of a key.
-    pub fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        guard(|| self.db.get(key))
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let stamp = match self.rows.get(key) {
+            Known::Row(row) => return Ok(row),
+            Known::Nothing(stamp) => stamp,
+        };
+        let row = guard(|| self.db.get(key))?;
+        // A copy, as sled's own may keep a whole page in memory.
+        let copy = row.as_deref().map(Value::from);
+        self.rows.keep(key, copy, stamp);
+        Ok(row)
     }
 
     /// The value of a key, decoded.
@@ -74,10 +91,16 @@ impl Index {
 
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
-        guard(|| match value {
-            Some(value) => self.db.insert(key, value).map(drop),
+        let value = value.map(Value::from);
+        let set = guard(|| match &value {
+            Some(value) => self.db.insert(key, value.clone()).map(drop),
             None => self.db.remove(key).map(drop),
-        })
+        });
+        match set {
+            Ok(()) => self.rows.written(key, value),
+            Err(_) => self.rows.forget(key),
+        }
+        set
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.
@@ -86,7 +109,7 @@ impl Index {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {
+    ) -> Result<Vec<(Value, Value)>, StoreError> {
         guard(|| {
             let start = after.unwrap_or(prefix).to_vec();
             self.db

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::format::{Binding, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, padded};
+use super::journal_footer::{Entry, EntryRecord};
 use super::record::Record;
 use crate::chunk::Digest;
 use crate::store::model::Place;
@@ -13,8 +14,18 @@ pub struct GroupBuilder {
     binding: Binding,
     offset: u64,
     number: u64,
-    records: u32,
+    /// What the file's footer will say of the records.
+    records: Vec<EntryRecord>,
     buffer: Vec<u8>,
+}
+
+/// A group that is ready to be appended.
+#[derive(Debug)]
+pub struct FinishedGroup {
+    /// What is written at the group's offset.
+    pub bytes: Vec<u8>,
+    /// What the footer of the file says of it.
+    pub(super) entry: Entry,
 }
 
 /// What a group's head says beside what the builder knows.
@@ -39,14 +50,14 @@ impl GroupBuilder {
             binding,
             offset,
             number,
-            records: 0,
+            records: Vec::new(),
             buffer,
         }
     }
 
     /// Whether nothing has been added.
     pub fn is_empty(&self) -> bool {
-        self.records == 0
+        self.records.is_empty()
     }
 
     /// Bytes so far.
@@ -58,12 +69,29 @@ impl GroupBuilder {
     pub fn push(&mut self, record: &Record) -> Result<Place, postcard::Error> {
         let (kind, digest, payload) = record.encode()?;
         let digest = digest.unwrap_or_else(|| Digest::of(&payload));
-        Ok(self.push_raw(kind, digest, &[Bytes::from(payload)]))
+        let payload = Bytes::from(payload);
+        let place = self.push_raw(kind, digest, std::slice::from_ref(&payload));
+        self.list(place, kind, digest, payload.into());
+        Ok(place)
     }
 
     /// Adds a chunk whose bytes are `pieces`.
     pub fn push_chunk(&mut self, digest: Digest, pieces: &[Bytes]) -> Place {
-        self.push_raw(RecordKind::Chunk, digest, pieces)
+        let place = self.push_raw(RecordKind::Chunk, digest, pieces);
+        self.list(place, RecordKind::Chunk, digest, Vec::new());
+        place
+    }
+
+    /// Notes a record for the footer.
+    fn list(&mut self, place: Place, kind: RecordKind, digest: Digest, payload: Vec<u8>) {
+        self.records.push(EntryRecord {
+            number: self.number,
+            offset: place.offset,
+            stored_len: place.stored_len,
+            kind: kind as u8,
+            digest,
+            payload,
+        });
     }
 
     fn push_raw(&mut self, kind: RecordKind, digest: Digest, pieces: &[Bytes]) -> Place {
@@ -79,7 +107,6 @@ impl GroupBuilder {
         let header = RecordHeader::raw(kind, self.number, digest, len as u32, crc);
         self.buffer[start..start + RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, offset));
         self.buffer.resize(padded(self.buffer.len() as u64) as usize, 0);
-        self.records += 1;
         Place {
             kind: self.binding.kind,
             file: self.binding.file,
@@ -93,13 +120,13 @@ impl GroupBuilder {
         self.buffer
     }
 
-    /// Completes the head; returns the bytes to be written at the group's offset.
-    pub fn finish(mut self, context: GroupContext) -> Vec<u8> {
+    /// Completes the head.
+    pub fn finish(mut self, context: GroupContext) -> FinishedGroup {
         let (head, body) = self.buffer.split_at_mut(Group::RECORD_LEN as usize);
         let group = Group {
             body_len: body.len() as u64,
             body_crc: crc32c::crc32c(body),
-            records: self.records,
+            records: self.records.len() as u32,
             durable_group: context.durable_group,
             durable_segments: context.durable_segments,
             next_id: context.next_id,
@@ -116,6 +143,13 @@ impl GroupBuilder {
         );
         head[..RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, self.offset));
         head[RECORD_HEADER_LEN..].copy_from_slice(&payload);
-        self.buffer
+        FinishedGroup {
+            bytes: self.buffer,
+            entry: Entry {
+                number: self.number,
+                head: payload.to_vec(),
+                records: self.records,
+            },
+        }
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::disk::{self, is_no_space, sync_dir};
 use super::files;
 use super::format::{Binding, FILE_HEADER_LEN};
+use super::group::FinishedGroup;
 use super::journal_footer::FooterBuilder;
 use super::scan::{ALL_DURABLE, Scan};
 use crate::store::model::FileKind;
@@ -43,6 +44,7 @@ pub struct Journal {
     offset: u64,
     allocated: u64,
     size: u64,
+    footer: FooterBuilder,
 }
 
 impl Journal {
@@ -75,6 +77,7 @@ impl Journal {
                 offset: FILE_HEADER_LEN,
                 allocated,
                 size,
+                footer: FooterBuilder::default(),
             }),
             Err(error) => {
                 // Nothing refers to it yet; leaving it would only waste the space that is short.
@@ -104,9 +107,10 @@ impl Journal {
         (self.size * 4).clamp(MIN_FILE, MAX_FILE)
     }
 
-    /// Writes a group at [`Journal::offset`]. Not durable before [`Journal::sync`].
-    pub fn append(&mut self, group: &[u8]) -> Result<(), AppendError> {
-        let end = self.offset + group.len() as u64;
+    /// Writes a group at [`Journal::offset`] and gives its buffer back. Not durable before [`Journal::sync`].
+    pub fn append(&mut self, group: FinishedGroup) -> Result<Vec<u8>, AppendError> {
+        let FinishedGroup { bytes, entry } = group;
+        let end = self.offset + bytes.len() as u64;
         if end > self.allocated {
             match preallocate(&self.file, self.allocated, end - self.allocated) {
                 Ok(allocated) => self.allocated = self.allocated.max(allocated),
@@ -117,10 +121,12 @@ impl Journal {
                 }
             }
         }
-        match self.file.write_all_at(group, self.offset) {
+        match self.file.write_all_at(&bytes, self.offset) {
             Ok(()) => {
                 self.offset = end;
-                Ok(())
+                let listed = self.footer.add(entry);
+                listed.map_err(|error| AppendError::Failed(io::Error::other(error)))?;
+                Ok(bytes)
             }
             Err(error) if is_no_space(&error) && end > self.allocated => {
                 // What was written of it must not be found behind the next group.
@@ -141,7 +147,7 @@ impl Journal {
         if self.offset == FILE_HEADER_LEN {
             return disk::remove(&path(&self.data, self.binding.file));
         }
-        seal(&self.file, self.binding, self.offset)
+        finish(&self.file, self.binding, self.offset, self.footer)
     }
 }
 
@@ -157,18 +163,23 @@ fn preallocate(file: &File, at: u64, len: u64) -> io::Result<u64> {
     }
 }
 
-/// Ends a file whose groups reach to `end`: cuts what is behind them, writes the footer and makes all of it durable.
+/// Seals a file that an earlier process left, whose groups reach to `end`: reads them for the footer.
 pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
     let mut bytes = vec![0; end as usize];
     file.read_exact_at(&mut bytes, 0)?;
-    let mut footer = FooterBuilder::new(binding, end);
+    let mut footer = FooterBuilder::default();
     // All of it has been read or written as durable, so nothing in it is a tear.
     let mut scan = Scan::new(&bytes, binding, 0, ALL_DURABLE);
     while scan.end() < end {
         let Some(found) = scan.next() else { break };
-        footer.add(&found).map_err(io::Error::other)?;
+        footer.add_found(&found).map_err(io::Error::other)?;
     }
-    let footer = footer.finish().map_err(io::Error::other)?;
+    finish(file, binding, end, footer)
+}
+
+/// Ends a file whose groups reach to `end`: cuts what is behind them, writes the footer and makes all of it durable.
+fn finish(file: &File, binding: Binding, end: u64, footer: FooterBuilder) -> io::Result<()> {
+    let footer = footer.finish(&binding, end).map_err(io::Error::other)?;
     file.set_len(end)?;
     file.write_all_at(&footer, end)?;
     file.sync_all()
@@ -177,4 +188,54 @@ pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
 /// Opens a file for recovery.
 pub fn open(data: &Path, file: u64) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path(data, file))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::chunk::Digest;
+    use crate::store::log::format::SegmentPosition;
+    use crate::store::log::group::{GroupBuilder, GroupContext};
+    use crate::store::log::record::{Record, Sweep};
+
+    const STORE: [u8; 16] = [7; 16];
+
+    /// Two chunks and a record of metadata.
+    fn group(journal: &Journal, number: u64) -> FinishedGroup {
+        let mut group = GroupBuilder::new(journal.binding(), journal.offset(), number, Vec::new());
+        for body in [b"first".as_slice(), &[number as u8; 300]] {
+            group.push_chunk(Digest::of(body), &[body.to_vec().into()]);
+        }
+        let sweep = Record::Sweep(Sweep {
+            version: number,
+            through: vec![1; 40],
+            done: true,
+        });
+        group.push(&sweep).unwrap();
+        group.finish(GroupContext {
+            durable_group: number - 1,
+            durable_segments: SegmentPosition { file: 0, offset: 0 },
+            next_id: 9,
+            index_sum: 5,
+        })
+    }
+
+    #[test]
+    fn the_footer_collected_while_appending_is_that_of_a_scan() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(files::directory(dir.path(), FileKind::Journal)).unwrap();
+        let mut journal = Journal::create(dir.path(), STORE, 1, MIN_FILE).unwrap();
+        // Enough for a footer of several records.
+        for number in 1..=8000 {
+            let group = group(&journal, number);
+            journal.append(group).unwrap();
+        }
+        let (binding, end) = (journal.binding(), journal.offset());
+        journal.seal().unwrap();
+        let collected = fs::read(path(dir.path(), 1)).unwrap();
+        assert!(collected.len() as u64 > end + (1 << 20));
+        seal(&open(dir.path(), 1).unwrap(), binding, end).unwrap();
+        assert!(collected == fs::read(path(dir.path(), 1)).unwrap());
+    }
 }

@@ -19,22 +19,24 @@ const RECORD_TARGET: usize = 1 << 20;
 
 /// A group as the footer lists it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
+pub struct Entry {
     /// Number of the group; of the last one in a damaged stretch.
-    number: u64,
+    pub(super) number: u64,
     /// [`Group::encode`]; empty for records saved from a damaged stretch.
-    head: Vec<u8>,
-    records: Vec<EntryRecord>,
+    pub(super) head: Vec<u8>,
+    pub(super) records: Vec<EntryRecord>,
 }
 
+/// A record as the footer lists it; a chunk without its bytes.
 #[derive(Debug, Serialize, Deserialize)]
-struct EntryRecord {
-    number: u64,
-    offset: u64,
-    stored_len: u32,
-    kind: u8,
-    digest: Digest,
-    payload: Vec<u8>,
+pub struct EntryRecord {
+    /// Number of the group it was written with.
+    pub(super) number: u64,
+    pub(super) offset: u64,
+    pub(super) stored_len: u32,
+    pub(super) kind: u8,
+    pub(super) digest: Digest,
+    pub(super) payload: Vec<u8>,
 }
 
 impl EntryRecord {
@@ -72,30 +74,19 @@ impl EntryRecord {
     }
 }
 
-/// Collects a footer while a file is scanned.
-#[derive(Debug)]
+/// Collects a footer while groups are appended to a file, or found in it. Holds what the footer will: the metadata
+/// of the groups, never more than they take in the file.
+#[derive(Debug, Default)]
 pub struct FooterBuilder {
-    binding: Binding,
-    offset: u64,
     pending: Vec<Entry>,
     pending_bytes: usize,
-    bytes: Vec<u8>,
+    /// The payloads of the footer's records.
+    payloads: Vec<Vec<u8>>,
 }
 
 impl FooterBuilder {
-    /// A footer that will stand at `offset`, where the groups end.
-    pub fn new(binding: Binding, offset: u64) -> Self {
-        FooterBuilder {
-            binding,
-            offset,
-            pending: Vec::new(),
-            pending_bytes: 0,
-            bytes: Vec::new(),
-        }
-    }
-
     /// Adds what was found in the file.
-    pub fn add(&mut self, found: &Found) -> Result<(), postcard::Error> {
+    pub fn add_found(&mut self, found: &Found) -> Result<(), postcard::Error> {
         let (number, head, records) = match found {
             Found::Group {
                 number,
@@ -109,16 +100,18 @@ impl FooterBuilder {
             .iter()
             .map(EntryRecord::of)
             .collect::<Result<Vec<_>, _>>()?;
-        self.pending_bytes += 80
-            + records
-                .iter()
-                .map(|record| 48 + record.payload.len())
-                .sum::<usize>();
-        self.pending.push(Entry {
+        self.add(Entry {
             number,
             head,
             records,
-        });
+        })
+    }
+
+    /// Adds a group that stands in the file.
+    pub fn add(&mut self, entry: Entry) -> Result<(), postcard::Error> {
+        let records = entry.records.iter().map(|record| 48 + record.payload.len());
+        self.pending_bytes += 80 + records.sum::<usize>();
+        self.pending.push(entry);
         if self.pending_bytes > RECORD_TARGET {
             self.flush()?;
         }
@@ -126,31 +119,28 @@ impl FooterBuilder {
     }
 
     fn flush(&mut self) -> Result<(), postcard::Error> {
-        let payload = postcard::to_stdvec(&self.pending)?;
-        let crc = crc32c::crc32c(&payload);
-        let header = RecordHeader::raw(
-            RecordKind::Footer,
-            0,
-            Digest::of(&payload),
-            payload.len() as u32,
-            crc,
-        );
-        let at = self.offset + self.bytes.len() as u64;
-        self.bytes.extend_from_slice(&header.encode(&self.binding, at));
-        self.bytes.extend_from_slice(&payload);
-        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        self.payloads.push(postcard::to_stdvec(&self.pending)?);
         self.pending.clear();
         self.pending_bytes = 0;
         Ok(())
     }
 
-    /// The footer and trailer, to be written at the offset.
-    pub fn finish(mut self) -> Result<Vec<u8>, postcard::Error> {
+    /// The footer and trailer, to be written at `offset`, where the groups end.
+    pub fn finish(mut self, binding: &Binding, offset: u64) -> Result<Vec<u8>, postcard::Error> {
         self.flush()?;
-        let at = self.offset + self.bytes.len() as u64;
-        self.bytes
-            .extend_from_slice(&Trailer { footer: self.offset }.encode(&self.binding, at));
-        Ok(self.bytes)
+        let mut bytes = Vec::new();
+        for payload in self.payloads {
+            let crc = crc32c::crc32c(&payload);
+            let digest = Digest::of(&payload);
+            let header = RecordHeader::raw(RecordKind::Footer, 0, digest, payload.len() as u32, crc);
+            let at = offset + bytes.len() as u64;
+            bytes.extend_from_slice(&header.encode(binding, at));
+            bytes.extend_from_slice(&payload);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        let at = offset + bytes.len() as u64;
+        bytes.extend_from_slice(&Trailer { footer: offset }.encode(binding, at));
+        Ok(bytes)
     }
 }
 

@@ -263,12 +263,13 @@ mod tests {
             let body = vec![number as u8; 100 * number as usize];
             group.push_chunk(Digest::of(&body), &[Bytes::from(body)]);
             group.push(&sweep(number)).unwrap();
-            bytes.extend(group.finish(GroupContext {
+            let context = GroupContext {
                 durable_group: number - 1,
                 durable_segments: SegmentPosition::default(),
                 next_id: number,
                 index_sum: 0,
-            }));
+            };
+            bytes.extend(group.finish(context).bytes);
         }
         offsets.push(bytes.len() as u64);
         bytes.resize(len.max(bytes.len()), 0);
