@@ -28,6 +28,13 @@ pub enum Change {
     RemoveToken(Token),
 }
 
+impl Change {
+    /// Whether it leads to more room: such changes may use what is kept for them, and the ballast.
+    pub fn frees(&self) -> bool {
+        matches!(self, Change::RemoveFile(_) | Change::RemoveVersion(_))
+    }
+}
+
 /// Publication of a file.
 #[derive(Debug)]
 pub struct Publish {

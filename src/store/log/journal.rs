@@ -61,7 +61,12 @@ impl Journal {
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        let created = preallocate(&handle, 0, size).and_then(|allocated| {
+        let reserved = match preallocate(&handle, 0, size) {
+            // It then grows as it is written: on a full disk there may be room for a removal.
+            Err(error) if is_no_space(&error) => Ok(0),
+            reserved => reserved,
+        };
+        let created = reserved.and_then(|allocated| {
             handle.write_all_at(&binding.encode_file_header(), 0)?;
             handle.sync_all()?;
             sync_dir(&files::directory(data, FileKind::Journal))?;
@@ -87,6 +92,11 @@ impl Journal {
     /// Identity of the file.
     pub fn binding(&self) -> Binding {
         self.binding
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
+        path(&self.data, self.binding.file)
     }
 
     /// Where the next group goes.
