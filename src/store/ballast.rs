@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::index;
 use super::room::disk_of;
+use super::trust;
 
 /// Length for a store of next to nothing, bytes.
 pub const LEAST: u64 = 1 << 20;
@@ -111,17 +112,21 @@ impl Ballast {
     }
 }
 
-/// Before a store is opened: gives the ballast up where the disk has too little left to open it.
+/// Before a store is opened: gives up the ballast, what the index has in reserve, and an index that was not believed,
+/// in this order, where the disk has too little left to open it.
 pub fn make_way(data: &Path) -> io::Result<()> {
-    let ballast = data.join("ballast");
-    if !ballast.try_exists()? {
+    let index = data.join("index");
+    // The index writes its snapshot anew beside the old one.
+    let needed = START_NEEDS + 2 * index::snapshot_bytes(&index)?;
+    if disk_of(data)?.free >= needed {
         return Ok(());
     }
-    // The index writes its snapshot anew beside the old one.
-    let needed = START_NEEDS + 2 * index::snapshot_bytes(&data.join("index"))?;
-    let disk = disk_of(data)?;
-    if disk.free < needed {
+    if data.join("ballast").try_exists()? {
         Ballast::open(data)?.give_up(needed);
+    }
+    if disk_of(data)?.free < needed {
+        index::give_up_reserve(&index)?;
+        trust::remove_aside(data).map_err(io::Error::other)?;
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ pub use space::disk as disk_of;
 const REST: Duration = Duration::from_secs(1);
 /// What sled may append before it is looked after again: two of its segments.
 const INDEX_AHEAD: u64 = 1 << 20;
+/// With less than this it is not let on, bytes.
+const LEAST_INDEX_AHEAD: u64 = 256 << 10;
 /// A file is given at most this part of the free space in advance, so that reserving does not fill the disk.
 const SPARE_PART: u64 = 8;
 /// A file is given this much in advance wherever it can be had, bytes.
@@ -60,6 +62,8 @@ pub struct Room {
     /// Until when, in milliseconds since `begun`, uploads are refused because a write failed.
     resting_until: AtomicU64,
     rounds: AtomicU64,
+    /// Not even the index has room; has been logged.
+    index_starves: AtomicBool,
 }
 
 /// What the store takes and may take. Bytes.
@@ -114,6 +118,7 @@ impl Room {
             begun: Instant::now(),
             resting_until: AtomicU64::new(0),
             rounds: AtomicU64::new(0),
+            index_starves: AtomicBool::new(false),
         };
         room.observe(room.space.now());
         Ok(room)
@@ -207,16 +212,23 @@ impl Room {
     pub fn index_has_room(&self, index: &Index) -> bool {
         loop {
             match index.reserve(INDEX_AHEAD) {
-                Ok(()) => return true,
-                Err(error) => {
-                    self.write_failed();
-                    if !self.ballast.give_up(INDEX_AHEAD) {
-                        tracing::warn!(%error, "no room is left for the index");
-                        return false;
-                    }
+                Ok(()) => {
+                    self.index_starves.store(false, Ordering::Relaxed);
+                    return true;
                 }
+                Err(_) => self.write_failed(),
+            }
+            if !self.ballast.give_up(INDEX_AHEAD) {
+                break;
             }
         }
+        let least = index.reserve(LEAST_INDEX_AHEAD);
+        if !self.index_starves.swap(least.is_err(), Ordering::Relaxed)
+            && let Err(error) = &least
+        {
+            tracing::warn!(%error, "no room is left for the index; nothing can be written");
+        }
+        least.is_ok()
     }
 
     /// Looks after the reserves and the metrics. Called every second.

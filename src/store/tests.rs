@@ -431,3 +431,24 @@ async fn tokens_come_and_go() {
             .is_none()
     );
 }
+
+#[tokio::test]
+async fn used_bytes_are_those_on_disk_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let store = open(dir.path());
+        for number in 0..20 {
+            let version = format!("{round}-{number}");
+            let body = vec![number; 90_000];
+            publish(&store, "p", &version, "f", &body).await.unwrap();
+        }
+        let mut upload = store.upload(None);
+        upload.write(vec![round; 700_000].into()).await.unwrap();
+        drop(upload.finish().await.unwrap());
+        store.close();
+        let used = store.room().used;
+        assert!(used > 2_000_000, "{used}");
+        drop(store);
+        assert_eq!(open(dir.path()).room().used, used);
+    }
+}

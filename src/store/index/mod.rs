@@ -6,4 +6,4 @@ pub mod sum;
 mod tree;
 
 pub use batch::Batch;
-pub use tree::{Index, decode, snapshot_bytes};
+pub use tree::{Index, decode, give_up_reserve, snapshot_bytes};

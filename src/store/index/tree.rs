@@ -193,6 +193,16 @@ pub fn snapshot_bytes(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Gives up what [`Index::reserve`] reserved for the index at `path`, which is not open.
+pub fn give_up_reserve(path: &Path) -> io::Result<()> {
+    let file = match OpenOptions::new().write(true).open(path.join("db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    // Cutting a file where it ends frees what is behind.
+    file.set_len(file.metadata()?.len())
+}
+
 /// A snapshot that a power cut tore while sled was writing it stops every later open.
 fn remove_generating(path: &Path) -> Result<(), StoreError> {
     let entries = match std::fs::read_dir(path) {

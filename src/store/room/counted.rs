@@ -3,21 +3,27 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Room;
 use crate::store::log::disk::{Disk, is_no_space};
-use crate::store::log::format::FILE_HEADER_LEN;
 
 /// A disk whose writes are counted by a [`Room`].
 pub struct Counted<D> {
     disk: D,
     room: Arc<Room>,
+    /// Where the file that is being written ends, as counted. One thread writes one file after the other.
+    end: AtomicU64,
 }
 
 impl<D: Disk> Counted<D> {
     /// Counts what is written to `disk`.
     pub fn new(disk: D, room: Arc<Room>) -> Self {
-        Counted { disk, room }
+        Counted {
+            disk,
+            room,
+            end: AtomicU64::new(0),
+        }
     }
 
     fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
@@ -39,11 +45,13 @@ impl<D: Disk> Disk for Counted<D> {
     fn write_at(&self, file: &File, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let len: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         self.noted(self.disk.write_at(file, buffers, offset))?;
-        // A file without a record is removed again, so its header counts with the first one.
-        match offset {
-            0 => {}
-            FILE_HEADER_LEN => self.room.take(len + FILE_HEADER_LEN),
-            _ => self.room.take(len),
+        let end = offset + len;
+        if offset == 0 {
+            // The header of a new file counts with its first record: without one the file is removed again.
+            self.end.store(0, Ordering::Relaxed);
+        } else {
+            let before = self.end.swap(end, Ordering::Relaxed);
+            self.room.take(end.saturating_sub(before));
         }
         Ok(())
     }

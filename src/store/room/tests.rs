@@ -98,3 +98,34 @@ fn files_are_given_in_advance_what_can_be_spared() {
     room.space.written(free);
     assert_eq!(room.spare(64 * MIB).min(LEAST_SPARE), LEAST_SPARE);
 }
+
+/// What uploads wrote, counted as it came, is what lies in the files afterwards: also after appends that failed.
+#[tokio::test]
+async fn what_is_counted_is_what_is_on_disk() {
+    use crate::store::log::segment::{SegmentOptions, SegmentWriter};
+    use crate::store::log::testing::{Unsteady, options, put};
+
+    let (dir, room) = room(None);
+    let disk = Arc::new(Unsteady::default());
+    let options = SegmentOptions {
+        first_size: 64 << 10,
+        full_size: 256 << 10,
+        ..options(dir.path())
+    };
+    let counted = Counted::new(disk.clone(), room.clone());
+    let segments = SegmentWriter::start_on(options, Box::new(counted)).unwrap();
+    let mut failed = 0;
+    for number in 0..60_u8 {
+        // Also the footer of its segment then.
+        let full = number % 10 == 9;
+        let code = if full { libc::ENOSPC } else { 0 };
+        disk.write_fails.store(code, Ordering::SeqCst);
+        let body = vec![number; 10_000 + usize::from(number)];
+        failed += usize::from(put(&segments, body.into()).await.is_err());
+    }
+    disk.write_fails.store(0, Ordering::SeqCst);
+    segments.close().unwrap();
+    assert_eq!(failed, 6);
+    let again = Room::new(dir.path(), Limits::default()).unwrap();
+    assert_eq!(room.state().used, again.state().used);
+}
