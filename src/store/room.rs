@@ -36,6 +36,8 @@ const REST: Duration = Duration::from_secs(1);
 const INDEX_AHEAD: u64 = 1 << 20;
 /// With less than this it is not let on, bytes.
 const LEAST_INDEX_AHEAD: u64 = 256 << 10;
+/// With this much free, bytes, a second's reserve is enough for the index.
+const ROOMY: u64 = 1 << 30;
 /// A file is given at most this part of the free space in advance, so that reserving does not fill the disk.
 const SPARE_PART: u64 = 8;
 /// A file is given this much in advance wherever it can be had, bytes.
@@ -207,9 +209,15 @@ impl Room {
         self.ballast.give_up(bytes)
     }
 
-    /// Sees to it that sled finds room for what a group may write, with ballast where need be: it does not survive a
-    /// full disk. False: there is none, and nothing may be written.
+    /// Whether sled will find room for what a group may write. False: nothing may be written.
     pub fn index_has_room(&self, index: &Index) -> bool {
+        // The last second's reserve is enough where nobody fills the disk that fast.
+        self.space.recent().free > ROOMY || self.reserve_for_index(index)
+    }
+
+    /// Sees to it that sled finds room for what it appends next, with ballast where need be: it does not survive a full
+    /// disk.
+    fn reserve_for_index(&self, index: &Index) -> bool {
         loop {
             match index.reserve(INDEX_AHEAD) {
                 Ok(()) => {
@@ -234,7 +242,7 @@ impl Room {
     /// Looks after the reserves and the metrics. Called every second.
     pub fn keep(&self, index: &Index) {
         let disk = self.space.now();
-        self.index_has_room(index);
+        self.reserve_for_index(index);
         if !self.observe(disk) {
             self.restore_ballast(disk);
         }

@@ -440,7 +440,10 @@ async fn used_bytes_are_those_on_disk_after_a_restart() {
         for number in 0..20 {
             let version = format!("{round}-{number}");
             let body = vec![number; 90_000];
-            publish(&store, "p", &version, "f", &body).await.unwrap();
+            publish(&store, "p", &version, "f", &body)
+                .settled()
+                .await
+                .unwrap();
         }
         let mut upload = store.upload(None);
         upload.write(vec![round; 700_000].into()).await.unwrap();
@@ -451,4 +454,36 @@ async fn used_bytes_are_those_on_disk_after_a_restart() {
         drop(store);
         assert_eq!(open(dir.path()).room().used, used);
     }
+}
+
+/// DESIGN §3: a new store takes at most 8 MiB in all, whatever it holds in reserve.
+#[tokio::test]
+async fn a_new_store_takes_little_and_says_how_much_it_reserves() {
+    use std::os::unix::fs::MetadataExt;
+
+    fn on_disk(path: &Path) -> u64 {
+        let meta = path.symlink_metadata().unwrap();
+        let below = match meta.is_dir() {
+            true => fs::read_dir(path)
+                .unwrap()
+                .map(|entry| on_disk(&entry.unwrap().path()))
+                .sum(),
+            false => 0,
+        };
+        meta.blocks() * 512 + below
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let store = open(dir.path());
+    let room = store.room();
+    assert!(room.ballast == 0 || room.ballast == ballast::LEAST, "{room:?}");
+    // The first journal file, what the index has ahead, and the ballast.
+    let expected = (1 << 20) + (1 << 20) + room.ballast;
+    assert!(room.reserved.abs_diff(expected) < 256 << 10, "{room:?}");
+    let mut upload = store.upload(None);
+    upload.write(vec![1; 700_000].into()).await.unwrap();
+    let _held = upload.finish().await.unwrap();
+    let taken = on_disk(dir.path());
+    assert!(taken <= 8 << 20, "{taken} bytes");
 }
