@@ -39,6 +39,20 @@ pub enum Change {
     RemoveMember(Membership),
 }
 
+impl Change {
+    /// Whether it leads to more room: such changes may use what is kept for them, and the ballast.
+    pub fn frees(&self) -> bool {
+        matches!(
+            self,
+            Change::RemoveFile(_)
+                | Change::RemoveVersion(_)
+                | Change::RemovePackage(_)
+                | Change::RemoveAccount(_)
+                | Change::RemoveToken(_)
+        )
+    }
+}
+
 /// Publication of a file.
 #[derive(Debug)]
 pub struct Publish {

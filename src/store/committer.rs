@@ -14,14 +14,17 @@ use super::counts::Counts;
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, Index};
-use super::log::group::{GroupBuilder, GroupContext};
+use super::log::format::FILE_HEADER_LEN;
+use super::log::group::{FinishedGroup, GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
 use super::position::Applied;
+use super::room::Room;
 use super::shared::Shared;
 use super::stage::{Stage, Staged};
 use super::sweeps::{self, Removed};
 use super::ticket::Settle;
+use super::upload::Content;
 
 /// Commits in one group at most.
 const GROUP_COMMITS: usize = 256;
@@ -77,17 +80,31 @@ struct Waiters {
     changes: Vec<Change>,
 }
 
+/// What a group was filled with.
+#[derive(Clone, Copy)]
+struct Filled {
+    commits: usize,
+    /// Some of it leads to more room.
+    frees: bool,
+}
+
 impl Waiters {
-    /// Stages changes until the group is full; returns how many went in.
+    /// Stages changes until the group is full. Publications for which there is no room are refused.
     fn stage(
         &mut self,
         messages: &mut impl Iterator<Item = (Change, Settle)>,
+        room: &Room,
         stage: &mut Stage<'_, '_>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Filled, StoreError> {
         while self.changes.len() < GROUP_COMMITS && stage.group.len() < GROUP_BYTES {
             let Some((change, settle)) = messages.next() else {
                 break;
             };
+            if !change.frees() && room.admit(stage.group.len() + body_of(&change)).is_err() {
+                drop(change);
+                settle.settle(Err(CommitError::NoSpace));
+                continue;
+            }
             let staged = stage.change(&change);
             self.changes.push(change);
             match staged {
@@ -99,7 +116,10 @@ impl Waiters {
                 }
             }
         }
-        Ok(self.accepted.len())
+        Ok(Filled {
+            commits: self.accepted.len(),
+            frees: self.changes.iter().any(Change::frees),
+        })
     }
 
     fn settle(self, outcome: Result<(), CommitError>) {
@@ -113,6 +133,14 @@ impl Waiters {
         for settle in self.refused {
             settle.settle(conflict.clone());
         }
+    }
+}
+
+/// Bytes of a body that the journal would take.
+fn body_of(change: &Change) -> u64 {
+    match change {
+        Change::Publish(publish) if matches!(publish.blob.content, Content::Inline(_)) => publish.blob.size,
+        _ => 0,
     }
 }
 
@@ -150,14 +178,15 @@ impl Committer {
     fn commit(&mut self, messages: Vec<(Change, Settle)>) {
         let mut messages = messages.into_iter().peekable();
         while messages.peek().is_some() {
-            if let Some(error) = self.shared.writing_ended() {
+            if let Some(error) = self.cannot_write() {
                 for (_, settle) in messages {
                     settle.settle(Err(error.clone()));
                 }
                 return;
             }
             let mut waiters = Waiters::default();
-            let outcome = self.group(|stage| waiters.stage(&mut messages, stage));
+            let room = self.bulk.room.clone();
+            let outcome = self.group(|stage| waiters.stage(&mut messages, &room, stage));
             let removal =
                 |change: &Change| matches!(change, Change::RemoveVersion(_) | Change::RemovePackage(_));
             if outcome.is_ok() && waiters.changes.iter().any(removal) {
@@ -167,20 +196,31 @@ impl Committer {
         }
     }
 
+    /// Why nothing can be written now, if so.
+    fn cannot_write(&self) -> Option<CommitError> {
+        self.shared.writing_ended().or_else(|| {
+            let room = self.bulk.room.index_has_room(&self.index);
+            (!room).then_some(CommitError::NoSpace)
+        })
+    }
+
     /// Takes some of what was removed as a whole out of the index.
     fn sweep_step(&mut self) {
         let Some(removed) = self.sweeps.pop_front() else {
             return;
         };
         let mut done = false;
-        let swept = match self.shared.writing_ended() {
+        let swept = match self.cannot_write() {
             Some(error) => Err(error),
             None => self.group(|stage| {
                 done = match removed {
                     Removed::Version(version) => stage.sweep(version)?,
                     Removed::Package(package) => stage.sweep_package(package)?,
                 };
-                Ok(0)
+                Ok(Filled {
+                    commits: 0,
+                    frees: true,
+                })
             }),
         };
         self.sweep_failed = swept.is_err();
@@ -193,10 +233,10 @@ impl Committer {
         }
     }
 
-    /// Makes one group of what `fill` stages, which returns how many commits that is. An empty group is not written.
+    /// Makes one group of what `fill` stages. An empty group is not written.
     fn group(
         &mut self,
-        fill: impl FnOnce(&mut Stage<'_, '_>) -> Result<usize, StoreError>,
+        fill: impl FnOnce(&mut Stage<'_, '_>) -> Result<Filled, StoreError>,
     ) -> Result<(), CommitError> {
         let index = self.index.clone();
         let mut batch = Batch::new(&index, self.applied.index_sum);
@@ -209,13 +249,13 @@ impl Committer {
             damage: &self.damage,
             counts: Counts::default(),
         };
-        let filled = fill(&mut stage).and_then(|commits| stage.count().map(|()| commits));
-        let commits = filled.map_err(|error| self.index_failed(error))?;
+        let filled = fill(&mut stage).and_then(|filled| stage.count().map(|()| filled));
+        let filled = filled.map_err(|error| self.index_failed(error))?;
         if group.is_empty() {
             self.buffer = group.into_buffer();
             return Ok(());
         }
-        self.write(group, &batch, commits)?;
+        self.write(group, &batch, filled)?;
         self.apply(batch)
     }
 
@@ -228,26 +268,22 @@ impl Committer {
     }
 
     /// Writes and syncs the group: the moment its commits become true.
-    fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, commits: usize) -> Result<(), CommitError> {
+    fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, filled: Filled) -> Result<(), CommitError> {
         let durable_segments = self.bulk.segments.durable();
         let next_id = self.shared.peek_next_id();
-        let group = group.finish(GroupContext {
+        let mut group = group.finish(GroupContext {
             durable_group: self.applied.group,
             durable_segments,
             next_id,
             index_sum: batch.sum(),
         });
-        let bytes = match self.journal.append(group) {
-            Ok(bytes) => bytes,
-            Err(AppendError::NoSpace) => return Err(CommitError::NoSpace),
-            Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
-        };
+        self.append(&mut group, filled.frees)?;
+        let bytes = group.bytes;
         let started = Instant::now();
         if let Err(error) = self.journal.sync() {
             return Err(self.poison("sync", &error));
         }
-        self.bulk.room.take(bytes.len() as u64);
-        metrics::group(commits, bytes.len() as u64, started.elapsed());
+        metrics::group(filled.commits, bytes.len() as u64, started.elapsed());
         self.applied = Applied {
             group: self.applied.group + 1,
             file: self.journal.binding().file,
@@ -263,6 +299,27 @@ impl Committer {
         Ok(())
     }
 
+    /// Appends a group; one that leads to more room with the help of the ballast.
+    fn append(&mut self, group: &mut FinishedGroup, frees: bool) -> Result<(), CommitError> {
+        let (room, begun) = (self.bulk.room.clone(), self.journal.offset());
+        loop {
+            match self.journal.append(group) {
+                Ok(()) => break,
+                Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
+                Err(AppendError::NoSpace) => {
+                    room.write_failed();
+                    if !frees || !room.give_up_ballast(group.bytes.len() as u64) {
+                        return Err(CommitError::NoSpace);
+                    }
+                }
+            }
+        }
+        // A file without a group is removed again, so its header counts with the first one.
+        let from = if begun == FILE_HEADER_LEN { 0 } else { begun };
+        room.take(self.journal.offset() - from);
+        Ok(())
+    }
+
     /// Begins the next file. Where that fails the full one simply goes on growing.
     fn rotate(&mut self) {
         let binding = self.journal.binding();
@@ -270,7 +327,7 @@ impl Committer {
             self.shared.data(),
             binding.store,
             binding.file + 1,
-            self.journal.next_size(),
+            self.bulk.room.spare(self.journal.next_size()),
         );
         match next {
             Ok(next) => (self.seal)(std::mem::replace(&mut self.journal, next)),

@@ -3,6 +3,7 @@
 //! The log is the database. A commit is true once its journal group is synced; the index follows and can be thrown
 //! away. Bulk chunks go to segments and are synced before a publication that needs them reaches the journal.
 
+mod ballast;
 pub mod blob;
 pub mod bulk;
 pub mod change;
@@ -54,6 +55,7 @@ use model::{
     Account, ChunkRef, File, Id, Manifest, Membership, Package, Permission, Place, Shape, Token, Version,
 };
 pub use open::{RebuildReport, rebuild_index};
+pub use room::{Disk, Limits, RoomState};
 use shared::Shared;
 use threads::Threads;
 use ticket::Ticket;
@@ -64,8 +66,8 @@ use upload::BlobWriter;
 pub struct Options {
     /// The data directory; created, with parents, mode 0700.
     pub data: PathBuf,
-    /// Bytes that log files may take; beyond it uploads are refused. `None`: the disk decides.
-    pub max_size: Option<u64>,
+    /// How much the store may take; beyond it uploads are refused.
+    pub limits: Limits,
     /// Chunk sizes for a new store; an existing one keeps its own.
     pub chunking: ChunkerParams,
     /// Bodies up to this size travel inside the journal.
@@ -85,7 +87,7 @@ impl Options {
     pub fn at(data: impl Into<PathBuf>) -> Self {
         Options {
             data: data.into(),
-            max_size: None,
+            limits: Limits::default(),
             chunking: ChunkerParams::default(),
             inline_limit: 256 * 1024,
             index_cache: 128 << 20,
@@ -105,6 +107,12 @@ pub enum OpenError {
     /// It was written by another version of Larder.
     #[error("{0}")]
     Format(String),
+    /// The disk is too full to open it. Nothing is lost.
+    #[error(
+        "the disk of {0} is full and the store cannot be opened; make some room (a few MiB are enough: delete other \
+         files, or enlarge the disk or the quota) and start again; nothing is lost"
+    )]
+    DiskFull(PathBuf),
     /// Anything else.
     #[error(transparent)]
     Failed(#[from] StoreError),
@@ -166,9 +174,14 @@ impl Store {
     /// Whether a body of `bytes` can be taken in.
     ///
     /// # Errors
-    /// `NoSpace` where the store's limit or the disk says no.
+    /// `NoSpace` above the high watermark, or where the store's limit or the disk says no.
     pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         self.inner.bulk.room.check(bytes)
+    }
+
+    /// What the store takes and may take, and how much has to go until uploads are taken again. Cheap.
+    pub fn room(&self) -> RoomState {
+        self.inner.bulk.room.state()
     }
 
     /// A fresh id, larger than all before.

@@ -651,3 +651,59 @@ async fn an_account_takes_its_tokens_and_memberships_along_but_not_its_packages(
     rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
     assert_eq!(closed_entries(dir.path()), live);
 }
+
+#[tokio::test]
+async fn used_bytes_are_those_on_disk_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let store = open(dir.path());
+        for number in 0..20 {
+            let version = format!("{round}-{number}");
+            let body = vec![number; 90_000];
+            publish(&store, "p", &version, "f", &body)
+                .settled()
+                .await
+                .unwrap();
+        }
+        let mut upload = store.upload(None);
+        upload.write(vec![round; 700_000].into()).await.unwrap();
+        drop(upload.finish().await.unwrap());
+        store.close();
+        let used = store.room().used;
+        assert!(used > 2_000_000, "{used}");
+        drop(store);
+        assert_eq!(open(dir.path()).room().used, used);
+    }
+}
+
+/// DESIGN §3: a new store takes at most 8 MiB in all, whatever it holds in reserve.
+#[tokio::test]
+async fn a_new_store_takes_little_and_says_how_much_it_reserves() {
+    use std::os::unix::fs::MetadataExt;
+
+    fn on_disk(path: &Path) -> u64 {
+        let meta = path.symlink_metadata().unwrap();
+        let below = match meta.is_dir() {
+            true => fs::read_dir(path)
+                .unwrap()
+                .map(|entry| on_disk(&entry.unwrap().path()))
+                .sum(),
+            false => 0,
+        };
+        meta.blocks() * 512 + below
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let store = open(dir.path());
+    let room = store.room();
+    assert!(room.ballast == 0 || room.ballast == ballast::LEAST, "{room:?}");
+    // The first journal file, what the index has ahead, and the ballast.
+    let expected = (1 << 20) + (1 << 20) + room.ballast;
+    assert!(room.reserved.abs_diff(expected) < 256 << 10, "{room:?}");
+    let mut upload = store.upload(None);
+    upload.write(vec![1; 700_000].into()).await.unwrap();
+    let _held = upload.finish().await.unwrap();
+    let taken = on_disk(dir.path());
+    assert!(taken <= 8 << 20, "{taken} bytes");
+}
