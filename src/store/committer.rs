@@ -288,7 +288,6 @@ impl Committer {
 
     fn index_failed(&self, error: StoreError) -> CommitError {
         tracing::error!(%error, "the index failed; it is rebuilt at the next start");
-        self.shared.index_failed(error.to_string());
         CommitError::IndexFailed
     }
 }

@@ -237,7 +237,7 @@ async fn a_clean_start_replays_nothing() {
 async fn a_failed_index_is_never_an_absence() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.inner.shared.index_failed("for a test".into());
+    store.inner.index.fail("for a test");
     assert!(matches!(store.package(1, "p"), Err(StoreError::Index(_))));
     let refused = publish_unseen(&store).settled().await;
     assert_eq!(refused, Err(CommitError::IndexFailed));

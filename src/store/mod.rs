@@ -191,11 +191,7 @@ impl Store {
 
     /// All accounts, by name.
     pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        let entries = self.watch(self.inner.index.scan(&keys::accounts(), None, usize::MAX))?;
-        entries
-            .iter()
-            .map(|(_, value)| self.watch(index::decode(value)))
-            .collect()
+        self.inner.index.scan_as(&keys::accounts())
     }
 
     /// The token with this hash.
@@ -205,11 +201,11 @@ impl Store {
 
     /// The tokens of an account, oldest first.
     pub fn tokens_of(&self, account: Id) -> Result<Vec<Token>, StoreError> {
-        let entries = self.watch(self.inner.index.scan(&keys::tokens_of(account), None, usize::MAX))?;
-        let mut tokens = Vec::with_capacity(entries.len());
-        for (_, hash) in entries {
+        let hashes: Vec<[u8; 32]> = self.inner.index.scan_as(&keys::tokens_of(account))?;
+        let mut tokens = Vec::with_capacity(hashes.len());
+        for hash in hashes {
             // One that was revoked since the scan is left out.
-            tokens.extend(self.token(&self.watch(index::decode(&hash))?)?);
+            tokens.extend(self.token(&hash)?);
         }
         Ok(tokens)
     }
@@ -335,18 +331,7 @@ impl Store {
     }
 
     fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        if let Health::IndexFailed(why) = self.inner.shared.health() {
-            return Err(StoreError::Index(why));
-        }
-        self.watch(self.inner.index.get_as(key))
-    }
-
-    /// An index that failed once is not asked whether something is absent again.
-    fn watch<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(StoreError::Index(why)) = &result {
-            self.inner.shared.index_failed(why.clone());
-        }
-        result
+        self.inner.index.get_as(key)
     }
 }
 

@@ -129,7 +129,7 @@ fn start(
         applied, next_file, ..
     } = recovered;
     let index = Arc::new(index);
-    let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id));
+    let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id, index.clone()));
     let readers = Arc::new(open_readers(&options, &identity, &index));
     let sound = SoundPlaces {
         index: index.clone(),

@@ -1,11 +1,12 @@
 //! What the store's threads and its handle share.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::Health;
 use super::change::CommitError;
+use super::index::Index;
 use super::model::Id;
 
 /// Counters and the two ways in which writing ends.
@@ -14,17 +15,17 @@ pub struct Shared {
     data: PathBuf,
     next_id: AtomicU64,
     poisoned: OnceLock<String>,
-    index_failed: OnceLock<String>,
+    index: Arc<Index>,
 }
 
 impl Shared {
     /// For a store at `data` whose next free id is `next_id`.
-    pub fn new(data: PathBuf, next_id: Id) -> Self {
+    pub fn new(data: PathBuf, next_id: Id, index: Arc<Index>) -> Self {
         Shared {
             data,
             next_id: AtomicU64::new(next_id),
             poisoned: OnceLock::new(),
-            index_failed: OnceLock::new(),
+            index,
         }
     }
 
@@ -48,11 +49,6 @@ impl Shared {
         let _ = self.poisoned.set(why);
     }
 
-    /// The index cannot be trusted to say that something is absent.
-    pub fn index_failed(&self, why: String) {
-        let _ = self.index_failed.set(why);
-    }
-
     /// Why nothing can be written, if so.
     pub fn writing_ended(&self) -> Option<CommitError> {
         match self.health() {
@@ -64,8 +60,8 @@ impl Shared {
 
     /// The state of the store.
     pub fn health(&self) -> Health {
-        if let Some(why) = self.index_failed.get() {
-            return Health::IndexFailed(why.clone());
+        if let Some(why) = self.index.failure() {
+            return Health::IndexFailed(why);
         }
         match self.poisoned.get() {
             Some(why) => Health::Poisoned(why.clone()),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::handle::{Index, decode};
 use super::keys::{self, Key};
 use super::sum;
-use super::tree::{Index, decode};
 use crate::store::error::StoreError;
 
 /// Changes over an index: later reads see them, the index does not until [`Batch::write`].

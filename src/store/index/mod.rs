@@ -1,9 +1,11 @@
 //! The index over the log. The only room that says sled.
 
 mod batch;
+mod handle;
 pub mod keys;
 pub mod sum;
 mod tree;
 
 pub use batch::Batch;
-pub use tree::{Index, decode};
+pub use handle::{Index, decode};
+pub use tree::Entry;

@@ -5,34 +5,34 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::de::DeserializeOwned;
-
-use super::keys;
-use crate::chunk::Digest;
-use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
-use crate::store::model::Place;
 
 /// How long an open waits for the lock that a dying process may still hold.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The open index.
+/// A key and its value.
+pub type Entry = (sled::IVec, sled::IVec);
+
+/// One open sled database.
 #[derive(Debug)]
-pub struct Index {
-    db: sled::Db,
+pub struct Tree {
+    /// `None` only while it is dropped.
+    db: Option<sled::Db>,
     /// For our own fdatasync.
     file: File,
-    path: PathBuf,
     /// A checkpoint failed: what is on the disk is unknown for good, a later success proves nothing.
     unsynced: AtomicBool,
+    /// Why it is not asked any more.
+    failure: OnceLock<String>,
 }
 
-impl Index {
-    /// Opens or creates the index at `path`. `cache`: bytes of sled's page cache.
+impl Tree {
+    /// Opens or creates it at `path`. `cache`: bytes of sled's page cache.
     pub fn open(path: &Path, cache: u64) -> Result<Self, StoreError> {
         remove_generating(path)?;
         let deadline = Instant::now() + LOCK_PATIENCE;
@@ -47,11 +47,11 @@ impl Index {
             match opened {
                 Ok(db) => {
                     let file = File::open(path.join("db"))?;
-                    return Ok(Index {
-                        db,
+                    return Ok(Tree {
+                        db: Some(db),
                         file,
-                        path: path.to_owned(),
                         unsynced: AtomicBool::new(false),
+                        failure: OnceLock::new(),
                     });
                 }
                 Err(StoreError::Index(why)) if why.contains("WouldBlock") && Instant::now() < deadline => {
@@ -62,35 +62,42 @@ impl Index {
         }
     }
 
-    /// The value of a key.
-    pub fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        guard(|| self.db.get(key))
+    /// Asks sled for something; its errors and panics become values.
+    fn with<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        let Some(db) = &self.db else {
+            return Err(StoreError::Index("it is closed".into()));
+        };
+        guard(|| work(db))
     }
 
-    /// The value of a key, decoded.
-    pub fn get_as<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.get(key)?.map(|value| decode(&value)).transpose()
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// It failed: it is not asked again. True: this is the first to say so.
+    pub fn fail(&self, why: String) -> bool {
+        self.failure.set(why).is_ok()
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        self.with(|db| db.get(key))
     }
 
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
-        guard(|| match value {
-            Some(value) => self.db.insert(key, value).map(drop),
-            None => self.db.remove(key).map(drop),
+        self.with(|db| match value {
+            Some(value) => db.insert(key, value).map(drop),
+            None => db.remove(key).map(drop),
         })
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {
-        guard(|| {
+    pub fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.with(|db| {
             let start = after.unwrap_or(prefix).to_vec();
-            self.db
-                .range(start..)
+            db.range(start..)
                 .filter(|entry| !matches!((entry, after), (Ok((key, _)), Some(after)) if key == after))
                 .take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)))
                 .take(limit)
@@ -100,7 +107,9 @@ impl Index {
 
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        let synced = guard(|| self.db.flush()).and_then(|_| Ok(self.file.sync_data()?));
+        let synced = self
+            .with(|db| db.flush())
+            .and_then(|_| Ok(self.file.sync_data()?));
         if synced.is_err() {
             self.unsynced.store(true, Ordering::Relaxed);
         }
@@ -112,29 +121,23 @@ impl Index {
         !self.unsynced.load(Ordering::Relaxed)
     }
 
-    /// Device and inode of sled's file: a copy is another index.
-    pub fn identity(&self) -> Result<(u64, u64), StoreError> {
-        use std::os::unix::fs::MetadataExt;
-        let meta = std::fs::metadata(self.path.join("db"))?;
-        Ok((meta.dev(), meta.ino()))
-    }
-
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
-        guard(|| self.db.size_on_disk())
+        self.with(|db| db.size_on_disk())
     }
 }
 
-impl ChunkPlaces for Index {
-    fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
-        self.get_as(&keys::chunk(digest))
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // sled flushes as it goes, and may panic at it like anywhere.
+        if let Err(error) = guard(|| {
+            drop(db);
+            Ok(())
+        }) {
+            tracing::warn!(%error, "the index did not close in order");
+        }
     }
-}
-
-/// Decodes a value. A value that does not decode is damage to the index, never an absence.
-pub fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(value)
-        .map_err(|error| StoreError::Index(format!("a value does not decode: {error}")))
 }
 
 fn guard<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
