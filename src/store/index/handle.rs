@@ -63,13 +63,25 @@ impl Index {
 
     /// Goes on with the tree of `other`, which stands where this index stood.
     pub fn adopt(&self, other: Index) {
-        let tree = other.tree();
+        self.replace_by(other.tree());
+    }
+
+    /// Goes on with `tree`.
+    pub(super) fn replace(&self, tree: Tree) {
+        self.replace_by(Arc::new(tree));
+    }
+
+    fn replace_by(&self, tree: Arc<Tree>) {
         let old = std::mem::replace(
             &mut *self.tree.write().unwrap_or_else(PoisonError::into_inner),
             tree,
         );
         // Not under the lock: sled flushes when it closes.
         drop(old);
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn tree(&self) -> Arc<Tree> {

@@ -3,9 +3,11 @@
 mod batch;
 mod handle;
 pub mod keys;
+mod rewrite;
 pub mod sum;
 mod tree;
 
 pub use batch::Batch;
 pub use handle::{Index, decode};
+pub use rewrite::clear_unfinished;
 pub use tree::Entry;
