@@ -26,6 +26,7 @@ struct Families {
     sync_seconds: Histogram,
     damaged: IntCounter,
     damaged_chunks: IntGauge,
+    index_rebuilds: IntCounter,
 }
 
 static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
@@ -55,6 +56,10 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         damaged: counter(
             "larder_store_damaged_stretches_total",
             "Damaged stretches of the log met while reading it.",
+        ),
+        index_rebuilds: counter(
+            "larder_index_rebuilds_total",
+            "Times that the index was built again from the log, from its beginning.",
         ),
         damaged_chunks: gauge(
             "larder_store_damaged_chunks",
@@ -88,6 +93,11 @@ pub fn group(commits: usize, bytes: u64, sync: Duration) {
 /// A chunk was found damaged.
 pub fn damaged_chunk() {
     FAMILIES.damaged_chunks.inc();
+}
+
+/// The index is built again.
+pub fn index_rebuild() {
+    FAMILIES.index_rebuilds.inc();
 }
 
 /// Damaged bytes were met in the log.

@@ -13,12 +13,16 @@ pub mod damage;
 pub mod error;
 mod identity;
 pub mod index;
+#[cfg(test)]
+mod index_tests;
 pub mod log;
 mod metrics;
 pub mod model;
 mod open;
 pub mod pins;
 mod position;
+mod proof;
+mod rebuild;
 mod recovery;
 mod replay;
 mod room;
@@ -118,8 +122,15 @@ pub enum Health {
     Ready,
     /// Reads only, after a failed write or sync.
     Poisoned(String),
-    /// The index failed; names cannot be trusted to be absent.
-    IndexFailed(String),
+    /// The index failed and is built again from the log; until then no name can be looked up.
+    Rebuilding {
+        /// Why it failed.
+        why: String,
+        /// Bytes of log replayed so far.
+        done: u64,
+        /// Bytes of log to be replayed; 0 while nobody knows.
+        total: u64,
+    },
 }
 
 /// An open store; clones share it.
@@ -156,6 +167,23 @@ impl Store {
             self.inner.shared.poison("a segment could not be synced".into());
         }
         self.inner.shared.health()
+    }
+
+    /// Asks for the index's files to be made small again if little is left in them; it happens soon, between groups.
+    pub fn shrink_index(&self) {
+        // With a full queue there is no time for it anyway.
+        let _ = self.inner.commits.try_send(Message::ShrinkIndex);
+    }
+
+    /// Whether the index is known to hold exactly what the log says. One that was found on disk is scanned for that,
+    /// slowly, after every start.
+    pub fn index_is_proven(&self) -> bool {
+        self.inner.shared.is_proven()
+    }
+
+    /// Waits until names can be looked up: at once, unless the index is being built again. Cancel safe.
+    pub async fn index_restored(&self) {
+        self.inner.index.restored().await;
     }
 
     /// Whether a body of `bytes` can be taken in.
@@ -289,8 +317,9 @@ impl Store {
     /// Hands a change to the committer. It goes on even if the ticket is dropped. A full queue settles as `Busy`.
     pub fn commit(&self, change: Change) -> Ticket {
         let (settle, ticket) = ticket::ticket();
-        if let Health::Poisoned(_) = self.health() {
-            settle.settle(Err(CommitError::Poisoned));
+        self.health();
+        if let Some(error) = self.inner.shared.writing_ended() {
+            settle.settle(Err(error));
             return ticket;
         }
         match self

@@ -17,6 +17,7 @@ use super::log::segment::{SegmentOptions, SegmentWriter};
 use super::log::segment_recovery::{Damage, recover_segments};
 use super::model::Id;
 use super::position::Applied;
+use super::proof::Proof;
 use super::recovery::{self, Recovered, Report};
 use super::room::Room;
 use super::shared::Shared;
@@ -45,6 +46,8 @@ struct Prepared {
     lock: std::fs::File,
     index: Index,
     recovered: Recovered,
+    /// The index was found on disk and believed.
+    believed: bool,
 }
 
 /// Opens a store, see [`Store::open`].
@@ -55,8 +58,10 @@ pub fn open(options: Options, progress: &dyn Progress) -> Result<Store, OpenErro
         lock,
         index,
         recovered,
+        believed,
     } = prepare(&options, progress, false)?;
-    let store = start(options, identity, lock, index, recovered)?;
+    let proof = believed.then(Proof::new);
+    let store = start(options, identity, lock, index, recovered, proof)?;
     Ok(store)
 }
 
@@ -97,15 +102,23 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
             error => OpenError::Failed(error),
         })
     };
-    let mut recovered = recover(start, &index)?;
-    if recovered.report.differs && start.applied != Applied::START {
-        tracing::error!("the index is not what the log says; it is rebuilt");
+    let mut recovered = recover(start, &index);
+    let wrong = match &recovered {
+        Ok(recovered) if recovered.report.differs => "it is not what the log says".to_owned(),
+        Err(OpenError::Failed(StoreError::Index(why))) => why.clone(),
+        _ => String::new(),
+    };
+    let mut believed = start.applied != Applied::START;
+    if !wrong.is_empty() && start.applied != Applied::START {
+        tracing::error!(why = wrong, "the index is rebuilt from the log");
         drop(index);
         trust::move_aside(data)?;
         let (fresh, start) = trust::open(data, options.index_cache)?;
         index = fresh;
-        recovered = recover(start, &index)?;
+        recovered = recover(start, &index);
+        believed = false;
     }
+    let recovered = recovered?;
     if recovered.report.differs {
         tracing::error!("replaying the log does not give the index that was committed; please report this");
     }
@@ -115,6 +128,7 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
         lock,
         index,
         recovered,
+        believed,
     })
 }
 
@@ -124,12 +138,16 @@ fn start(
     lock: std::fs::File,
     index: Index,
     recovered: Recovered,
+    proof: Option<Proof>,
 ) -> Result<Store, StoreError> {
     let Recovered {
         applied, next_file, ..
     } = recovered;
     let index = Arc::new(index);
     let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id, index.clone()));
+    if proof.is_none() {
+        shared.proven();
+    }
     let readers = Arc::new(open_readers(&options, &identity, &index));
     let sound = SoundPlaces {
         index: index.clone(),
@@ -148,6 +166,8 @@ fn start(
         seal,
         sweeps,
         sweep_failed: false,
+        proof,
+        index_cache: options.index_cache,
         buffer: Vec::new(),
     })?;
     let inner = Inner {
@@ -194,7 +214,8 @@ fn open_readers(options: &Options, identity: &Identity, index: &Arc<Index>) -> R
     Readers::new(files, index.clone(), options.read_buffers, VERIFIED_CHUNKS)
 }
 
-fn pending_sweeps(index: &Index) -> Result<VecDeque<Id>, StoreError> {
+/// Removed versions whose files are still in the index.
+pub fn pending_sweeps(index: &Index) -> Result<VecDeque<Id>, StoreError> {
     let entries = index.scan(&keys::sweeps(), None, usize::MAX)?;
     Ok(entries
         .iter()

@@ -1,7 +1,7 @@
 //! What the store's threads and its handle share.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::Health;
@@ -16,6 +16,10 @@ pub struct Shared {
     next_id: AtomicU64,
     poisoned: OnceLock<String>,
     index: Arc<Index>,
+    /// Bytes of log, while the index is built again.
+    replayed: AtomicU64,
+    to_replay: AtomicU64,
+    proven: AtomicBool,
 }
 
 impl Shared {
@@ -26,6 +30,9 @@ impl Shared {
             next_id: AtomicU64::new(next_id),
             poisoned: OnceLock::new(),
             index,
+            replayed: AtomicU64::new(0),
+            to_replay: AtomicU64::new(0),
+            proven: AtomicBool::new(false),
         }
     }
 
@@ -49,19 +56,39 @@ impl Shared {
         let _ = self.poisoned.set(why);
     }
 
+    /// The index is known to hold what the log says.
+    pub fn proven(&self) {
+        self.proven.store(true, Ordering::Release);
+    }
+
+    /// Whether it is known.
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Acquire)
+    }
+
+    /// How far the index has been built again, in bytes of log.
+    pub fn rebuilding(&self, done: u64, total: u64) {
+        self.to_replay.store(total, Ordering::Relaxed);
+        self.replayed.store(done, Ordering::Relaxed);
+    }
+
     /// Why nothing can be written, if so.
     pub fn writing_ended(&self) -> Option<CommitError> {
         match self.health() {
             Health::Ready => None,
             Health::Poisoned(_) => Some(CommitError::Poisoned),
-            Health::IndexFailed(_) => Some(CommitError::IndexFailed),
+            Health::Rebuilding { .. } => Some(CommitError::Rebuilding),
         }
     }
 
     /// The state of the store.
     pub fn health(&self) -> Health {
         if let Some(why) = self.index.failure() {
-            return Health::IndexFailed(why);
+            return Health::Rebuilding {
+                why,
+                done: self.replayed.load(Ordering::Relaxed),
+                total: self.to_replay.load(Ordering::Relaxed),
+            };
         }
         match self.poisoned.get() {
             Some(why) => Health::Poisoned(why.clone()),

@@ -42,6 +42,10 @@ fn blob(body: &[u8]) -> Arc<NewBlob> {
 
 /// Publishes over whatever stands.
 pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Ticket {
+    store.commit(publication(store, package, version, file, body))
+}
+
+pub(super) fn publication(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Change {
     let package = match store.package(1, package).unwrap() {
         Some(package) => Expected::Present(package),
         None => Expected::Absent(Package {
@@ -65,7 +69,7 @@ pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, b
         .unwrap()
         .map(|file| file.id);
     let blob = blob(body);
-    store.commit(Change::Publish(Publish {
+    Change::Publish(Publish {
         owner: 1,
         file: File {
             id: store.next_id(),
@@ -81,7 +85,7 @@ pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, b
         version,
         replaces,
         blob,
-    }))
+    })
 }
 
 pub(super) fn find(

@@ -3,8 +3,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use super::keys;
 use super::tree::{Entry, Tree};
@@ -12,6 +14,11 @@ use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
 use crate::store::model::Place;
+
+/// How long a look-up that may block waits for an index that is being built again.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The index.
 ///
@@ -23,6 +30,7 @@ pub struct Index {
     path: PathBuf,
     tree: RwLock<Arc<Tree>>,
     alarm: OnceLock<Alarm>,
+    restored: Notify,
 }
 
 /// Called when a tree fails.
@@ -42,6 +50,7 @@ impl Index {
             path: path.to_owned(),
             tree: RwLock::new(Arc::new(tree)),
             alarm: OnceLock::new(),
+            restored: Notify::new(),
         })
     }
 
@@ -61,6 +70,27 @@ impl Index {
         self.failed(&self.tree(), why);
     }
 
+    /// Closes a tree that failed, so that its files can be deleted for good. It goes on failing.
+    pub fn close_failed(&self) {
+        if let Some(why) = self.failure() {
+            self.replace(Tree::closed(why));
+        }
+    }
+
+    /// Waits until the index can be asked. Cancel safe.
+    pub async fn restored(&self) {
+        loop {
+            let notified = self.restored.notified();
+            tokio::pin!(notified);
+            // Registered before the look, so that a change in between is not missed.
+            notified.as_mut().enable();
+            if self.failure().is_none() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
     /// Goes on with the tree of `other`, which stands where this index stood.
     pub fn adopt(&self, other: Index) {
         self.replace_by(other.tree());
@@ -78,6 +108,7 @@ impl Index {
         );
         // Not under the lock: sled flushes when it closes.
         drop(old);
+        self.restored.notify_waiters();
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -159,9 +190,27 @@ impl Index {
     }
 }
 
+#[cfg(test)]
+impl Index {
+    /// Makes sled panic behind the next `calls` calls.
+    pub fn fail_after(&self, calls: u64) {
+        self.tree().fail_after(calls);
+    }
+}
+
 impl ChunkPlaces for Index {
     fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
         self.get_as(&keys::chunk(digest))
+    }
+
+    fn place_in_time(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.place(digest) {
+                Err(StoreError::Index(_)) if Instant::now() < deadline => std::thread::sleep(LOOK_AGAIN),
+                answer => return answer,
+            }
+        }
     }
 }
 

@@ -21,17 +21,36 @@ pub type Entry = (sled::IVec, sled::IVec);
 /// One open sled database.
 #[derive(Debug)]
 pub struct Tree {
-    /// `None` only while it is dropped.
-    db: Option<sled::Db>,
-    /// For our own fdatasync.
-    file: File,
+    /// `None` once it is closed.
+    open: Option<Open>,
     /// A checkpoint failed: what is on the disk is unknown for good, a later success proves nothing.
     unsynced: AtomicBool,
     /// Why it is not asked any more.
     failure: OnceLock<String>,
+    /// Calls until it fails, for tests.
+    #[cfg(test)]
+    calls_left: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Debug)]
+struct Open {
+    db: sled::Db,
+    /// For our own fdatasync.
+    file: File,
 }
 
 impl Tree {
+    /// No database: what is left of one that failed.
+    pub fn closed(why: String) -> Self {
+        Tree {
+            open: None,
+            unsynced: AtomicBool::new(true),
+            failure: OnceLock::from(why),
+            #[cfg(test)]
+            calls_left: u64::MAX.into(),
+        }
+    }
+
     /// Opens or creates it at `path`. `cache`: bytes of sled's page cache.
     pub fn open(path: &Path, cache: u64) -> Result<Self, StoreError> {
         remove_generating(path)?;
@@ -48,10 +67,11 @@ impl Tree {
                 Ok(db) => {
                     let file = File::open(path.join("db"))?;
                     return Ok(Tree {
-                        db: Some(db),
-                        file,
+                        open: Some(Open { db, file }),
                         unsynced: AtomicBool::new(false),
                         failure: OnceLock::new(),
+                        #[cfg(test)]
+                        calls_left: u64::MAX.into(),
                     });
                 }
                 Err(StoreError::Index(why)) if why.contains("WouldBlock") && Instant::now() < deadline => {
@@ -64,10 +84,18 @@ impl Tree {
 
     /// Asks sled for something; its errors and panics become values.
     fn with<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
-        let Some(db) = &self.db else {
-            return Err(StoreError::Index("it is closed".into()));
-        };
-        guard(|| work(db))
+        let open = self.open_db()?;
+        guard(|| {
+            #[cfg(test)]
+            self.count_call();
+            work(&open.db)
+        })
+    }
+
+    fn open_db(&self) -> Result<&Open, StoreError> {
+        self.open
+            .as_ref()
+            .ok_or_else(|| StoreError::Index("it is closed".into()))
     }
 
     /// Why it failed, if it did.
@@ -109,7 +137,7 @@ impl Tree {
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         let synced = self
             .with(|db| db.flush())
-            .and_then(|_| Ok(self.file.sync_data()?));
+            .and_then(|_| Ok(self.open_db()?.file.sync_data()?));
         if synced.is_err() {
             self.unsynced.store(true, Ordering::Relaxed);
         }
@@ -127,12 +155,27 @@ impl Tree {
     }
 }
 
+#[cfg(test)]
+impl Tree {
+    /// Panics in the call behind the next `calls`, and in every further one.
+    pub fn fail_after(&self, calls: u64) {
+        self.calls_left.store(calls, Ordering::Relaxed);
+    }
+
+    fn count_call(&self) {
+        let left = self.calls_left.load(Ordering::Relaxed);
+        assert!(left > 0, "sled fails for a test");
+        self.calls_left
+            .store(left.saturating_sub(u64::from(left < u64::MAX)), Ordering::Relaxed);
+    }
+}
+
 impl Drop for Tree {
     fn drop(&mut self) {
-        let db = self.db.take();
+        let open = self.open.take();
         // sled flushes as it goes, and may panic at it like anywhere.
         if let Err(error) = guard(|| {
-            drop(db);
+            drop(open);
             Ok(())
         }) {
             tracing::warn!(%error, "the index did not close in order");

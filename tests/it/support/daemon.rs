@@ -352,7 +352,7 @@ impl Daemon {
     }
 
     /// One password check for each store: everything else uses the token.
-    fn fetch_admin_token(&mut self) {
+    pub fn fetch_admin_token(&mut self) {
         let body = json!({"name": "tests", "scopes": ["all"]});
         let request = Request::new("POST", "/api/v1/users/admin/tokens")
             .header("Authorization", basic("admin", ADMIN_PASSWORD))
