@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -162,7 +162,7 @@ fn publication(store: &Store, package: Expected<Package>, number: u64) -> Change
         version: Expected::Absent(Version {
             id: store.next_id(),
             name: format!("1.0.{number}"),
-            created: 1_700_000_000_000 + number,
+            created: 1_700_000_000_000,
             creator: 1,
         }),
         file: File {
@@ -171,7 +171,7 @@ fn publication(store: &Store, package: Expected<Package>, number: u64) -> Change
             blob: digest,
             size,
             shape: Shape::Single,
-            created: 1_700_000_000_000 + number,
+            created: 1_700_000_000_000,
             creator: 1,
             sha256: None,
         },
@@ -187,14 +187,16 @@ fn publication(store: &Store, package: Expected<Package>, number: u64) -> Change
 /// Starts a server, waits until it is ready, says what that took, and ends it in order.
 fn start(data: &Path, what: &str) -> Result<(), Fail> {
     let began = Instant::now();
+    // The server prints its address late when it opens for long, so it is given one.
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let mut server = Command::new(env!("CARGO_BIN_EXE_larder"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .args(["serve", "--listen", &address.to_string(), "--data"])
         .arg(data)
         .env("LARDER_ADMIN_PASSWORD", "a password for the bench")
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let measured = wait_ready(&mut server, began);
+    let measured = wait_ready(&mut server, address, began);
     let memory = ["VmRSS", "VmHWM"].map(|field| memory(server.id(), field));
     // SIGTERM: an orderly end.
     let pid = i32::try_from(server.id())?;
@@ -213,27 +215,25 @@ fn start(data: &Path, what: &str) -> Result<(), Fail> {
     Ok(())
 }
 
-fn wait_ready(server: &mut Child, began: Instant) -> Result<(Duration, Duration), Fail> {
-    let stdout = server.stdout.take().ok_or("no standard output")?;
-    let mut lines = BufReader::new(stdout).lines();
-    let address = loop {
-        let line = lines.next().ok_or("the server ended")??;
-        if let Some((_, url)) = line.split_once("larder listening on http://") {
-            break url.trim().to_owned();
-        }
-    };
-    thread::spawn(move || lines.for_each(drop));
-    let port = began.elapsed();
+/// When the port answers, and when the server is ready.
+fn wait_ready(server: &mut Child, address: SocketAddr, began: Instant) -> Result<(Duration, Duration), Fail> {
+    let mut port = None;
     while began.elapsed() < PATIENCE {
-        if get(&address, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
-            return Ok((port, began.elapsed()));
+        if let Ok(answer) = get(address, "/readyz") {
+            let port = *port.get_or_insert_with(|| began.elapsed());
+            if answer.starts_with("HTTP/1.1 200") {
+                return Ok((port, began.elapsed()));
+            }
+        }
+        if let Some(status) = server.try_wait()? {
+            return Err(format!("the server ended: {status}").into());
         }
         thread::sleep(Duration::from_millis(5));
     }
     Err("the server does not become ready".into())
 }
 
-fn get(address: &str, path: &str) -> Result<String, Fail> {
+fn get(address: SocketAddr, path: &str) -> Result<String, Fail> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(

@@ -317,8 +317,9 @@ impl Store {
     /// Hands a change to the committer. It goes on even if the ticket is dropped. A full queue settles as `Busy`.
     pub fn commit(&self, change: Change) -> Ticket {
         let (settle, ticket) = ticket::ticket();
-        self.health();
-        if let Some(error) = self.inner.shared.writing_ended() {
+        if self.health() != Health::Ready
+            && let Some(error) = self.inner.shared.writing_ended()
+        {
             settle.settle(Err(error));
             return ticket;
         }

@@ -48,21 +48,14 @@ struct Prepared {
     recovered: Recovered,
     /// The index was found on disk and believed.
     believed: bool,
+    sweeps: VecDeque<Id>,
 }
 
 /// Opens a store, see [`Store::open`].
 pub fn open(options: Options, progress: &dyn Progress) -> Result<Store, OpenError> {
     metrics::init();
-    let Prepared {
-        identity,
-        lock,
-        index,
-        recovered,
-        believed,
-    } = prepare(&options, progress, false)?;
-    let proof = believed.then(Proof::new);
-    let store = start(options, identity, lock, index, recovered, proof)?;
-    Ok(store)
+    let prepared = prepare(&options, progress, false)?;
+    Ok(start(options, prepared)?)
 }
 
 /// Throws the index away and makes it again from the log. The store must not be in use.
@@ -97,14 +90,16 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     }
     let (mut index, start) = trust::open(data, options.index_cache)?;
     let recover = |start, index: &Index| {
-        recovery::recover(data, identity.uuid, index, start, progress).map_err(|error| match error {
-            StoreError::Foreign(what) => OpenError::Format(what),
-            error => OpenError::Failed(error),
-        })
+        recovery::recover(data, identity.uuid, index, start, progress)
+            .and_then(|recovered| Ok((recovered, pending_sweeps(index)?)))
+            .map_err(|error| match error {
+                StoreError::Foreign(what) => OpenError::Format(what),
+                error => OpenError::Failed(error),
+            })
     };
     let mut recovered = recover(start, &index);
     let wrong = match &recovered {
-        Ok(recovered) if recovered.report.differs => "it is not what the log says".to_owned(),
+        Ok((recovered, _)) if recovered.report.differs => "it is not what the log says".to_owned(),
         Err(OpenError::Failed(StoreError::Index(why))) => why.clone(),
         _ => String::new(),
     };
@@ -118,7 +113,7 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
         recovered = recover(start, &index);
         believed = false;
     }
-    let recovered = recovered?;
+    let (recovered, sweeps) = recovered?;
     if recovered.report.differs {
         tracing::error!("replaying the log does not give the index that was committed; please report this");
     }
@@ -129,17 +124,20 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
         index,
         recovered,
         believed,
+        sweeps,
     })
 }
 
-fn start(
-    options: Options,
-    identity: Identity,
-    lock: std::fs::File,
-    index: Index,
-    recovered: Recovered,
-    proof: Option<Proof>,
-) -> Result<Store, StoreError> {
+fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
+    let Prepared {
+        identity,
+        lock,
+        index,
+        recovered,
+        believed,
+        sweeps,
+    } = prepared;
+    let proof = believed.then(Proof::new);
     let Recovered {
         applied, next_file, ..
     } = recovered;
@@ -155,7 +153,6 @@ fn start(
     };
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
-    let sweeps = pending_sweeps(&index)?;
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), |seal| Committer {
         index: index.clone(),
         shared: shared.clone(),

@@ -4,15 +4,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use larder::chunk::ChunkerParams;
 use larder::store::{Options, Progress, Store};
 
 use crate::support::{Daemon, Request, Setup, basic, bearer, file_path, seeded_bytes, version_path};
 
-/// Where the store of a version is.
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1")
+/// Where the store is; written first, once, if that was asked for.
+fn fixture() -> &'static Path {
+    static FIXTURE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
+        if std::env::var_os("LARDER_WRITE_FIXTURE").is_some() {
+            write_fixture(&path);
+        }
+        path
+    });
+    &FIXTURE
 }
 
 /// What is in it besides the files of a store: the text of alice's token.
@@ -42,7 +50,7 @@ impl Progress for Quiet {
     fn replayed(&self, _done: u64, _total: u64) {}
 }
 
-fn write_fixture() {
+fn write_fixture(to: &Path) {
     let mut daemon = setup().prepare();
     let small = Options {
         chunking: ChunkerParams {
@@ -80,8 +88,7 @@ fn write_fixture() {
         204
     );
     daemon.terminate();
-    let to = fixture();
-    let _ = fs::remove_dir_all(&to);
+    let _ = fs::remove_dir_all(to);
     for part in ["journal", "segments"] {
         copy_dir(&daemon.data().join(part), &to.join(part));
     }
@@ -109,9 +116,6 @@ fn prepared() -> Daemon {
 
 #[test]
 fn the_store_of_format_1_opens_and_serves_what_it_did() {
-    if std::env::var_os("LARDER_WRITE_FIXTURE").is_some() {
-        write_fixture();
-    }
     let token = fs::read_to_string(fixture().join(TOKEN)).unwrap();
     let mut daemon = prepared();
     daemon.start();
@@ -180,13 +184,13 @@ fn stores_of_another_format_are_refused_by_name() {
     };
     let store_toml = |data: &Path| data.join("store.toml");
     type Harm = fn(&mut Vec<u8>);
-    let cases: [(&dyn Fn(&Path) -> PathBuf, Harm); 2] = [
-        (&store_toml, |bytes| {
+    let cases: [(fn(&Path) -> PathBuf, Harm); 2] = [
+        (store_toml, |bytes| {
             *bytes = String::from_utf8_lossy(bytes)
                 .replace("format = 1", "format = 2")
                 .into_bytes();
         }),
-        (&journal, |bytes| {
+        (journal, |bytes| {
             bytes[8] = 2;
             let sum = crc32c::crc32c(&bytes[..36]);
             bytes[36..40].copy_from_slice(&sum.to_le_bytes());
