@@ -183,8 +183,9 @@ fn stores_of_another_format_are_refused_by_name() {
         files.pop().unwrap()
     };
     let store_toml = |data: &Path| data.join("store.toml");
+    type Find = fn(&Path) -> PathBuf;
     type Harm = fn(&mut Vec<u8>);
-    let cases: [(fn(&Path) -> PathBuf, Harm); 2] = [
+    let cases: [(Find, Harm); 2] = [
         (store_toml, |bytes| {
             *bytes = String::from_utf8_lossy(bytes)
                 .replace("format = 1", "format = 2")
