@@ -90,7 +90,6 @@ impl Check<'_> {
         let inline_limit = self.size("store.inline_limit", given.inline_limit, 0..=MIB);
         let one_chunk = u64::from(chunking.max_size);
         store::Options {
-            data: given.data.clone(),
             max_size: given
                 .max_size
                 .0
@@ -105,6 +104,7 @@ impl Check<'_> {
                 2 * one_chunk..=u64::MAX,
             ),
             read_buffers: self.size("store.read_buffers", given.read_buffers, 2 * one_chunk..=u64::MAX),
+            ..store::Options::at(&given.data)
         }
     }
 

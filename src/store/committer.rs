@@ -17,7 +17,7 @@ use super::log::group::{GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
 use super::model::Id;
-use super::position::Applied;
+use super::position::{Applied, Witness};
 use super::shared::Shared;
 use super::stage::{Stage, Staged};
 use super::ticket::Settle;
@@ -232,6 +232,7 @@ impl Committer {
             next_id,
             index_sum: batch.sum(),
         });
+        let start = self.journal.offset();
         match self.journal.append(&bytes) {
             Ok(()) => {}
             Err(AppendError::NoSpace) => return Err(CommitError::NoSpace),
@@ -250,6 +251,10 @@ impl Committer {
             next_id,
             index_sum: batch.sum(),
             durable_segments,
+            witness: Witness {
+                number: self.applied.group + 1,
+                offset: start,
+            },
         };
         self.buffer = bytes;
         if self.journal.is_full() {
@@ -260,14 +265,7 @@ impl Committer {
 
     /// Begins the next file. Where that fails the full one simply goes on growing.
     fn rotate(&mut self) {
-        let binding = self.journal.binding();
-        let next = Journal::create(
-            self.shared.data(),
-            binding.store,
-            binding.file + 1,
-            self.journal.next_size(),
-        );
-        match next {
+        match self.journal.create_next() {
             Ok(next) => (self.seal)(std::mem::replace(&mut self.journal, next)),
             Err(error) => tracing::warn!(%error, "no new journal file could be begun; the old one goes on"),
         }

@@ -154,6 +154,7 @@ async fn a_half_written_footer_is_written_again_and_is_no_tear() {
         }
         assert!(
             log::journal_footer::trailer(
+                &log::disk::Kernel,
                 &fs::File::open(&path).unwrap(),
                 &log::format::Binding {
                     store: store.inner.identity.uuid,
@@ -227,8 +228,8 @@ async fn a_clean_start_replays_nothing() {
     let uuid = store.inner.identity.uuid;
     drop(store);
     let before = closed_entries(dir.path());
-    let (index, start) = trust::open(dir.path(), 1 << 20).unwrap();
-    let recovered = recovery::recover(dir.path(), uuid, &index, start, &Quiet).unwrap();
+    let (index, start) = trust::open(dir.path(), uuid, 1 << 20).unwrap();
+    let recovered = recovery::recover(&log::disk::Kernel, dir.path(), uuid, &index, start, &Quiet).unwrap();
     assert_eq!(recovered.report, recovery::Report::default());
     assert_eq!(entries(&index), before);
 }

@@ -73,6 +73,8 @@ pub struct Options {
     pub segment_queue: u64,
     /// Bytes of verified chunks that all readers together may hold; beyond it readers use small buffers.
     pub read_buffers: u64,
+    /// How log files are changed; tests put their own here.
+    pub(crate) disk: Arc<dyn log::disk::Disk>,
 }
 
 impl Options {
@@ -87,6 +89,7 @@ impl Options {
             commit_queue: 2048,
             segment_queue: 32 << 20,
             read_buffers: 64 << 20,
+            disk: Arc::new(log::disk::Kernel),
         }
     }
 }

@@ -90,11 +90,13 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     if rebuild {
         trust::move_aside(data)?;
     }
-    let (mut index, start) = trust::open(data, options.index_cache)?;
+    let (mut index, start) = trust::open(data, identity.uuid, options.index_cache)?;
     let recover = |start, index: &Index| {
-        recovery::recover(data, identity.uuid, index, start, progress).map_err(|error| match error {
-            StoreError::Foreign(what) => OpenError::Format(what),
-            error => OpenError::Failed(error),
+        recovery::recover(&*options.disk, data, identity.uuid, index, start, progress).map_err(|error| {
+            match error {
+                StoreError::Foreign(what) => OpenError::Format(what),
+                error => OpenError::Failed(error),
+            }
         })
     };
     let mut recovered = recover(start, &index)?;
@@ -102,7 +104,7 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
         tracing::error!("the index is not what the log says; it is rebuilt");
         drop(index);
         trust::move_aside(data)?;
-        let (fresh, start) = trust::open(data, options.index_cache)?;
+        let (fresh, start) = trust::open(data, identity.uuid, options.index_cache)?;
         index = fresh;
         recovered = recover(start, &index)?;
     }
@@ -129,14 +131,20 @@ fn start(
         applied, next_file, ..
     } = recovered;
     let index = Arc::new(index);
-    let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id));
+    let shared = Arc::new(Shared::new(applied.next_id));
     let readers = Arc::new(open_readers(&options, &identity, &index));
     let sound = SoundPlaces {
         index: index.clone(),
         damage: readers.damage().clone(),
     };
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
-    let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
+    let journal = Journal::create(
+        options.disk.clone(),
+        &options.data,
+        identity.uuid,
+        next_file,
+        journal::MIN_FILE,
+    )?;
     let sweeps = pending_sweeps(&index)?;
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), |seal| Committer {
         index: index.clone(),
@@ -171,20 +179,28 @@ fn open_bulk(
     places: Arc<dyn ChunkPlaces>,
     applied: Applied,
 ) -> Result<Bulk, StoreError> {
-    let segments = recover_segments(&options.data, identity.uuid, applied.durable_segments)?;
+    let segments = recover_segments(
+        &*options.disk,
+        &options.data,
+        identity.uuid,
+        applied.durable_segments,
+    )?;
     for Damage { file, offset, len } in &segments.damage {
         tracing::error!(file, offset, len, "a stretch of a segment is damaged");
         metrics::damaged_stretch();
     }
     let room = Arc::new(Room::new(&options.data, options.max_size)?);
-    let writer = SegmentWriter::start(SegmentOptions {
-        data: options.data.clone(),
-        store: identity.uuid,
-        next_file: segments.next_file,
-        first_size: SegmentOptions::size_after(segments.last_len),
-        full_size: SegmentOptions::FULL_SIZE,
-        queue_bytes: options.segment_queue,
-    })?;
+    let writer = SegmentWriter::start(
+        SegmentOptions {
+            data: options.data.clone(),
+            store: identity.uuid,
+            next_file: segments.next_file,
+            first_size: SegmentOptions::size_after(segments.last_len),
+            full_size: SegmentOptions::FULL_SIZE,
+            queue_bytes: options.segment_queue,
+        },
+        options.disk.clone(),
+    )?;
     Bulk::new(writer, places, room, identity.chunking, options.inline_limit)
         .map_err(|error| StoreError::Io(io::Error::other(error)))
 }

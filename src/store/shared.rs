@@ -1,6 +1,5 @@
 //! What the store's threads and its handle share.
 
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,26 +10,19 @@ use super::model::Id;
 /// Counters and the two ways in which writing ends.
 #[derive(Debug)]
 pub struct Shared {
-    data: PathBuf,
     next_id: AtomicU64,
     poisoned: OnceLock<String>,
     index_failed: OnceLock<String>,
 }
 
 impl Shared {
-    /// For a store at `data` whose next free id is `next_id`.
-    pub fn new(data: PathBuf, next_id: Id) -> Self {
+    /// For a store whose next free id is `next_id`.
+    pub fn new(next_id: Id) -> Self {
         Shared {
-            data,
             next_id: AtomicU64::new(next_id),
             poisoned: OnceLock::new(),
             index_failed: OnceLock::new(),
         }
-    }
-
-    /// The data directory.
-    pub fn data(&self) -> &Path {
-        &self.data
     }
 
     /// A fresh id.

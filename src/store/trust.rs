@@ -5,6 +5,7 @@
 //! same boot is believed.
 
 use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::index::{Index, decode, keys};
 use super::log::disk::sync_dir;
+use super::log::format::{Binding, RECORD_HEADER_LEN, RecordHeader, RecordKind};
 use super::log::journal;
-use super::position::Applied;
+use super::model::FileKind;
+use super::position::{Applied, Witness};
 use super::recovery::Start;
 
 /// Name of the index that was not believed, until the new one stands.
@@ -25,7 +28,13 @@ enum State {
     /// Closed in order.
     Clean,
     /// Open, since this boot, in this very file.
-    Open { boot: String, device: u64, inode: u64 },
+    Open {
+        boot: String,
+        /// Which mount of the file system; 0 where the kernel does not say.
+        mount: u64,
+        device: u64,
+        inode: u64,
+    },
 }
 
 impl State {
@@ -34,6 +43,7 @@ impl State {
         let (device, inode) = index.identity()?;
         Ok(State::Open {
             boot: boot.trim().to_owned(),
+            mount: mounted(device),
             device,
             inode,
         })
@@ -51,12 +61,28 @@ impl State {
     }
 }
 
+/// Tells one mount of a file system from the next of the same boot, between which its page cache was dropped: the
+/// kernel makes a directory anew for each file system that it mounts (ext4 and xfs; not for each bind mount of
+/// it, as a container has them). 0 where there is none.
+fn mounted(device: u64) -> u64 {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let Ok(link) = fs::read_link(format!("/sys/dev/block/{major}:{minor}")) else {
+        return 0;
+    };
+    let Some(name) = link.file_name().and_then(|name| name.to_str()) else {
+        return 0;
+    };
+    let made = |kind| fs::metadata(format!("/sys/fs/{kind}/{name}")).ok();
+    let made = ["ext4", "xfs"].into_iter().find_map(made);
+    made.map_or(0, |directory| directory.ino())
+}
+
 /// Opens the index, or begins a new one where there is none that can be believed; marks it as open, durably, before
 /// anything else is written. Returns how far the log is applied to it.
-pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
+pub fn open(data: &Path, store: [u8; 16], cache: u64) -> Result<(Index, Start), StoreError> {
     let path = data.join("index");
     if path.exists() {
-        match believe(data, &path, cache) {
+        match believe(data, store, &path, cache) {
             Ok((index, start)) => {
                 State::open(&index)?.write(&index)?;
                 return Ok((index, start));
@@ -80,7 +106,7 @@ pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
     ))
 }
 
-fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), String> {
+fn believe(data: &Path, store: [u8; 16], path: &Path, cache: u64) -> Result<(Index, Start), String> {
     let index = Index::open(path, cache).map_err(|error| error.to_string())?;
     let state = index.get(keys::STATE).and_then(|value| match value {
         Some(value) => decode(&value).map(Some),
@@ -95,11 +121,8 @@ fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), Strin
     }
     let applied = Applied::load(&index).map_err(|error| error.to_string())?;
     let applied = applied.ok_or("it does not say how far it is")?;
-    if applied.group > 0 {
-        let len = fs::metadata(journal::path(data, applied.file)).map_or(0, |meta| meta.len());
-        if len < applied.offset {
-            return Err("it is ahead of the log".into());
-        }
+    if !stands_in_log(data, store, &applied) {
+        return Err("it is not of this log, or ahead of it".into());
     }
     Ok((
         index,
@@ -108,6 +131,28 @@ fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), Strin
             may_be_ahead: state != State::Clean,
         },
     ))
+}
+
+/// Whether the log has the group up to which the index is.
+fn stands_in_log(data: &Path, store: [u8; 16], applied: &Applied) -> bool {
+    let Witness { number, offset } = applied.witness;
+    if number == 0 {
+        return true;
+    }
+    let binding = Binding {
+        store,
+        kind: FileKind::Journal,
+        file: applied.file,
+    };
+    let mut header = [0; RECORD_HEADER_LEN];
+    let path = journal::path(data, applied.file);
+    let read = fs::File::open(path).and_then(|file| {
+        file.read_exact_at(&mut header, offset)?;
+        file.metadata()
+    });
+    read.is_ok_and(|meta| meta.len() >= applied.offset)
+        && RecordHeader::decode(&header, &binding, offset)
+            .is_ok_and(|head| head.kind == RecordKind::Group && head.number == number)
 }
 
 /// Gives an index up; it is deleted once another stands in its place.

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::format::{Binding, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, padded};
+use super::format::{
+    Binding, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, block_end, padded,
+};
 use super::record::Record;
 use crate::chunk::Digest;
 use crate::store::model::Place;
@@ -93,7 +95,7 @@ impl GroupBuilder {
         self.buffer
     }
 
-    /// Completes the head; returns the bytes to be written at the group's offset.
+    /// Completes the head; returns the bytes to be written at the group's offset, whole blocks.
     pub fn finish(mut self, context: GroupContext) -> Vec<u8> {
         let (head, body) = self.buffer.split_at_mut(Group::RECORD_LEN as usize);
         let group = Group {
@@ -116,6 +118,8 @@ impl GroupBuilder {
         );
         head[..RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, self.offset));
         head[RECORD_HEADER_LEN..].copy_from_slice(&payload);
+        self.buffer
+            .resize(block_end(self.buffer.len() as u64) as usize, 0);
         self.buffer
     }
 }

@@ -1,14 +1,11 @@
 //! The journal's files: the active one that groups are appended to, and the sealing of those before it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
-
-use super::disk::{self, is_no_space, sync_dir};
+use super::disk::{Disk, is_no_space};
 use super::files;
 use super::format::{Binding, FILE_HEADER_LEN};
 use super::journal_footer::FooterBuilder;
@@ -37,6 +34,7 @@ pub enum AppendError {
 /// The file that groups are appended to.
 #[derive(Debug)]
 pub struct Journal {
+    disk: Arc<dyn Disk>,
     data: PathBuf,
     binding: Binding,
     file: File,
@@ -47,7 +45,13 @@ pub struct Journal {
 
 impl Journal {
     /// Creates file number `file`, preallocated to `size` bytes where the file system can.
-    pub fn create(data: &Path, store: [u8; 16], file: u64, size: u64) -> io::Result<Self> {
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        store: [u8; 16],
+        file: u64,
+        size: u64,
+    ) -> io::Result<Self> {
         let binding = Binding {
             store,
             kind: FileKind::Journal,
@@ -55,20 +59,16 @@ impl Journal {
         };
         let size = size.clamp(MIN_FILE, MAX_FILE);
         let path = path(data, file);
-        let handle = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        let created = preallocate(&handle, 0, size).and_then(|allocated| {
-            handle.write_all_at(&binding.encode_file_header(), 0)?;
-            handle.sync_all()?;
-            sync_dir(&files::directory(data, FileKind::Journal))?;
+        let handle = disk.create(&path)?;
+        let created = disk.allocate(&handle, 0, size).and_then(|allocated| {
+            disk.write_at(&handle, &mut [IoSlice::new(&binding.encode_file_header())], 0)?;
+            disk.sync_all(&handle)?;
+            disk.sync_dir(&files::directory(data, FileKind::Journal))?;
             Ok(allocated)
         });
         match created {
             Ok(allocated) => Ok(Journal {
+                disk,
                 data: data.to_owned(),
                 binding,
                 file: handle,
@@ -78,10 +78,17 @@ impl Journal {
             }),
             Err(error) => {
                 // Nothing refers to it yet; leaving it would only waste the space that is short.
-                let _ = fs::remove_file(&path);
+                let _ = disk.remove(&path);
                 Err(error)
             }
         }
+    }
+
+    /// Creates the file after this one. They grow as data comes.
+    pub fn create_next(&self) -> io::Result<Self> {
+        let Binding { store, file, .. } = self.binding;
+        let size = self.size.saturating_mul(4);
+        Journal::create(self.disk.clone(), &self.data, store, file + 1, size)
     }
 
     /// Identity of the file.
@@ -99,16 +106,14 @@ impl Journal {
         self.offset >= self.size
     }
 
-    /// Size for the file after this one: they grow as data comes.
-    pub fn next_size(&self) -> u64 {
-        (self.size * 4).clamp(MIN_FILE, MAX_FILE)
-    }
-
     /// Writes a group at [`Journal::offset`]. Not durable before [`Journal::sync`].
     pub fn append(&mut self, group: &[u8]) -> Result<(), AppendError> {
         let end = self.offset + group.len() as u64;
         if end > self.allocated {
-            match preallocate(&self.file, self.allocated, end - self.allocated) {
+            match self
+                .disk
+                .allocate(&self.file, self.allocated, end - self.allocated)
+            {
                 Ok(allocated) => self.allocated = self.allocated.max(allocated),
                 Err(error) => {
                     // Nothing has been written, so nothing but this group is lost.
@@ -117,14 +122,19 @@ impl Journal {
                 }
             }
         }
-        match self.file.write_all_at(group, self.offset) {
+        let written = self
+            .disk
+            .write_at(&self.file, &mut [IoSlice::new(group)], self.offset);
+        match written {
             Ok(()) => {
                 self.offset = end;
                 Ok(())
             }
             Err(error) if is_no_space(&error) && end > self.allocated => {
                 // What was written of it must not be found behind the next group.
-                self.file.set_len(self.offset).map_err(AppendError::Failed)?;
+                self.disk
+                    .set_len(&self.file, self.offset)
+                    .map_err(AppendError::Failed)?;
                 Err(AppendError::NoSpace)
             }
             Err(error) => Err(AppendError::Failed(error)),
@@ -133,48 +143,32 @@ impl Journal {
 
     /// Makes every appended group durable. After an error nothing may be written any more.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.disk.sync(&self.file)
     }
 
     /// Seals this file; deletes it if it holds no group.
     pub fn seal(self) -> io::Result<()> {
         if self.offset == FILE_HEADER_LEN {
-            return disk::remove(&path(&self.data, self.binding.file));
+            return self.disk.remove(&path(&self.data, self.binding.file));
         }
-        seal(&self.file, self.binding, self.offset)
-    }
-}
-
-/// Reserves space; returns the end of what is reserved, which is `at` where the file system cannot.
-fn preallocate(file: &File, at: u64, len: u64) -> io::Result<u64> {
-    loop {
-        match fallocate(file, FallocateFlags::empty(), at, len) {
-            Ok(()) => return Ok(at + len),
-            Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(at),
-            Err(errno) => return Err(errno.into()),
+        let mut bytes = vec![0; self.offset as usize];
+        self.disk.read_at(&self.file, &mut bytes, 0)?;
+        let mut footer = FooterBuilder::new(self.binding, self.offset);
+        // All of it has been written as durable, so nothing in it is a tear.
+        let mut scan = Scan::new(&bytes, self.binding, 0, ALL_DURABLE);
+        while scan.end() < self.offset {
+            let Some(found) = scan.next() else { break };
+            footer.add(&found).map_err(io::Error::other)?;
         }
+        seal(&*self.disk, &self.file, footer)
     }
 }
 
-/// Ends a file whose groups reach to `end`: cuts what is behind them, writes the footer and makes all of it durable.
-pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
-    let mut bytes = vec![0; end as usize];
-    file.read_exact_at(&mut bytes, 0)?;
-    let mut footer = FooterBuilder::new(binding, end);
-    // All of it has been read or written as durable, so nothing in it is a tear.
-    let mut scan = Scan::new(&bytes, binding, 0, ALL_DURABLE);
-    while scan.end() < end {
-        let Some(found) = scan.next() else { break };
-        footer.add(&found).map_err(io::Error::other)?;
-    }
-    let footer = footer.finish().map_err(io::Error::other)?;
-    file.set_len(end)?;
-    file.write_all_at(&footer, end)?;
-    file.sync_all()
-}
-
-/// Opens a file for recovery.
-pub fn open(data: &Path, file: u64) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path(data, file))
+/// Ends a file where its groups do: cuts what is behind them, writes the footer and makes all of it durable.
+pub fn seal(disk: &dyn Disk, file: &File, footer: FooterBuilder) -> io::Result<()> {
+    let end = footer.offset();
+    let bytes = footer.finish().map_err(io::Error::other)?;
+    disk.set_len(file, end)?;
+    disk.write_at(file, &mut [IoSlice::new(&bytes)], end)?;
+    disk.sync_all(file)
 }

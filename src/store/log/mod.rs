@@ -12,6 +12,7 @@ pub mod journal;
 pub mod journal_footer;
 mod page_cache;
 pub mod record;
+pub mod rot;
 pub mod scan;
 pub mod segment;
 mod segment_file;
