@@ -11,6 +11,8 @@ mod committer;
 mod crash_tests;
 pub mod damage;
 pub mod error;
+#[cfg(test)]
+mod fault_tests;
 mod identity;
 pub mod index;
 pub mod log;
@@ -19,6 +21,8 @@ pub mod model;
 mod open;
 pub mod pins;
 mod position;
+#[cfg(test)]
+mod power_cut_tests;
 mod recovery;
 mod replay;
 mod room;

@@ -243,7 +243,7 @@ impl<'a> Replay<'a> {
         self.damaged();
         let len = trailer.footer.min(file.metadata()?.len());
         let read = self.read(file, &binding, len)?;
-        let mut scan = Scan::new(&read.bytes, binding, 0, ALL_DURABLE).around(&read.unreadable);
+        let mut scan = Scan::new(&read.bytes, binding, 0, ALL_DURABLE);
         while let Some(found) = scan.next() {
             self.found(found, binding.file)?;
         }
@@ -264,7 +264,7 @@ impl<'a> Replay<'a> {
             0
         };
         let known_durable = later.unwrap_or(self.applied.group);
-        let mut scan = Scan::new(&read.bytes, binding, next_number, known_durable).around(&read.unreadable);
+        let mut scan = Scan::new(&read.bytes, binding, next_number, known_durable);
         let mut all = Vec::new();
         while let Some(found) = scan.next() {
             all.push(found);
@@ -293,9 +293,11 @@ impl<'a> Replay<'a> {
         if end == FILE_HEADER_LEN {
             return Ok(self.disk.remove(&journal::path(self.data, binding.file))?);
         }
+        // All of it durable before there is a footer. One that is written over remains of an unfinished group can make
+        // that group look as if something had been written behind it.
+        self.disk.set_len(file, end)?;
         read.bytes.truncate(end as usize);
         self.write_again(file, &read)?;
-        // Before there is a footer that says so.
         self.disk.sync(file)?;
         Ok(journal::seal(self.disk, file, footer)?)
     }

@@ -183,3 +183,38 @@ pub fn mark_clean(index: &Index) -> Result<(), StoreError> {
     }
     State::Clean.write(index)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_was_open_under_another_mount_is_not_believed() {
+        for same in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let (index, _) = open(dir.path(), [1; 16], 1 << 20).unwrap();
+            let State::Open {
+                boot,
+                mount,
+                device,
+                inode,
+            } = State::open(&index).unwrap()
+            else {
+                panic!("it is open");
+            };
+            let state = State::Open {
+                boot,
+                mount: mount + u64::from(!same),
+                device,
+                inode,
+            };
+            state.write(&index).unwrap();
+            drop(index);
+            assert_eq!(
+                believe(dir.path(), [1; 16], &dir.path().join("index"), 1 << 20).is_ok(),
+                same
+            );
+        }
+    }
+}

@@ -20,4 +20,6 @@ pub mod segment_footer;
 pub mod segment_recovery;
 mod segment_thread;
 #[cfg(test)]
+pub mod simulated;
+#[cfg(test)]
 pub mod testing;

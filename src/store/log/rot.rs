@@ -78,3 +78,37 @@ fn note(ranges: &mut Vec<Range<u64>>, block: Range<u64>) {
         _ => ranges.push(block),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::store::log::testing::{Unsteady, noise};
+
+    #[test]
+    fn a_block_that_cannot_be_read_costs_no_more_than_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let bytes = noise((3 << 20) + 100, 1);
+        fs::write(&path, &bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        let disk = Unsteady::default();
+        let rotten = (1 << 20) + 5000;
+        let inode = file.metadata().unwrap().ino();
+        disk.unreadable.lock().unwrap().push((inode, rotten..rotten + 1));
+        let read = read_around(&disk, &file, 0, bytes.len()).unwrap();
+        let gap = (1 << 20) + 4096..(1 << 20) + 8192;
+        assert_eq!(read.unreadable.len(), 1);
+        assert_eq!(read.unreadable[0], gap.start as u64..gap.end as u64);
+        assert_eq!(read.bytes[..gap.start], bytes[..gap.start]);
+        assert_eq!(read.bytes[gap.clone()], [UNREADABLE; 4096]);
+        assert_eq!(read.bytes[gap.end..], bytes[gap.end..]);
+
+        disk.unreadable.lock().unwrap().push((inode, 0..u64::MAX));
+        let nothing = read_around(&disk, &file, 0, bytes.len());
+        assert_eq!(nothing.unwrap_err().raw_os_error(), Some(libc::EIO));
+    }
+}

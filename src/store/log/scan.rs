@@ -5,8 +5,6 @@
 //! rot (its good records are saved, reading goes on behind it); damage above it is a tear (the file ends there,
 //! whatever follows, because writeback keeps no order).
 
-use std::ops::Range;
-
 use super::format::{
     BLOCK, Binding, FILE_HEADER_LEN, GROUP_NUMBERS, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind,
     block_end,
@@ -62,7 +60,6 @@ pub const ALL_DURABLE: u64 = u64::MAX - 1;
 #[derive(Debug)]
 pub struct Scan<'a> {
     bytes: &'a [u8],
-    unreadable: &'a [Range<u64>],
     binding: Binding,
     offset: u64,
     next_number: u64,
@@ -75,18 +72,11 @@ impl<'a> Scan<'a> {
     pub fn new(bytes: &'a [u8], binding: Binding, next_number: u64, known_durable: u64) -> Self {
         Scan {
             bytes,
-            unreadable: &[],
             binding,
             offset: FILE_HEADER_LEN,
             next_number,
             known_durable,
         }
-    }
-
-    /// What could not be read of the file. That is rot wherever it is: a write that was cut short can be read.
-    pub fn around(mut self, unreadable: &'a [Range<u64>]) -> Self {
-        self.unreadable = unreadable;
-        self
     }
 
     /// Where the accepted groups end: at the end of a block.
@@ -192,7 +182,7 @@ impl<'a> Scan<'a> {
             Some((_, (_, head))) => head.durable_group.max(self.known_durable),
             None => self.known_durable,
         };
-        if known_durable < self.next_number && !self.next_had_begun() && !self.is_unreadable() {
+        if known_durable < self.next_number && !self.next_had_begun() {
             return None;
         }
         let (to, durable) = match next {
@@ -229,24 +219,12 @@ impl<'a> Scan<'a> {
     /// Whether something was written behind the group that should be here. It was synced then, and what is wrong
     /// with it came later.
     fn next_had_begun(&self) -> bool {
-        let behind = self
-            .expected_end()
-            .and_then(|end| self.bytes.get(usize::try_from(end).ok()?..));
+        let end = self
+            .head_at(self.offset)
+            .and_then(|(_, head)| (self.offset + Group::RECORD_LEN).checked_add(head.body_len));
+        // Not in its own last block: a cut can have left anything there.
+        let behind = end.and_then(|end| self.bytes.get(usize::try_from(block_end(end)).ok()?..));
         behind.is_some_and(|behind| behind.iter().any(|byte| *byte != 0))
-    }
-
-    /// Whether the group that should be here is broken because part of it cannot be read.
-    fn is_unreadable(&self) -> bool {
-        let head_end = self.offset + Group::RECORD_LEN;
-        let end = self.expected_end().unwrap_or(head_end).max(head_end);
-        let part = |range: &Range<u64>| range.start < end && self.offset < range.end;
-        self.unreadable.iter().any(part)
-    }
-
-    /// Where the group that should be here says it ends.
-    fn expected_end(&self) -> Option<u64> {
-        let (_, head) = self.head_at(self.offset)?;
-        (self.offset + Group::RECORD_LEN).checked_add(head.body_len)
     }
 }
 
@@ -373,6 +351,35 @@ mod tests {
                 damage[0].2 >= 1,
                 "at least one of the two records is whole: byte {at}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_cut_leaves_in_the_last_block_of_a_group_does_not_prove_that_the_group_was_synced() {
+        let (mut bytes, offsets, ends) = file(3, 32768);
+        bytes[offsets[2] as usize + 200] ^= 0x40;
+        bytes[ends[2] as usize] = 0x11;
+        assert_eq!(read(&bytes, 0), (vec![1, 2], vec![], offsets[2]));
+        bytes[offsets[3] as usize] = 0x11;
+        assert_eq!(read(&bytes, 0).1.len(), 1, "something behind the block does");
+    }
+
+    #[test]
+    fn a_group_number_out_of_bounds_is_damage() {
+        for number in [GROUP_NUMBERS, ALL_DURABLE, u64::MAX] {
+            let mut bytes = AT.encode_file_header();
+            let mut group = GroupBuilder::new(AT, bytes.len() as u64, number, Vec::new());
+            group.push(&sweep(1)).unwrap();
+            bytes.extend(group.finish(GroupContext {
+                durable_group: 0,
+                durable_segments: SegmentPosition::default(),
+                next_id: 1,
+                index_sum: 0,
+            }));
+            for known_durable in [0, 1, ALL_DURABLE] {
+                let (groups, _, _) = read(&bytes, known_durable);
+                assert_eq!(groups, [0; 0], "{number:x} {known_durable:x}");
+            }
         }
     }
 

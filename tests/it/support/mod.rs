@@ -4,6 +4,7 @@ mod accounts;
 mod client;
 mod daemon;
 mod observe;
+mod programs;
 mod rng;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub use accounts::{basic, bearer};
 pub use client::{Conn, Request, Response, response_of};
 pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
+pub use programs::{found, runs};
 pub use rng::{Rng, seeded_bytes};
 
 /// One mebibyte.
