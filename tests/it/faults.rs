@@ -50,7 +50,9 @@ fn a_failed_sync(name: &str, body: &[u8], from: u32) {
         acknowledged.push((target, seeded_bytes(u64::from(number), 2000)));
     }
     let unknown = path(name, "1", "f");
-    assert_eq!(daemon.put(&unknown, body), 503, "its sync failed");
+    // A 5xx: whether it is there shows after a restart.
+    let refused = daemon.put(&unknown, body);
+    assert!((500..600).contains(&refused), "its sync failed: {refused}");
     assert_eq!(
         daemon.put(&path(name, "2", "f"), "small"),
         503,
