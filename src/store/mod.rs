@@ -17,6 +17,7 @@ pub mod log;
 mod metrics;
 pub mod model;
 mod open;
+pub mod pace;
 pub mod pins;
 mod position;
 mod recovery;
