@@ -17,6 +17,8 @@ pub mod barrier;
 pub mod mark;
 mod roots;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, TryLockError};
