@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use super::model::{Account, File, Id, Package, Token, Version};
+use bytes::Bytes;
+
+use super::log::record::Record;
+use super::model::{Account, File, Id, Package, Place, Token, Version};
 use super::upload::NewBlob;
+use crate::chunk::Digest;
 
 /// One atomic change of names. The committer checks what it expects against everything committed before it, writes
 /// its records, syncs them, and only then makes it visible.
@@ -26,6 +30,39 @@ pub enum Change {
     PutToken(Token),
     /// Revoke a token.
     RemoveToken(Token),
+    /// Bulk chunks have been copied to other segments. Only compaction asks for it.
+    Move(Vec<Moved>),
+    /// Write records again that stand in an old journal file, as far as they still say what is so. Only compaction
+    /// asks for it.
+    Copy(Vec<Original>),
+    /// Write a group that changes nothing: the journal is known to reach this far, and the segments are known to be
+    /// durable as far as they are.
+    Mark {
+        /// The journal goes on in a new, small file.
+        last_of_file: bool,
+    },
+}
+
+/// A bulk chunk that has a synced copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The chunk.
+    pub digest: Digest,
+    /// Where it must still lie.
+    pub from: Place,
+    /// Where its copy lies.
+    pub to: Place,
+}
+
+/// A record of an old journal file.
+#[derive(Clone, Debug)]
+pub struct Original {
+    /// Where it stands.
+    pub place: Place,
+    /// What it says.
+    pub record: Record,
+    /// The verified bytes of a chunk; empty for other records.
+    pub bytes: Bytes,
 }
 
 /// Publication of a file.
