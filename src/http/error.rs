@@ -305,6 +305,7 @@ impl From<CommitError> for Refusal {
         match error {
             CommitError::NoSpace => ArtifactError::NoSpace.into(),
             CommitError::Busy | CommitError::Conflict => Refusal::unavailable("busy", "too busy, try again"),
+            CommitError::Damaged => Refusal::unavailable("data-damaged", error.to_string()),
             CommitError::Closed => StoreError::Closed.into(),
             // Nobody knows until a restart whether it is durable.
             CommitError::Poisoned | CommitError::IndexFailed => Refusal::internal(&error),

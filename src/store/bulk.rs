@@ -14,6 +14,11 @@ use crate::chunk::{Chunker, ChunkerParams, ChunkerParamsError, Digest};
 pub trait ChunkPlaces: Send + Sync {
     /// The chunk's place; `None` where no publication has brought it, or it lies in a file that is not live.
     fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError>;
+
+    /// Whether the copy at `place` is not known to be damaged.
+    fn is_sound(&self, _digest: &Digest, _place: &Place) -> bool {
+        true
+    }
 }
 
 /// Everything a [`BlobWriter`](super::upload::BlobWriter) works with; one for the store.

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::bulk::Bulk;
 use super::change::{Change, CommitError};
+use super::collect::barrier::Barrier;
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, Index, keys};
@@ -36,6 +37,8 @@ const SWEEP_REST: Duration = Duration::from_secs(5);
 pub enum Message {
     /// A change to commit.
     Commit(Box<Change>, Settle),
+    /// Answer once everything committed before is in the index.
+    Fence(Sender<()>),
     /// Finish what is queued, then stop.
     Close,
 }
@@ -59,6 +62,8 @@ pub struct Committer {
     pub(super) bulk: Arc<Bulk>,
     /// Copies that are not relied on.
     pub(super) damage: Arc<Damage>,
+    /// Notes what is published while collection runs.
+    pub(super) barrier: Arc<Barrier>,
     /// Seals a file that is full, off this thread.
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
     /// Removed versions whose files are still in the index.
@@ -72,7 +77,7 @@ pub struct Committer {
 #[derive(Default)]
 struct Waiters {
     accepted: Vec<Settle>,
-    refused: Vec<Settle>,
+    refused: Vec<(Settle, CommitError)>,
     /// Changes stay alive until the index knows their chunks: they hold the pins.
     changes: Vec<Change>,
 }
@@ -90,9 +95,9 @@ impl Waiters {
             };
             let staged = stage.change(&change);
             self.changes.push(change);
-            match staged {
-                Ok(Staged::In) => self.accepted.push(settle),
-                Ok(Staged::Conflict) => self.refused.push(settle),
+            match staged.map(Staged::refusal) {
+                Ok(None) => self.accepted.push(settle),
+                Ok(Some(refusal)) => self.refused.push((settle, refusal)),
                 Err(error) => {
                     self.accepted.push(settle);
                     return Err(error);
@@ -105,13 +110,12 @@ impl Waiters {
     fn settle(self, outcome: Result<(), CommitError>) {
         // The pins first: whoever is told may publish the same bytes again at once.
         drop(self.changes);
-        let conflict = outcome.clone().and(Err(CommitError::Conflict));
         for settle in self.accepted {
             settle.settle(outcome.clone());
         }
         // Not before the group they lost against is in the index, so that deciding again sees it.
-        for settle in self.refused {
-            settle.settle(conflict.clone());
+        for (settle, refusal) in self.refused {
+            settle.settle(outcome.clone().and(Err(refusal)));
         }
     }
 }
@@ -123,13 +127,21 @@ impl Committer {
         let mut open = true;
         while open {
             let mut messages = Vec::new();
+            let mut fence = None;
             match self.next(&queue) {
                 Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
+                Ok(Message::Fence(passed)) => fence = Some(passed),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => open = false,
             }
-            open &= gather(&queue, &mut messages);
+            if fence.is_none() {
+                open &= gather(&queue, &mut messages, &mut fence);
+            }
             self.commit(messages);
+            if let Some(passed) = fence {
+                // Nobody to tell where the collector has given up.
+                let _ = passed.send(());
+            }
             if open && !self.sweeps.is_empty() {
                 self.sweep_step();
             }
@@ -190,23 +202,30 @@ impl Committer {
         &mut self,
         fill: impl FnOnce(&mut Stage<'_, '_>) -> Result<usize, StoreError>,
     ) -> Result<(), CommitError> {
+        let started = Instant::now();
         let index = self.index.clone();
         let mut batch = Batch::new(&index, self.applied.index_sum);
         let buffer = std::mem::take(&mut self.buffer);
         let number = self.applied.group + 1;
         let mut group = GroupBuilder::new(self.journal.binding(), self.journal.offset(), number, buffer);
-        let filled = fill(&mut Stage {
+        let mut stage = Stage {
             batch: &mut batch,
             group: &mut group,
             damage: &self.damage,
-        });
+            barrier: &self.barrier,
+            removed_bytes: 0,
+        };
+        let filled = fill(&mut stage);
+        let removed_bytes = stage.removed_bytes;
         let commits = filled.map_err(|error| self.index_failed(error))?;
         if group.is_empty() {
             self.buffer = group.into_buffer();
             return Ok(());
         }
         self.write(group, &batch, commits)?;
-        self.apply(batch)
+        self.apply(batch)?;
+        self.shared.committed(removed_bytes, started.elapsed());
+        Ok(())
     }
 
     /// Versions that were removed just now and whose files are too many to go at once.
@@ -311,11 +330,19 @@ impl Drop for PoisonOnPanic {
     }
 }
 
-/// Takes what is waiting, without waiting. False: time to close.
-fn gather(queue: &Receiver<Message>, messages: &mut Vec<(Change, Settle)>) -> bool {
+/// Takes what is waiting up to a fence, without waiting. False: time to close.
+fn gather(
+    queue: &Receiver<Message>,
+    messages: &mut Vec<(Change, Settle)>,
+    fence: &mut Option<Sender<()>>,
+) -> bool {
     while messages.len() < GROUP_COMMITS {
         match queue.try_recv() {
             Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
+            Ok(Message::Fence(passed)) => {
+                *fence = Some(passed);
+                break;
+            }
             Ok(Message::Close) | Err(TryRecvError::Disconnected) => return false,
             Err(TryRecvError::Empty) => break,
         }

@@ -59,7 +59,11 @@ pub struct SoundPlaces {
 impl ChunkPlaces for SoundPlaces {
     fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
         let place = self.index.place(digest)?;
-        Ok(place.filter(|place| !self.damage.is_damaged(digest, Some(*place))))
+        Ok(place.filter(|place| self.is_sound(digest, place)))
+    }
+
+    fn is_sound(&self, digest: &Digest, place: &Place) -> bool {
+        !self.damage.is_damaged(digest, Some(*place))
     }
 }
 

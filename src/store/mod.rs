@@ -6,6 +6,7 @@
 pub mod blob;
 pub mod bulk;
 pub mod change;
+pub mod collect;
 mod committer;
 #[cfg(test)]
 mod crash_tests;
@@ -40,9 +41,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 
 use crate::chunk::{ChunkerParams, Digest};
-use blob::{Blob, Readers};
+use blob::{Blob, Look, Readers};
 use bulk::Bulk;
 use change::{Change, CommitError};
+use collect::barrier::Barrier;
 use committer::Message;
 use error::StoreError;
 use identity::Identity;
@@ -136,6 +138,9 @@ struct Inner {
     index: Arc<Index>,
     bulk: Arc<Bulk>,
     readers: Arc<Readers>,
+    barrier: Arc<Barrier>,
+    /// Held during a pass of collection.
+    collecting: Mutex<()>,
     commits: SyncSender<Message>,
     threads: Mutex<Option<Threads>>,
     /// Held as long as the store is open.
@@ -233,6 +238,12 @@ impl Store {
     /// Begins to take a body in. `expected_size`: the Content-Length, where known (only a hint).
     pub fn upload(&self, expected_size: Option<u64>) -> BlobWriter {
         BlobWriter::new(self.inner.bulk.clone(), expected_size)
+    }
+
+    /// To be held from before a name is looked up until the file is opened, so that collection cannot come between.
+    /// To be held for moments only.
+    pub fn look(&self) -> Look<'_> {
+        self.inner.readers.open_blobs().look()
     }
 
     /// Opens a file's bytes. Reads no more than a manifest.

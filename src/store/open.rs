@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::blob::Readers;
 use super::bulk::{Bulk, ChunkPlaces};
+use super::collect::barrier::Barrier;
 use super::committer::Committer;
 use super::damage::SoundPlaces;
 use super::error::StoreError;
@@ -138,6 +139,7 @@ fn start(
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
     let sweeps = pending_sweeps(&index)?;
+    let barrier = Arc::new(Barrier::default());
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), |seal| Committer {
         index: index.clone(),
         shared: shared.clone(),
@@ -145,6 +147,7 @@ fn start(
         applied,
         bulk: bulk.clone(),
         damage: readers.damage().clone(),
+        barrier: barrier.clone(),
         seal,
         sweeps,
         sweep_failed: false,
@@ -156,6 +159,8 @@ fn start(
         index,
         bulk,
         readers,
+        barrier,
+        collecting: Mutex::new(()),
         commits,
         threads: Mutex::new(Some(threads)),
         _lock: lock,

@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::index::{Batch, keys};
-use super::log::record::{Published, Record, RemovedFile, RemovedVersion, Sweep};
+use super::log::record::{Dropped, Published, Record, RemovedFile, RemovedVersion, Sweep};
 use super::model::Place;
 
 /// File keys that leave the index in one step.
@@ -32,7 +32,18 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
             batch.remove(keys::token_of(token.account, token.id))
         }
         Record::Sweep(step) => sweep(batch, step),
+        Record::Drop(dropped) => forget(batch, dropped),
     }
+}
+
+fn forget(batch: &mut Batch<'_>, dropped: &Dropped) -> Result<(), StoreError> {
+    for digest in &dropped.chunks {
+        batch.remove(keys::chunk(digest))?;
+    }
+    for blob in &dropped.manifests {
+        batch.remove(keys::manifest(blob))?;
+    }
+    Ok(())
 }
 
 fn publish(batch: &mut Batch<'_>, published: &Published) -> Result<(), StoreError> {

@@ -5,16 +5,18 @@ mod copy;
 
 use std::collections::HashSet;
 
-use super::change::{Change, Expected, Publish, RemoveFile, RemoveVersion};
+use super::change::{Change, CommitError, Expected, Garbage, Publish, RemoveFile, RemoveVersion};
+use super::collect::barrier::Barrier;
 use super::damage::Damage;
 use super::error::StoreError;
+use super::index::keys::Key;
 use super::index::{Batch, keys};
 use super::log::group::GroupBuilder;
-use super::log::record::{PlacedChunk, Published, Record, RemovedFile, RemovedVersion, Sweep};
+use super::log::record::{Dropped, PlacedChunk, Published, Record, RemovedFile, RemovedVersion, Sweep};
 use super::metrics;
 use super::model::{Account, File, Id, Manifest, Package, Place, Token, Version};
 use super::replay::{self, SWEEP_STEP};
-use super::upload::{Content, NewBlob};
+use super::upload::{BulkContent, Content, NewBlob};
 use crate::chunk::Digest;
 
 /// Whether a change went into the group.
@@ -24,6 +26,19 @@ pub enum Staged {
     In,
     /// What it expects is not so; nothing was added.
     Conflict,
+    /// It relies on a damaged chunk that has no sound copy yet; nothing was added.
+    Damaged,
+}
+
+impl Staged {
+    /// How one that is not in the group is refused.
+    pub fn refusal(self) -> Option<CommitError> {
+        match self {
+            Staged::In => None,
+            Staged::Conflict => Some(CommitError::Conflict),
+            Staged::Damaged => Some(CommitError::Damaged),
+        }
+    }
 }
 
 /// Adds records to a group and applies them to its batch.
@@ -34,6 +49,10 @@ pub struct Stage<'a, 'b> {
     pub group: &'a mut GroupBuilder,
     /// Copies that cannot be relied on.
     pub damage: &'a Damage,
+    /// Is told what publications rely on.
+    pub barrier: &'a Barrier,
+    /// Bytes of files whose names went: a hint for when to collect.
+    pub removed_bytes: u64,
 }
 
 impl Stage<'_, '_> {
@@ -51,6 +70,7 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::Drop(garbage) => self.drop_garbage(garbage),
             Change::Move(moves) => self.move_chunks(moves),
             Change::Copy(originals) => self.copy(originals),
             Change::Mark { .. } => self.mark(),
@@ -62,6 +82,7 @@ impl Stage<'_, '_> {
         let keys = self.batch.keys(&keys::files(version), SWEEP_STEP)?;
         let done = keys.len() < SWEEP_STEP;
         let through = keys.last().cloned().unwrap_or_default();
+        self.removed_bytes += self.size_of(&keys)?;
         self.record(Record::Sweep(Sweep {
             version,
             through,
@@ -81,10 +102,16 @@ impl Stage<'_, '_> {
             return Ok(Staged::Conflict);
         }
         let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
-        if stands.map(|file| file.id) != publish.replaces {
+        if stands.as_ref().map(|file| file.id) != publish.replaces {
             return Ok(Staged::Conflict);
         }
+        if let Content::Bulk(bulk) = &publish.blob.content
+            && self.relies_on_damage(bulk)?
+        {
+            return Ok(Staged::Damaged);
+        }
         self.content(&publish.blob)?;
+        self.removed_bytes += stands.map_or(0, |file| file.size);
         self.record(Record::Publish(Published {
             owner: publish.owner,
             package: package.clone(),
@@ -93,8 +120,25 @@ impl Stage<'_, '_> {
         }))
     }
 
+    /// Whether a chunk lies only where it has been found damaged since the upload found it there.
+    fn relies_on_damage(&self, bulk: &BulkContent) -> Result<bool, StoreError> {
+        if self.damage.is_empty() {
+            return Ok(false);
+        }
+        for pinned in &bulk.chunks {
+            let digest = &pinned.chunk.digest;
+            if self.damage.is_damaged(digest, Some(pinned.place))
+                && !self.is_sound(digest, &keys::chunk(digest))?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Writes what is not known yet of a blob.
     fn content(&mut self, blob: &NewBlob) -> Result<(), StoreError> {
+        self.barrier.note([&blob.digest]);
         let bulk = match &blob.content {
             Content::Inline(pieces) => {
                 if self.is_sound(&blob.digest, &keys::chunk(&blob.digest))? {
@@ -107,6 +151,8 @@ impl Stage<'_, '_> {
             }
             Content::Bulk(bulk) => bulk,
         };
+        self.barrier
+            .note(bulk.chunks.iter().map(|pinned| &pinned.chunk.digest));
         let mut places: Vec<PlacedChunk> = Vec::new();
         let mut met = HashSet::new();
         for pinned in &bulk.chunks {
@@ -151,6 +197,7 @@ impl Stage<'_, '_> {
         if stands.map(|file| file.id) != Some(file.id) {
             return Ok(Staged::Conflict);
         }
+        self.removed_bytes += file.size;
         let version_gone = self.batch.keys(&keys::files(version.id), 2)?.len() == 1;
         let package_gone = version_gone && self.is_only_version(package)?;
         self.record(Record::RemoveFile(RemovedFile {
@@ -173,7 +220,11 @@ impl Stage<'_, '_> {
         if !self.version_stands(package, version)? {
             return Ok(Staged::Conflict);
         }
-        let swept_later = self.batch.keys(&keys::files(version.id), SWEEP_STEP + 1)?.len() > SWEEP_STEP;
+        let files = self.batch.keys(&keys::files(version.id), SWEEP_STEP + 1)?;
+        let swept_later = files.len() > SWEEP_STEP;
+        if !swept_later {
+            self.removed_bytes += self.size_of(&files)?;
+        }
         let package_gone = self.is_only_version(package)?;
         self.record(Record::RemoveVersion(RemovedVersion {
             owner: *owner,
@@ -182,6 +233,38 @@ impl Stage<'_, '_> {
             package_gone,
             swept_later,
         }))
+    }
+
+    /// Bytes of the files with these keys.
+    fn size_of(&self, files: &[Key]) -> Result<u64, StoreError> {
+        let mut sum = 0_u64;
+        for key in files {
+            let file: Option<File> = self.batch.get(key)?;
+            sum = sum.saturating_add(file.map_or(0, |file| file.size));
+        }
+        Ok(sum)
+    }
+
+    /// Drops what no publication has come to rely on since collection began.
+    fn drop_garbage(&mut self, garbage: &Garbage) -> Result<Staged, StoreError> {
+        let mut dropped = Dropped::default();
+        let mut bytes = 0;
+        for (digest, len) in &garbage.chunks {
+            if !self.barrier.holds(digest) {
+                dropped.chunks.push(*digest);
+                bytes += u64::from(*len);
+            }
+        }
+        let manifests = garbage.manifests.iter();
+        dropped
+            .manifests
+            .extend(manifests.filter(|blob| !self.barrier.holds(blob)));
+        let (chunks, manifests) = (dropped.chunks.len() as u64, dropped.manifests.len() as u64);
+        if chunks + manifests == 0 {
+            return Ok(Staged::In);
+        }
+        garbage.freed.add(chunks, manifests, bytes);
+        self.record(Record::Drop(dropped))
     }
 
     fn put_account(&mut self, expect: Option<&Account>, account: &Account) -> Result<Staged, StoreError> {

@@ -36,6 +36,8 @@ pub enum Record {
     RemoveToken(Token),
     /// Files of a removed version were swept from the index.
     Sweep(Sweep),
+    /// Collection dropped chunks and manifests that no name led to.
+    Drop(Dropped),
 }
 
 /// A bulk chunk and its place.
@@ -105,6 +107,15 @@ pub struct Sweep {
     pub done: bool,
 }
 
+/// A step of collection: these left the index. Their bytes stay where they are until compaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Chunks.
+    pub chunks: Vec<Digest>,
+    /// Manifests, by the digest of their blob.
+    pub manifests: Vec<Digest>,
+}
+
 impl Record {
     /// Type, digest and payload of every record but a chunk, whose payload is raw bytes.
     pub fn encode(&self) -> Result<(RecordKind, Option<Digest>, Vec<u8>), postcard::Error> {
@@ -123,6 +134,7 @@ impl Record {
             Record::Token(token) => (RecordKind::Token, None, postcard::to_stdvec(token)?),
             Record::RemoveToken(token) => (RecordKind::RemoveToken, None, postcard::to_stdvec(token)?),
             Record::Sweep(sweep) => (RecordKind::Sweep, None, postcard::to_stdvec(sweep)?),
+            Record::Drop(dropped) => (RecordKind::Drop, None, postcard::to_stdvec(dropped)?),
         })
     }
 
@@ -137,7 +149,7 @@ impl Record {
     /// The highest id that the record speaks of.
     pub fn highest_id(&self) -> Id {
         match self {
-            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) => 0,
+            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) | Record::Drop(_) => 0,
             Record::Publish(Published {
                 package,
                 version,
@@ -170,6 +182,7 @@ impl Record {
             RecordKind::Token => Record::Token(from_payload(payload)?),
             RecordKind::RemoveToken => Record::RemoveToken(from_payload(payload)?),
             RecordKind::Sweep => Record::Sweep(from_payload(payload)?),
+            RecordKind::Drop => Record::Drop(from_payload(payload)?),
             RecordKind::Group | RecordKind::Footer => {
                 return Err(FormatError { what: "record type" });
             }
@@ -293,6 +306,12 @@ mod tests {
                     version,
                     package_gone: flag,
                     swept_later: !flag,
+                })
+            }),
+            (any::<Vec<[u8; 32]>>(), any::<Vec<[u8; 32]>>()).prop_map(|(chunks, manifests)| {
+                Record::Drop(Dropped {
+                    chunks: chunks.into_iter().map(Digest::from).collect(),
+                    manifests: manifests.into_iter().map(Digest::from).collect(),
                 })
             }),
             (any::<u64>(), any::<Vec<u8>>(), any::<bool>()).prop_map(|(version, through, done)| {

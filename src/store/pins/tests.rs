@@ -25,6 +25,10 @@ fn digest(n: u8) -> Digest {
     bytes.into()
 }
 
+fn sound(_: &Place) -> bool {
+    true
+}
+
 fn absent(_: &Digest) -> Result<Option<Place>, StoreError> {
     Ok(None)
 }
@@ -32,12 +36,12 @@ fn absent(_: &Digest) -> Result<Option<Place>, StoreError> {
 #[test]
 fn a_known_chunk_is_pinned_where_it_lies() {
     let pins = Arc::new(Pins::default());
-    let Acquired::Hit(pin, found) = pins.acquire(digest(1), |_| Ok(Some(place(8)))).unwrap() else {
+    let Acquired::Hit(pin, found) = pins.acquire(digest(1), |_| Ok(Some(place(8))), sound).unwrap() else {
         panic!("not a hit");
     };
     assert_eq!(found, place(8));
     let again = pins
-        .acquire(digest(1), |_| panic!("a pinned chunk is not looked up"))
+        .acquire(digest(1), |_| panic!("a pinned chunk is not looked up"), sound)
         .unwrap();
     assert!(matches!(&again, Acquired::Hit(_, found) if *found == place(8)));
     drop(pin);
@@ -53,7 +57,7 @@ fn a_known_chunk_is_pinned_where_it_lies() {
 fn a_failed_lookup_pins_nothing() {
     let pins = Arc::new(Pins::default());
     let error = pins
-        .acquire(digest(1), |_| Err(StoreError::Index("no".into())))
+        .acquire(digest(1), |_| Err(StoreError::Index("no".into())), sound)
         .unwrap_err();
     assert!(matches!(error, StoreError::Index(_)));
     assert!(pins.is_empty());
@@ -62,10 +66,10 @@ fn a_failed_lookup_pins_nothing() {
 #[tokio::test]
 async fn a_waiter_finds_what_was_placed() {
     let pins = Arc::new(Pins::default());
-    let Acquired::Write(reservation) = pins.acquire(digest(1), absent).unwrap() else {
+    let Acquired::Write(reservation) = pins.acquire(digest(1), absent, sound).unwrap() else {
         panic!("not new");
     };
-    let Acquired::Wait(wait) = pins.acquire(digest(1), absent).unwrap() else {
+    let Acquired::Wait(wait) = pins.acquire(digest(1), absent, sound).unwrap() else {
         panic!("not being written");
     };
     assert_eq!(pins.with_unpinned(&digest(1), || ()), None);
@@ -73,7 +77,7 @@ async fn a_waiter_finds_what_was_placed() {
     assert!(futures_util::poll!(&mut waiting).is_pending());
     let pin = reservation.placed(place(16));
     waiting.await;
-    let found = pins.acquire(digest(1), absent).unwrap();
+    let found = pins.acquire(digest(1), absent, sound).unwrap();
     assert!(matches!(&found, Acquired::Hit(_, at) if *at == place(16)));
     drop((found, pin));
     assert!(pins.is_empty());
@@ -82,14 +86,14 @@ async fn a_waiter_finds_what_was_placed() {
 #[tokio::test]
 async fn a_waiter_does_not_inherit_a_failed_append() {
     let pins = Arc::new(Pins::default());
-    let reservation = pins.acquire(digest(1), absent).unwrap();
-    let Acquired::Wait(wait) = pins.acquire(digest(1), absent).unwrap() else {
+    let reservation = pins.acquire(digest(1), absent, sound).unwrap();
+    let Acquired::Wait(wait) = pins.acquire(digest(1), absent, sound).unwrap() else {
         panic!("not being written");
     };
     drop(reservation);
     wait.settled().await;
     assert!(matches!(
-        pins.acquire(digest(1), absent).unwrap(),
+        pins.acquire(digest(1), absent, sound).unwrap(),
         Acquired::Write(_)
     ));
 }
@@ -107,7 +111,7 @@ fn a_pinned_chunk_is_never_dropped_under_threads() {
     let lookup = |n: usize| exists[n].load(SeqCst).then_some(place(n as u64));
     let upload = |round: usize| {
         let n = round % CHUNKS;
-        match pins.acquire(digest(n as u8), |_| Ok(lookup(n))).unwrap() {
+        match pins.acquire(digest(n as u8), |_| Ok(lookup(n)), sound).unwrap() {
             Acquired::Hit(_pin, at) => {
                 assert_eq!(at, place(n as u64));
                 assert!(exists[n].load(SeqCst), "a pinned chunk is gone");
@@ -196,7 +200,7 @@ proptest! {
             match step {
                 Step::Acquire(n) => {
                     let chunk = &mut model[usize::from(n)];
-                    let acquired = pins.acquire(digest(n), |_| Ok(chunk.stored)).unwrap();
+                    let acquired = pins.acquire(digest(n), |_| Ok(chunk.stored), sound).unwrap();
                     match acquired {
                         Acquired::Hit(pin, at) => {
                             prop_assert!(!chunk.writing);

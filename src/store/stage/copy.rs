@@ -66,9 +66,11 @@ impl Stage<'_, '_> {
                 self.record_if(stands.as_ref() == Some(token), record)
             }
             // They hide what is older, and in the oldest file there is nothing older.
-            Record::RemoveFile(_) | Record::RemoveVersion(_) | Record::RemoveToken(_) | Record::Sweep(_) => {
-                Ok(Staged::In)
-            }
+            Record::RemoveFile(_)
+            | Record::RemoveVersion(_)
+            | Record::RemoveToken(_)
+            | Record::Sweep(_)
+            | Record::Drop(_) => Ok(Staged::In),
         }
     }
 
