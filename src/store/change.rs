@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::model::{Account, File, Id, Package, Token, Version};
+use bytes::Bytes;
+
+use super::log::record::Record;
+use super::model::{Account, File, Id, Package, Place, Token, Version};
 use super::pins::DropReservation;
 use super::upload::NewBlob;
 use crate::chunk::Digest;
@@ -31,6 +34,17 @@ pub enum Change {
     RemoveToken(Token),
     /// Take chunks and manifests that nothing leads to out of the index. Only collection asks for it.
     Drop(Garbage),
+    /// Bulk chunks have been copied to other segments. Only compaction asks for it.
+    Move(Vec<Moved>),
+    /// Write records again that stand in an old journal file, as far as they still say what is so. Only compaction
+    /// asks for it.
+    Copy(Vec<Original>),
+    /// Write a group that changes nothing: the journal is known to reach this far, and the segments are known to be
+    /// durable as far as they are.
+    Mark {
+        /// The journal goes on in a new, small file.
+        last_of_file: bool,
+    },
 }
 
 /// What collection wants dropped. The committer leaves out what a publication has come to rely on meanwhile.
@@ -76,6 +90,28 @@ impl Freed {
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+}
+
+/// A bulk chunk that has a synced copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The chunk.
+    pub digest: Digest,
+    /// Where it must still lie.
+    pub from: Place,
+    /// Where its copy lies.
+    pub to: Place,
+}
+
+/// A record of an old journal file.
+#[derive(Clone, Debug)]
+pub struct Original {
+    /// Where it stands.
+    pub place: Place,
+    /// What it says.
+    pub record: Record,
+    /// The verified bytes of a chunk; empty for other records.
+    pub bytes: Bytes,
 }
 
 /// Publication of a file.

@@ -14,8 +14,9 @@ use super::collect::barrier::Barrier;
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, Index, keys};
+use super::log::format::FILE_HEADER_LEN;
 use super::log::group::{GroupBuilder, GroupContext};
-use super::log::journal::{AppendError, Journal};
+use super::log::journal::{AppendError, Journal, MIN_FILE};
 use super::metrics;
 use super::model::Id;
 use super::position::Applied;
@@ -171,6 +172,7 @@ impl Committer {
             let outcome = self.group(|stage| waiters.stage(&mut messages, stage));
             if outcome.is_ok() {
                 self.note_sweeps(&waiters.changes);
+                self.note_marks(&waiters.changes);
             }
             waiters.settle(outcome);
         }
@@ -241,6 +243,16 @@ impl Committer {
         }
     }
 
+    /// Begins a new file where that was asked for, unless one has just been begun.
+    fn note_marks(&mut self, changes: &[Change]) {
+        let asked = changes
+            .iter()
+            .any(|change| matches!(change, Change::Mark { last_of_file: true }));
+        if asked && self.journal.offset() > FILE_HEADER_LEN {
+            self.rotate(MIN_FILE);
+        }
+    }
+
     /// Writes and syncs the group: the moment its commits become true.
     fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, commits: usize) -> Result<(), CommitError> {
         let durable_segments = self.bulk.segments.durable();
@@ -272,20 +284,15 @@ impl Committer {
         };
         self.buffer = bytes;
         if self.journal.is_full() {
-            self.rotate();
+            self.rotate(self.journal.next_size());
         }
         Ok(())
     }
 
-    /// Begins the next file. Where that fails the full one simply goes on growing.
-    fn rotate(&mut self) {
+    /// Begins the next file, of `size` bytes. Where that fails the old one simply goes on growing.
+    fn rotate(&mut self, size: u64) {
         let binding = self.journal.binding();
-        let next = Journal::create(
-            self.shared.data(),
-            binding.store,
-            binding.file + 1,
-            self.journal.next_size(),
-        );
+        let next = Journal::create(self.shared.data(), binding.store, binding.file + 1, size);
         match next {
             Ok(next) => (self.seal)(std::mem::replace(&mut self.journal, next)),
             Err(error) => tracing::warn!(%error, "no new journal file could be begun; the old one goes on"),

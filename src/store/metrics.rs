@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::telemetry::metrics::{counter, counters, gauge, histogram};
+use super::model::FileKind;
+use crate::telemetry::metrics::{counter, counters, gauge, gauges, histogram};
 
 /// Commits that can share a group.
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
@@ -26,7 +27,16 @@ struct Families {
     sync_seconds: Histogram,
     damaged: IntCounter,
     damaged_chunks: IntGauge,
+    compactions: IntCounter,
+    compaction_copied: IntCounter,
+    compaction_freed: IntCounter,
+    log_files_removed: IntCounterVec,
+    log_live: IntGaugeVec,
+    log_dead: IntGaugeVec,
 }
+
+/// Label values for the two kinds of log file.
+const KINDS: &[&str] = &["journal", "segment"];
 
 static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
     let uploaded = counters(
@@ -59,6 +69,33 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         damaged_chunks: gauge(
             "larder_store_damaged_chunks",
             "Chunks and manifests found damaged since the start; the same bytes, published again, heal them.",
+        ),
+        compactions: counter(
+            "larder_compaction_runs_total",
+            "Passes of compaction over the journal or the segments.",
+        ),
+        compaction_copied: counter(
+            "larder_compaction_copied_bytes_total",
+            "Live bytes that compaction wrote again.",
+        ),
+        compaction_freed: counter(
+            "larder_compaction_freed_bytes_total",
+            "Bytes of log files that compaction removed.",
+        ),
+        log_files_removed: counters(
+            "larder_compaction_removed_files_total",
+            "Log files that compaction removed.",
+            &[("kind", KINDS)],
+        ),
+        log_live: gauges(
+            "larder_log_live_bytes",
+            "Bytes of the log that the index leads to, at the last scan; of the journal's metadata an estimate.",
+            &[("kind", KINDS)],
+        ),
+        log_dead: gauges(
+            "larder_log_dead_bytes",
+            "Bytes of the log that nothing needs any more, at the last scan.",
+            &[("kind", KINDS)],
         ),
     }
 });
@@ -93,4 +130,38 @@ pub fn damaged_chunk() {
 /// Damaged bytes were met in the log.
 pub fn damaged_stretch() {
     FAMILIES.damaged.inc();
+}
+
+/// A pass of compaction has begun.
+pub fn compaction() {
+    FAMILIES.compactions.inc();
+}
+
+/// Compaction wrote live bytes again.
+pub fn compaction_copied(bytes: u64) {
+    FAMILIES.compaction_copied.inc_by(bytes);
+}
+
+/// Compaction removed a file of this many bytes.
+pub fn log_file_removed(kind: FileKind, bytes: u64) {
+    FAMILIES.compaction_freed.inc_by(bytes);
+    FAMILIES.log_files_removed.with_label_values(&[label(kind)]).inc();
+}
+
+/// The log files of a kind were found to hold `live` bytes of `total`.
+pub fn log_usage(kind: FileKind, live: u64, total: u64) {
+    let label = &[label(kind)];
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    FAMILIES.log_live.with_label_values(label).set(bytes(live.min(total)));
+    FAMILIES
+        .log_dead
+        .with_label_values(label)
+        .set(bytes(total.saturating_sub(live)));
+}
+
+fn label(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Journal => KINDS[0],
+        FileKind::Segment => KINDS[1],
+    }
 }

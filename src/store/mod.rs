@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod change;
 pub mod collect;
 mod committer;
+pub mod compact;
 #[cfg(test)]
 mod crash_tests;
 pub mod damage;

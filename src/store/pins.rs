@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::error::StoreError;
-use super::model::Place;
+use super::model::{FileKind, Place};
 use crate::chunk::Digest;
 
 /// Locks that the digests are spread over.
@@ -172,6 +172,24 @@ impl Pins {
     pub fn with_unpinned<T>(&self, digest: &Digest, drop_it: impl FnOnce() -> T) -> Option<T> {
         let shard = self.shard(digest);
         (!shard.contains_key(digest)).then(drop_it)
+    }
+
+    /// Runs `look` if no pin of the chunk may rely on a copy in the file, so that none can begin to meanwhile. `None`:
+    /// one may, or the chunk is just being written. `look` runs under the lock of the chunk's shard and must not use
+    /// pins.
+    pub fn unless_pinned_in<T>(
+        &self,
+        digest: &Digest,
+        file: (FileKind, u64),
+        look: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let shard = self.shard(digest);
+        let elsewhere = match shard.get(digest) {
+            Some(State::Placed { place, .. }) => (place.kind, place.file) != file,
+            Some(_) => false,
+            None => true,
+        };
+        elsewhere.then(look)
     }
 
     /// How many chunks are pinned or being written.

@@ -38,6 +38,13 @@ impl Room {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts bytes of log files that were removed.
+    pub fn give_back(&self, bytes: u64) {
+        // More is never given back than was taken; were it, a wrap-around would refuse uploads for good.
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
     /// Whether `bytes` more can be taken.
     ///
     /// # Errors

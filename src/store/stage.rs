@@ -1,6 +1,8 @@
 //! From a change to records: checks what the change expects against everything committed before it, earlier changes
 //! of the same group included, then writes its records into the group and applies them.
 
+mod copy;
+
 use std::collections::HashSet;
 
 use super::change::{Change, CommitError, Expected, Garbage, Publish, RemoveFile, RemoveVersion};
@@ -69,6 +71,9 @@ impl Stage<'_, '_> {
                 self.record(Record::RemoveToken(token.clone()))
             }
             Change::Drop(garbage) => self.drop_garbage(garbage),
+            Change::Move(moves) => self.move_chunks(moves),
+            Change::Copy(originals) => self.copy(originals),
+            Change::Mark { .. } => self.mark(),
         }
     }
 
