@@ -13,6 +13,7 @@ mod checked;
 mod damage;
 mod dedupe;
 mod durability;
+mod gc;
 mod generic;
 mod headers;
 mod index;

@@ -11,7 +11,9 @@
 //!    pinned by an upload is taken out of the index by a record of the log. Until that is done whoever asks for the
 //!    chunk waits.
 //!
-//! What is neither is kept, if in doubt: the next pass finds it.
+//! 5. **Compaction** of segments and journal, see [`compact`](super::compact).
+//!
+//! What is in doubt is kept: the next pass finds it.
 
 pub mod barrier;
 pub mod mark;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{CommitError, Freed};
 use super::committer::Message;
+use super::compact;
 use super::error::StoreError;
 use super::index::keys;
 use super::pace::Pace;
@@ -127,7 +130,10 @@ impl Store {
             most_marks: MAX_MARKS,
             freed: Arc::default(),
         };
-        let collected = pass.run(kind)?;
+        let mut collected = pass.run(kind)?;
+        if kind != Kind::Preview {
+            pass.compact(kind == Kind::Full, &mut collected)?;
+        }
         Ok(collected)
     }
 
@@ -191,6 +197,17 @@ impl Pass<'_> {
         let marked = marks.finish();
         self.sweep(&marked, kind == Kind::Preview)?;
         Ok(*marked.range().end())
+    }
+
+    /// Gives the space back: segments first, because that makes records that the journal can leave out.
+    fn compact(&self, full: bool, collected: &mut Collected) -> Result<(), CollectError> {
+        for compact in [compact::segments, compact::journal] {
+            self.may_go_on(0)?;
+            let compacted = compact(self.inner, full, self.pace)?;
+            collected.log_files += compacted.files;
+            collected.freed += compacted.freed.saturating_sub(compacted.copied);
+        }
+        self.may_go_on(0)
     }
 
     /// Waits until what is being committed is in the index.

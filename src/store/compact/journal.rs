@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Compacted, Fate, Pass, Step, reached};
+use crate::store::Inner;
 use crate::store::change::{Change, Original};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
@@ -18,7 +19,6 @@ use crate::store::log::scan::{ALL_DURABLE, Found, RecordAt, Scan};
 use crate::store::metrics;
 use crate::store::model::{self, FileKind, Place};
 use crate::store::pace::Pace;
-use crate::store::Inner;
 
 /// Bytes of records that are copied by one commit: others wait while it is synced.
 const COPY_BYTES: u64 = 1 << 20;

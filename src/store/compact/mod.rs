@@ -130,14 +130,8 @@ impl<'a> Pass<'a> {
         let (settle, ticket) = ticket();
         let (passed, wait) = channel();
         // The queue is bounded, so this may wait; the committer always works it off.
-        for message in [
-            Message::Commit(Box::new(change), settle),
-            Message::Fence(passed),
-        ] {
-            self.inner
-                .commits
-                .send(message)
-                .map_err(|_| StoreError::Closed)?;
+        for message in [Message::Commit(Box::new(change), settle), Message::Fence(passed)] {
+            self.inner.commits.send(message).map_err(|_| StoreError::Closed)?;
         }
         wait.recv().map_err(|_| StoreError::Closed)?;
         match ticket.peek() {

@@ -31,7 +31,11 @@ const RETIRE_TOGETHER: usize = 16;
 /// # Errors
 /// `NoSpace` where the disk has no room for copies; what could be freed without copying is. `Poisoned`, `Closed`,
 /// `Index`, `Io`: what was done until then stands.
-pub(in crate::store) fn segments(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
+pub(in crate::store) fn segments(
+    inner: &Inner,
+    full: bool,
+    pace: &dyn Pace,
+) -> Result<Compacted, StoreError> {
     metrics::compaction();
     let mut pass = Pass::new(inner, full, pace)?;
     if full {
@@ -175,7 +179,11 @@ impl Pass<'_> {
         Ok(None)
     }
 
-    fn append(&self, digest: Digest, record: Record) -> Result<Receiver<Result<Place, StoreError>>, StoreError> {
+    fn append(
+        &self,
+        digest: Digest,
+        record: Record,
+    ) -> Result<Receiver<Result<Place, StoreError>>, StoreError> {
         let (reply, written) = channel();
         let len = record.header.stored_len;
         let append = self.inner.bulk.segments.append(
