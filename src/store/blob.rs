@@ -13,8 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::StoreError;
 use super::model::ChunkRef;
-use opened::{Chunks, Registered};
-pub use opened::{Look, OpenBlobs};
+use opened::Chunks;
+pub use opened::{Look, OpenBlobs, Registered};
 pub use readers::Readers;
 use readers::Source;
 

@@ -17,6 +17,8 @@
 
 pub mod barrier;
 pub mod mark;
+#[cfg(test)]
+mod model;
 mod roots;
 mod sweep;
 #[cfg(test)]

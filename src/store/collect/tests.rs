@@ -295,6 +295,32 @@ async fn a_damaged_manifest_does_not_stop_a_pass() {
 }
 
 #[tokio::test]
+async fn an_upload_that_relies_on_a_copy_found_damaged_meanwhile_is_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bytes = body(1, 3000);
+    put(&store, "1", &bytes).await;
+    let relying = upload(&store, &bytes).await;
+    let digest = Digest::of(&bytes);
+    let place = store.inner.bulk.places.place(&digest).unwrap();
+    store.inner.readers.damage().report(digest, place);
+    let refused = publish_blob(&store, "p", "2", "f", relying.clone())
+        .settled()
+        .await;
+    assert_eq!(refused, Err(CommitError::Damaged));
+    // The same bytes, sent again while the first upload still pins the damaged copy, heal both.
+    put(&store, "3", &bytes).await;
+    assert_ne!(store.inner.bulk.places.place(&digest).unwrap(), place);
+    publish_blob(&store, "p", "2", "f", relying)
+        .settled()
+        .await
+        .unwrap();
+    for version in ["1", "2", "3"] {
+        assert_eq!(read(&store, version).await, bytes);
+    }
+}
+
+#[tokio::test]
 async fn a_pass_stops_when_the_pace_says_so_and_only_one_runs() {
     struct Never;
     impl Pace for Never {
