@@ -61,12 +61,13 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let any = any::<usize>;
     prop_oneof![
-        3 => (0..BLOBS.len()).prop_map(Step::Upload),
+        2 => (0..BLOBS.len()).prop_map(Step::Upload),
+        2 => Just(Step::Upload(INLINE)),
         6 => any().prop_map(Step::Advance),
         4 => (any(), 0..NAMES).prop_map(|(upload, name)| Step::Publish(upload, name)),
         1 => any().prop_map(Step::Abandon),
         3 => (0..NAMES).prop_map(Step::Remove),
-        4 => Just(Step::Stage),
+        2 => Just(Step::Stage),
         4 => Just(Step::Apply),
         2 => (0..NAMES).prop_map(Step::Look),
         2 => Just(Step::Open),
@@ -109,8 +110,20 @@ struct Upload {
 enum Pass {
     Idle,
     Raised,
-    Marking { marks: Marks, after: Option<Vec<u8>> },
-    Sweeping { marked: Marked, after: Vec<u8> },
+    Marking {
+        marks: Marks,
+        after: Option<Vec<u8>>,
+    },
+    Sweeping {
+        marked: Marked,
+        after: Vec<u8>,
+    },
+    /// These chunks are not marked and not behind the barrier.
+    Reserving {
+        marked: Marked,
+        after: Vec<u8>,
+        found: Vec<Digest>,
+    },
 }
 
 struct World<'a> {
@@ -357,6 +370,10 @@ impl<'a> World<'a> {
             Pass::Marking { marks, after } => self.mark(marks, after),
             Pass::Sweeping { marked, after } if self.dropping => Pass::Sweeping { marked, after },
             Pass::Sweeping { marked, after } => self.sweep(marked, after),
+            Pass::Reserving { marked, after, found } => {
+                self.reserve(found);
+                Pass::Sweeping { marked, after }
+            }
         };
     }
 
@@ -396,25 +413,37 @@ impl<'a> World<'a> {
             self.barrier.lower();
             return Pass::Idle;
         };
+        let digests = entries.iter().filter_map(|(key, _)| keys::digest(key));
+        let found: Vec<Digest> = digests
+            .filter(|digest| !marked.has(digest) && !self.barrier.holds(digest))
+            .collect();
+        let after = last.to_vec();
+        if kind == b'c' {
+            return Pass::Reserving { marked, after, found };
+        }
+        self.drop_garbage(Garbage {
+            manifests: found,
+            ..Garbage::default()
+        });
+        Pass::Sweeping { marked, after }
+    }
+
+    fn reserve(&mut self, found: Vec<Digest>) {
         let mut garbage = Garbage::default();
-        for (key, _) in &entries {
-            let digest = keys::digest(key).unwrap();
-            if marked.has(&digest) || self.barrier.holds(&digest) {
-                continue;
-            }
-            if kind == b'b' {
-                garbage.manifests.push(digest);
-            } else if let Some(reservation) = self.pins.reserve_drop(digest) {
+        for digest in found {
+            if let Some(reservation) = self.pins.reserve_drop(digest) {
                 garbage.reservations.push(reservation);
                 garbage.chunks.push((digest, 1));
             }
         }
+        self.drop_garbage(garbage);
+    }
+
+    fn drop_garbage(&mut self, garbage: Garbage) {
         if garbage.chunks.len() + garbage.manifests.len() > 0 {
             self.dropping = true;
             self.queue.push(Change::Drop(garbage));
         }
-        let after = last.to_vec();
-        Pass::Sweeping { marked, after }
     }
 
     /// What must be there is there.
