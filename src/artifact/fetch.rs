@@ -13,6 +13,7 @@ impl Artifacts {
     /// `NoVersion` or `NoFile`; `Damaged` for a file that is known to be damaged, except under `cache`, where it is
     /// missing, so that builds go on and store it again.
     pub fn fetch(&self, owner: &Account, at: &Coordinates) -> Result<Fetched, ArtifactError> {
+        let _look = self.store.look();
         let standing = committed(&self.store, owner.id, &FileName::from(at.clone()))?;
         if standing.version.is_none() {
             return Err(ArtifactError::NoVersion);

@@ -203,7 +203,7 @@ impl Refusal {
     }
 
     /// 503 with a hint to come again.
-    fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).with(RETRY_AFTER, SOON)
     }
 
@@ -313,6 +313,7 @@ impl From<CommitError> for Refusal {
         match error {
             CommitError::NoSpace => ArtifactError::NoSpace.into(),
             CommitError::Busy | CommitError::Conflict => Refusal::unavailable("busy", "too busy, try again"),
+            CommitError::Damaged => Refusal::unavailable("data-damaged", error.to_string()),
             CommitError::Closed => StoreError::Closed.into(),
             CommitError::Rebuilding => StoreError::Index(error.to_string()).into(),
             // Nobody knows until a restart whether it is durable.

@@ -58,6 +58,8 @@ pub enum Route {
         /// Who.
         user: String,
     },
+    /// `/api/v1/admin/gc`
+    AdminGc,
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -184,6 +186,7 @@ fn api(segments: &[&str]) -> Route {
             organisation: decode(name),
             user: decode(user),
         },
+        ["admin", "gc"] => Route::AdminGc,
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
@@ -241,6 +244,7 @@ impl Route {
                 &["GET", "HEAD", "DELETE"]
             }
             Route::Member { .. } => &["PUT", "DELETE"],
+            Route::AdminGc => &["POST"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -266,6 +270,7 @@ impl Route {
                 | Route::Organisation { .. }
                 | Route::Members { .. }
                 | Route::Member { .. }
+                | Route::AdminGc
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me
@@ -382,6 +387,7 @@ mod tests {
             ("/api/v1/version", Route::ApiVersion),
             ("/api/v1/user", Route::Me),
             ("/api/v1/admin/users", Route::AdminUsers),
+            ("/api/v1/admin/gc", Route::AdminGc),
             ("/api/v1/users/ann/tokens", tokens),
             ("/api/v1/users/ann/tokens/a%20b", token),
             ("/api/v1/users/ann", Route::UnknownApi),

@@ -12,7 +12,7 @@ use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::state::State;
-use super::{admin, download, generic, health, organisations, packages};
+use super::{admin, download, gc, generic, health, organisations, packages};
 
 /// How long a request waits for an index that is being built again (API.md §7).
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -103,6 +103,7 @@ async fn answer(
         (Route::Member { organisation, user }, _) => {
             organisations::remove_member(state, head, organisation, user).await
         }
+        (Route::AdminGc, "POST") => gc::collect(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
         (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
@@ -171,7 +172,7 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminUsers, "POST") | (Route::AdminUser { .. }, "PATCH") => {
+        (Route::AdminUsers | Route::AdminGc, "POST") | (Route::AdminUser { .. }, "PATCH") => {
             admin::before_user(state, head).await.map(drop)
         }
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),

@@ -9,6 +9,7 @@ use super::options::Options;
 use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
+use crate::store::collect::Passes;
 
 /// Before a request that found the index failed tries again.
 const INDEX_PAUSE: Duration = Duration::from_millis(20);
@@ -22,6 +23,8 @@ pub struct Engine {
     pub access: Access,
     /// The store, for names of owners and for its health.
     pub store: Store,
+    /// Whoever makes passes of collection.
+    pub passes: Arc<dyn Passes>,
 }
 
 /// How far the daemon is in its life.

@@ -1,5 +1,6 @@
 //! Reading a blob: verified bytes, chunk by chunk.
 
+mod opened;
 mod readers;
 mod verified;
 
@@ -12,6 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::StoreError;
 use super::model::ChunkRef;
+use opened::Chunks;
+pub use opened::{Look, OpenBlobs, Registered};
 pub use readers::Readers;
 use readers::Source;
 
@@ -19,11 +22,12 @@ use readers::Source;
 /// holds it.
 pub const PIECE: u32 = 256 << 10;
 
-/// A blob open for reading. Holds no file and no buffer between reads.
+/// A blob open for reading. Holds no file and no buffer between reads. Its chunks are not collected while it lives.
 #[derive(Clone, Debug)]
 pub struct Blob {
     readers: Arc<Readers>,
-    chunks: Arc<[ChunkRef]>,
+    chunks: Chunks,
+    _registered: Arc<Registered>,
     /// Where each chunk ends in the blob.
     ends: Arc<[u64]>,
 }
@@ -32,6 +36,7 @@ impl Blob {
     /// The blob of these chunks, in order.
     pub fn new(readers: Arc<Readers>, chunks: impl Into<Arc<[ChunkRef]>>) -> Self {
         let chunks = chunks.into();
+        let registered = Arc::new(readers.open_blobs().register(chunks.clone()));
         let add = |end: &mut u64, chunk: &ChunkRef| {
             *end += u64::from(chunk.len);
             Some(*end)
@@ -40,6 +45,7 @@ impl Blob {
         Blob {
             readers,
             chunks,
+            _registered: registered,
             ends,
         }
     }

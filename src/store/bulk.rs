@@ -19,6 +19,11 @@ pub trait ChunkPlaces: Send + Sync {
     fn place_in_time(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
         self.place(digest)
     }
+
+    /// Whether the copy at `place` is not known to be damaged.
+    fn is_sound(&self, _digest: &Digest, _place: &Place) -> bool {
+        true
+    }
 }
 
 /// Everything a [`BlobWriter`](super::upload::BlobWriter) works with; one for the store.

@@ -1,8 +1,13 @@
 //! What can be asked of the committer: changes with the state they expect to find.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::model::{Account, Checksums, File, Id, Membership, Package, Token, Version};
+use bytes::Bytes;
+
+use super::log::record::Record;
+use super::model::{Account, Checksums, File, Id, Membership, Package, Place, Token, Version};
+use super::pins::DropReservation;
 use super::upload::NewBlob;
 use crate::chunk::Digest;
 
@@ -37,6 +42,19 @@ pub enum Change {
     PutChecksums(Digest, Checksums),
     /// Take a member out. The membership must stand as given.
     RemoveMember(Membership),
+    /// Take chunks and manifests that nothing leads to out of the index. Only collection asks for it.
+    Drop(Garbage),
+    /// Bulk chunks have been copied to other segments. Only compaction asks for it.
+    Move(Vec<Moved>),
+    /// Write records again that stand in an old journal file, as far as they still say what is so. Only compaction
+    /// asks for it.
+    Copy(Vec<Original>),
+    /// Write a group that changes nothing: the journal is known to reach this far, and the segments are known to be
+    /// durable as far as they are.
+    Mark {
+        /// The journal goes on in a new, small file.
+        last_of_file: bool,
+    },
 }
 
 impl Change {
@@ -49,8 +67,79 @@ impl Change {
                 | Change::RemovePackage(_)
                 | Change::RemoveAccount(_)
                 | Change::RemoveToken(_)
+                | Change::Drop(_)
+                | Change::Move(_)
+                | Change::Copy(_)
+                | Change::Mark { .. }
         )
     }
+}
+
+/// What collection wants dropped. The committer leaves out what a publication has come to rely on meanwhile.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    /// Chunks with their lengths in bytes. Nobody can pin them until the change is settled.
+    pub chunks: Vec<(Digest, u32)>,
+    /// Manifests, by the digest of their blob.
+    pub manifests: Vec<Digest>,
+    /// Keep the chunks from being pinned.
+    pub reservations: Vec<DropReservation>,
+    /// Counts what is dropped.
+    pub freed: Arc<Freed>,
+}
+
+/// What a pass of collection has dropped so far.
+#[derive(Debug, Default)]
+pub struct Freed {
+    chunks: AtomicU64,
+    manifests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Freed {
+    /// Counts chunks, manifests, and the bytes of the chunks.
+    pub fn add(&self, chunks: u64, manifests: u64, bytes: u64) {
+        self.chunks.fetch_add(chunks, Ordering::Relaxed);
+        self.manifests.fetch_add(manifests, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Chunks.
+    pub fn chunks(&self) -> u64 {
+        self.chunks.load(Ordering::Relaxed)
+    }
+
+    /// Manifests.
+    pub fn manifests(&self) -> u64 {
+        self.manifests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the chunks.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A bulk chunk that has a synced copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The chunk.
+    pub digest: Digest,
+    /// Where it must still lie.
+    pub from: Place,
+    /// Where its copy lies.
+    pub to: Place,
+}
+
+/// A record of an old journal file.
+#[derive(Clone, Debug)]
+pub struct Original {
+    /// Where it stands.
+    pub place: Place,
+    /// What it says.
+    pub record: Record,
+    /// The verified bytes of a chunk; empty for other records.
+    pub bytes: Bytes,
 }
 
 /// Publication of a file.
@@ -127,6 +216,9 @@ pub enum CommitError {
     /// What it expected was no longer so; decide again.
     #[error("the expected state has changed")]
     Conflict,
+    /// A chunk that the upload found in the store has been found damaged meanwhile. Sent again, the bytes heal it.
+    #[error("stored bytes that the upload relies on were found damaged; send it again")]
+    Damaged,
     /// The committer's queue is full; nothing was decided.
     #[error("too many commits are waiting")]
     Busy,

@@ -5,18 +5,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::bulk::Bulk;
 use super::change::{Change, CommitError};
+use super::collect::barrier::Barrier;
 use super::counts::Counts;
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, Index};
 use super::log::format::FILE_HEADER_LEN;
 use super::log::group::{FinishedGroup, GroupBuilder, GroupContext};
-use super::log::journal::{AppendError, Journal};
+use super::log::journal::{AppendError, Journal, MIN_FILE};
 use super::metrics;
 use super::position::{Applied, Witness};
 use super::proof::Proof;
@@ -44,6 +45,8 @@ pub enum Message {
     Rebuild,
     /// Make the index's files small again, if little is left in them.
     ShrinkIndex,
+    /// Answer once everything committed before is in the index.
+    Fence(Sender<()>),
     /// Finish what is queued, then stop.
     Close,
 }
@@ -67,6 +70,8 @@ pub struct Committer {
     pub(super) bulk: Arc<Bulk>,
     /// Copies that are not relied on.
     pub(super) damage: Arc<Damage>,
+    /// Notes what is published while collection runs.
+    pub(super) barrier: Arc<Barrier>,
     /// Seals a file that is full, off this thread.
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
     /// What is still to be swept.
@@ -84,7 +89,7 @@ pub struct Committer {
 #[derive(Default)]
 struct Waiters {
     accepted: Vec<Settle>,
-    refused: Vec<Settle>,
+    refused: Vec<(Settle, CommitError)>,
     /// Changes stay alive until the index knows their chunks: they hold the pins.
     changes: Vec<Change>,
 }
@@ -116,9 +121,9 @@ impl Waiters {
             }
             let staged = stage.change(&change);
             self.changes.push(change);
-            match staged {
-                Ok(Staged::In) => self.accepted.push(settle),
-                Ok(Staged::Conflict) => self.refused.push(settle),
+            match staged.map(Staged::refusal) {
+                Ok(None) => self.accepted.push(settle),
+                Ok(Some(refusal)) => self.refused.push((settle, refusal)),
                 Err(error) => {
                     self.accepted.push(settle);
                     return Err(error);
@@ -134,13 +139,12 @@ impl Waiters {
     fn settle(self, outcome: Result<(), CommitError>) {
         // The pins first: whoever is told may publish the same bytes again at once.
         drop(self.changes);
-        let conflict = outcome.clone().and(Err(CommitError::Conflict));
         for settle in self.accepted {
             settle.settle(outcome.clone());
         }
         // Not before the group they lost against is in the index, so that deciding again sees it.
-        for settle in self.refused {
-            settle.settle(conflict.clone());
+        for (settle, refusal) in self.refused {
+            settle.settle(outcome.clone().and(Err(refusal)));
         }
     }
 }
@@ -164,14 +168,22 @@ impl Committer {
                 continue;
             }
             let mut messages = Vec::new();
+            let mut fence = None;
             match self.next(&queue) {
                 Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
                 Ok(Message::ShrinkIndex) => self.shrink_index(),
+                Ok(Message::Fence(passed)) => fence = Some(passed),
                 Ok(Message::Rebuild) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => open = false,
             }
-            open &= gather(&queue, &mut messages);
+            if fence.is_none() {
+                open &= gather(&queue, &mut messages, &mut fence);
+            }
             self.commit(messages);
+            if let Some(passed) = fence {
+                // Nobody to tell where the collector has given up.
+                let _ = passed.send(());
+            }
             if open && !self.sweeps.is_empty() {
                 self.sweep_step();
             }
@@ -210,8 +222,11 @@ impl Committer {
             let outcome = self.group(|stage| waiters.stage(&mut messages, &room, stage));
             let removal =
                 |change: &Change| matches!(change, Change::RemoveVersion(_) | Change::RemovePackage(_));
-            if outcome.is_ok() && waiters.changes.iter().any(removal) {
-                self.note_sweeps();
+            if outcome.is_ok() {
+                if waiters.changes.iter().any(removal) {
+                    self.note_sweeps();
+                }
+                self.note_marks(&waiters.changes);
             }
             waiters.settle(outcome);
         }
@@ -259,6 +274,7 @@ impl Committer {
         &mut self,
         fill: impl FnOnce(&mut Stage<'_, '_>) -> Result<Filled, StoreError>,
     ) -> Result<(), CommitError> {
+        let started = Instant::now();
         let index = self.index.clone();
         let mut batch = Batch::new(&index, self.applied.index_sum);
         let buffer = std::mem::take(&mut self.buffer);
@@ -269,15 +285,20 @@ impl Committer {
             group: &mut group,
             damage: &self.damage,
             counts: Counts::default(),
+            barrier: &self.barrier,
+            removed_bytes: 0,
         };
         let filled = fill(&mut stage).and_then(|filled| stage.count().map(|()| filled));
+        let removed_bytes = stage.removed_bytes;
         let filled = filled.map_err(|error| self.unanswered(error))?;
         if group.is_empty() {
             self.buffer = group.into_buffer();
             return Ok(());
         }
         self.write(group, &batch, filled)?;
-        self.apply(batch)
+        self.apply(batch)?;
+        self.shared.committed(removed_bytes, started.elapsed());
+        Ok(())
     }
 
     /// Looks for what is to be swept. Where that fails, the next start does it.
@@ -285,6 +306,16 @@ impl Committer {
         match sweeps::pending(&self.index) {
             Ok(pending) => self.sweeps = pending,
             Err(error) => tracing::warn!(%error, "removed names could not be listed for sweeping"),
+        }
+    }
+
+    /// Begins a new file where that was asked for, unless one has just been begun.
+    fn note_marks(&mut self, changes: &[Change]) {
+        let asked = changes
+            .iter()
+            .any(|change| matches!(change, Change::Mark { last_of_file: true }));
+        if asked && self.journal.offset() > FILE_HEADER_LEN {
+            self.rotate(MIN_FILE);
         }
     }
 
@@ -320,7 +351,7 @@ impl Committer {
         };
         self.buffer = bytes;
         if self.journal.is_full() {
-            self.rotate();
+            self.rotate(self.journal.next_size());
         }
         Ok(())
     }
@@ -346,9 +377,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Begins the next file. Where that fails the full one simply goes on growing.
-    fn rotate(&mut self) {
-        let size = self.bulk.room.spare(self.journal.next_size());
+    /// Begins the next file, of `size` bytes. Where that fails the old one simply goes on growing.
+    fn rotate(&mut self, size: u64) {
+        let size = self.bulk.room.spare(size);
         match self.journal.create_next(size) {
             Ok(next) => (self.seal)(std::mem::replace(&mut self.journal, next)),
             Err(error) => tracing::warn!(%error, "no new journal file could be begun; the old one goes on"),
@@ -392,11 +423,19 @@ impl Drop for PoisonOnPanic {
     }
 }
 
-/// Takes what is waiting, without waiting. False: time to close.
-fn gather(queue: &Receiver<Message>, messages: &mut Vec<(Change, Settle)>) -> bool {
+/// Takes what is waiting up to a fence, without waiting. False: time to close.
+fn gather(
+    queue: &Receiver<Message>,
+    messages: &mut Vec<(Change, Settle)>,
+    fence: &mut Option<Sender<()>>,
+) -> bool {
     while messages.len() < GROUP_COMMITS {
         match queue.try_recv() {
             Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
+            Ok(Message::Fence(passed)) => {
+                *fence = Some(passed);
+                break;
+            }
             Ok(Message::Close) | Err(TryRecvError::Disconnected) => return false,
             // Both are asked for again.
             Ok(Message::Rebuild | Message::ShrinkIndex) | Err(TryRecvError::Empty) => break,

@@ -63,7 +63,11 @@ impl ChunkPlaces for SoundPlaces {
             Err(StoreError::Index(_)) => None,
             place => place?,
         };
-        Ok(place.filter(|place| !self.damage.is_damaged(digest, Some(*place))))
+        Ok(place.filter(|place| self.is_sound(digest, place)))
+    }
+
+    fn is_sound(&self, digest: &Digest, place: &Place) -> bool {
+        !self.damage.is_damaged(digest, Some(*place))
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::model::FileKind;
 use super::room::{Reason, RoomState};
-use crate::telemetry::metrics::{counter, counters, gauge, histogram};
+use crate::telemetry::metrics::{counter, counters, gauge, gauges, histogram};
 
 /// Commits that can share a group.
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
@@ -32,6 +33,12 @@ struct Families {
     room: RoomGauges,
     refused: IntCounterVec,
     index_rebuilds: IntCounter,
+    compactions: IntCounter,
+    compaction_copied: IntCounter,
+    compaction_freed: IntCounter,
+    log_files_removed: IntCounterVec,
+    log_live: IntGaugeVec,
+    log_dead: IntGaugeVec,
 }
 
 struct RoomGauges {
@@ -77,6 +84,9 @@ impl RoomGauges {
         }
     }
 }
+
+/// Label values for the two kinds of log file.
+const KINDS: &[&str] = &["journal", "segment"];
 
 static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
     let uploaded = counters(
@@ -126,6 +136,33 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
             "larder_store_refused_total",
             "Uploads refused for want of room, by what was full.",
             &[("reason", &["limit", "watermark", "disk", "inodes", "write"])],
+        ),
+        compactions: counter(
+            "larder_compaction_runs_total",
+            "Passes of compaction over the journal or the segments.",
+        ),
+        compaction_copied: counter(
+            "larder_compaction_copied_bytes_total",
+            "Live bytes that compaction wrote again.",
+        ),
+        compaction_freed: counter(
+            "larder_compaction_freed_bytes_total",
+            "Bytes of log files that compaction removed.",
+        ),
+        log_files_removed: counters(
+            "larder_compaction_removed_files_total",
+            "Log files that compaction removed.",
+            &[("kind", KINDS)],
+        ),
+        log_live: gauges(
+            "larder_log_live_bytes",
+            "Bytes of the log that the index leads to, at the last scan; of the journal's metadata an estimate.",
+            &[("kind", KINDS)],
+        ),
+        log_dead: gauges(
+            "larder_log_dead_bytes",
+            "Bytes of the log that nothing needs any more, at the last scan.",
+            &[("kind", KINDS)],
         ),
     }
 });
@@ -199,4 +236,41 @@ pub fn refused_for_room(reason: Reason) {
         Reason::Write => "write",
     };
     FAMILIES.refused.with_label_values(&[reason]).inc();
+}
+
+/// A pass of compaction has begun.
+pub fn compaction() {
+    FAMILIES.compactions.inc();
+}
+
+/// Compaction wrote live bytes again.
+pub fn compaction_copied(bytes: u64) {
+    FAMILIES.compaction_copied.inc_by(bytes);
+}
+
+/// Compaction removed a file of this many bytes.
+pub fn log_file_removed(kind: FileKind, bytes: u64) {
+    FAMILIES.compaction_freed.inc_by(bytes);
+    FAMILIES.log_files_removed.with_label_values(&[label(kind)]).inc();
+}
+
+/// The log files of a kind were found to hold `live` bytes of `total`.
+pub fn log_usage(kind: FileKind, live: u64, total: u64) {
+    let label = &[label(kind)];
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    FAMILIES
+        .log_live
+        .with_label_values(label)
+        .set(bytes(live.min(total)));
+    FAMILIES
+        .log_dead
+        .with_label_values(label)
+        .set(bytes(total.saturating_sub(live)));
+}
+
+fn label(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Journal => KINDS[0],
+        FileKind::Segment => KINDS[1],
+    }
 }

@@ -7,7 +7,9 @@ mod ballast;
 pub mod blob;
 pub mod bulk;
 pub mod change;
+pub mod collect;
 mod committer;
+pub mod compact;
 mod counts;
 #[cfg(test)]
 mod crash_tests;
@@ -24,6 +26,7 @@ pub mod log;
 mod metrics;
 pub mod model;
 mod open;
+pub mod pace;
 pub mod pins;
 mod position;
 #[cfg(test)]
@@ -51,9 +54,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 
 use crate::chunk::{ChunkerParams, Digest};
-use blob::{Blob, Readers};
+use blob::{Blob, Look, Readers};
 use bulk::Bulk;
 use change::{Change, CommitError};
+use collect::barrier::Barrier;
 use committer::Message;
 use error::StoreError;
 use identity::Identity;
@@ -162,10 +166,15 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     identity: Identity,
+    data: PathBuf,
+    disk: Arc<dyn log::disk::Disk>,
     shared: Arc<Shared>,
     index: Arc<Index>,
     bulk: Arc<Bulk>,
     readers: Arc<Readers>,
+    barrier: Arc<Barrier>,
+    /// Held during a pass of collection.
+    collecting: Mutex<()>,
     commits: SyncSender<Message>,
     threads: Mutex<Option<Threads>>,
     /// Held as long as the store is open.
@@ -303,6 +312,12 @@ impl Store {
     /// Begins to take a body in. `expected_size`: the Content-Length, where known (only a hint).
     pub fn upload(&self, expected_size: Option<u64>) -> BlobWriter {
         BlobWriter::new(self.inner.bulk.clone(), expected_size)
+    }
+
+    /// To be held from before a name is looked up until the file is opened, so that collection cannot come between.
+    /// To be held for moments only.
+    pub fn look(&self) -> Look<'_> {
+        self.inner.readers.open_blobs().look()
     }
 
     /// Opens a file's bytes. Reads no more than a manifest.

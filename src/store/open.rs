@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::blob::Readers;
 use super::bulk::{Bulk, ChunkPlaces};
+use super::collect::barrier::Barrier;
 use super::committer::Committer;
 use super::damage::SoundPlaces;
 use super::error::StoreError;
@@ -174,6 +175,7 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
     )?;
     let room = bulk.room.clone();
     room.keep(&index);
+    let barrier = Arc::new(Barrier::default());
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), room, |seal| Committer {
         index: index.clone(),
         shared: shared.clone(),
@@ -181,6 +183,7 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         applied,
         bulk: bulk.clone(),
         damage: readers.damage().clone(),
+        barrier: barrier.clone(),
         seal,
         sweeps,
         sweep_failed: false,
@@ -190,10 +193,14 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
     })?;
     let inner = Inner {
         identity,
+        data: options.data,
+        disk: options.disk,
         shared,
         index,
         bulk,
         readers,
+        barrier,
+        collecting: Mutex::new(()),
         commits,
         threads: Mutex::new(Some(threads)),
         _lock: lock,

@@ -1,4 +1,4 @@
-//! Pins: which chunks an upload under way relies on, and who is writing which.
+//! Pins: which chunks an upload under way relies on, who is writing which, and which are being dropped.
 //!
 //! Looking a chunk up and pinning it happen under one lock, and so do checking that nobody has it pinned and
 //! dropping it: a chunk cannot go between somebody's look and its pin. Pins live in memory and die with the
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::error::StoreError;
-use super::model::Place;
+use super::model::{FileKind, Place};
 use crate::chunk::Digest;
 
 /// Locks that the digests are spread over.
@@ -28,10 +28,16 @@ type Shard = HashMap<Digest, State>;
 /// A chunk somebody holds on to. Without an entry, nobody does.
 #[derive(Debug)]
 enum State {
-    /// It is being appended; settled when that has ended, well or not.
-    Writing { settled: CancellationToken },
+    /// It is being appended; settled when that has ended, well or not. `damaged` are the copy that this one heals and
+    /// the pins on it, which go over to the new one.
+    Writing {
+        settled: CancellationToken,
+        damaged: Option<(Place, usize)>,
+    },
     /// It has been written or was there already.
     Placed { place: Place, pins: usize },
+    /// Collection is dropping it; settled when the index has forgotten it, or keeps it after all.
+    Dropping { settled: CancellationToken },
 }
 
 /// What came of asking for a chunk.
@@ -41,7 +47,7 @@ pub enum Acquired {
     Hit(Pin, Place),
     /// It is new: append it.
     Write(Reservation),
-    /// Another upload is appending it just now: wait, then ask again.
+    /// Another upload is appending it just now, or collection is dropping it: wait, then ask again.
     Wait(Wait),
 }
 
@@ -60,12 +66,20 @@ pub struct Reservation {
     settled: CancellationToken,
 }
 
-/// Another upload's append under way.
+/// The right to take a chunk out of the index that nobody has pinned. While it lives, whoever asks for the chunk waits.
+#[derive(Debug)]
+pub struct DropReservation {
+    pins: Arc<Pins>,
+    digest: Digest,
+    settled: CancellationToken,
+}
+
+/// Another upload's append under way, or the end of a chunk.
 #[derive(Debug)]
 pub struct Wait(CancellationToken);
 
 impl Wait {
-    /// Waits until that append has ended, well or not. Cancel safe.
+    /// Waits until that has ended, well or not. Cancel safe.
     pub async fn settled(self) {
         self.0.cancelled().await;
     }
@@ -81,7 +95,8 @@ impl Default for Pins {
 
 impl Pins {
     /// Finds and pins the chunk, or makes the caller the one to write it. `lookup` tells where a chunk that nobody
-    /// has pinned lies; it runs under the lock of the chunk's shard and must not use pins.
+    /// has pinned lies, `is_sound` whether one that somebody has pinned is not known to be damaged. Both run under
+    /// the lock of the chunk's shard and must not use pins.
     ///
     /// # Errors
     /// Those of `lookup`; nothing is pinned then.
@@ -89,37 +104,62 @@ impl Pins {
         self: &Arc<Self>,
         digest: Digest,
         lookup: impl FnOnce(&Digest) -> Result<Option<Place>, StoreError>,
+        is_sound: impl FnOnce(&Place) -> bool,
     ) -> Result<Acquired, StoreError> {
         let pin = || Pin {
             pins: self.clone(),
             digest,
         };
-        let mut shard = self.shard(&digest);
-        let vacant = match shard.entry(digest) {
-            Entry::Occupied(mut entry) => {
-                return Ok(match entry.get_mut() {
-                    State::Writing { settled } => Acquired::Wait(Wait(settled.clone())),
-                    State::Placed { place, pins } => {
-                        *pins += 1;
-                        Acquired::Hit(pin(), *place)
-                    }
-                });
-            }
-            Entry::Vacant(vacant) => vacant,
+        let write = |damaged| {
+            let settled = CancellationToken::new();
+            let writing = State::Writing {
+                settled: settled.clone(),
+                damaged,
+            };
+            let reservation = Reservation {
+                pins: self.clone(),
+                digest,
+                settled,
+            };
+            (writing, Acquired::Write(reservation))
         };
-        if let Some(place) = lookup(&digest)? {
-            vacant.insert(State::Placed { place, pins: 1 });
-            return Ok(Acquired::Hit(pin(), place));
+        let mut shard = self.shard(&digest);
+        let (state, acquired) = match shard.entry(digest) {
+            Entry::Occupied(mut entry) => match entry.get_mut() {
+                State::Writing { settled, .. } | State::Dropping { settled } => {
+                    return Ok(Acquired::Wait(Wait(settled.clone())));
+                }
+                State::Placed { place, pins } if is_sound(place) => {
+                    *pins += 1;
+                    return Ok(Acquired::Hit(pin(), *place));
+                }
+                State::Placed { place, pins } => write(Some((*place, *pins))),
+            },
+            Entry::Vacant(_) => match lookup(&digest)? {
+                Some(place) => (State::Placed { place, pins: 1 }, Acquired::Hit(pin(), place)),
+                None => write(None),
+            },
+        };
+        shard.insert(digest, state);
+        Ok(acquired)
+    }
+
+    /// Begins to drop the chunk, if nobody has it pinned or is writing or dropping it.
+    pub fn reserve_drop(self: &Arc<Self>, digest: Digest) -> Option<DropReservation> {
+        match self.shard(&digest).entry(digest) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(vacant) => {
+                let settled = CancellationToken::new();
+                vacant.insert(State::Dropping {
+                    settled: settled.clone(),
+                });
+                Some(DropReservation {
+                    pins: self.clone(),
+                    digest,
+                    settled,
+                })
+            }
         }
-        let settled = CancellationToken::new();
-        vacant.insert(State::Writing {
-            settled: settled.clone(),
-        });
-        Ok(Acquired::Write(Reservation {
-            pins: self.clone(),
-            digest,
-            settled,
-        }))
     }
 
     /// Whether anybody has the chunk pinned or is writing it.
@@ -132,6 +172,24 @@ impl Pins {
     pub fn with_unpinned<T>(&self, digest: &Digest, drop_it: impl FnOnce() -> T) -> Option<T> {
         let shard = self.shard(digest);
         (!shard.contains_key(digest)).then(drop_it)
+    }
+
+    /// Runs `look` if no pin of the chunk may rely on a copy in the file, so that none can begin to meanwhile. `None`:
+    /// one may, or the chunk is just being written. `look` runs under the lock of the chunk's shard and must not use
+    /// pins.
+    pub fn unless_pinned_in<T>(
+        &self,
+        digest: &Digest,
+        file: (FileKind, u64),
+        look: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let shard = self.shard(digest);
+        let elsewhere = match shard.get(digest) {
+            Some(State::Placed { place, .. }) => (place.kind, place.file) != file,
+            Some(_) => false,
+            None => true,
+        };
+        elsewhere.then(look)
     }
 
     /// How many chunks are pinned or being written.
@@ -158,9 +216,17 @@ impl Reservation {
             pins: self.pins.clone(),
             digest: self.digest,
         };
-        self.pins
-            .shard(&self.digest)
-            .insert(self.digest, State::Placed { place, pins: 1 });
+        let mut shard = self.pins.shard(&self.digest);
+        let carried = match shard.get(&self.digest) {
+            Some(State::Writing {
+                damaged: Some((_, pins)),
+                ..
+            }) => *pins,
+            _ => 0,
+        };
+        let pins = carried + 1;
+        shard.insert(self.digest, State::Placed { place, pins });
+        drop(shard);
         pin
     }
 }
@@ -169,8 +235,15 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let mut shard = self.pins.shard(&self.digest);
         // Once placed, the entry is the pins' to remove.
-        if let Some(State::Writing { .. }) = shard.get(&self.digest) {
-            shard.remove(&self.digest);
+        if let Some(State::Writing { damaged, .. }) = shard.get(&self.digest) {
+            match *damaged {
+                Some((place, pins)) if pins > 0 => {
+                    shard.insert(self.digest, State::Placed { place, pins });
+                }
+                _ => {
+                    shard.remove(&self.digest);
+                }
+            }
         }
         drop(shard);
         self.settled.cancel();
@@ -180,12 +253,26 @@ impl Drop for Reservation {
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut shard = self.pins.shard(&self.digest);
-        if let Some(State::Placed { pins, .. }) = shard.get_mut(&self.digest) {
-            *pins -= 1;
-            if *pins == 0 {
-                shard.remove(&self.digest);
+        match shard.get_mut(&self.digest) {
+            Some(State::Placed { pins, .. }) => {
+                *pins -= 1;
+                if *pins == 0 {
+                    shard.remove(&self.digest);
+                }
             }
+            Some(State::Writing {
+                damaged: Some((_, pins)),
+                ..
+            }) => *pins -= 1,
+            _ => {}
         }
+    }
+}
+
+impl Drop for DropReservation {
+    fn drop(&mut self) {
+        self.pins.shard(&self.digest).remove(&self.digest);
+        self.settled.cancel();
     }
 }
 

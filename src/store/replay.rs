@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::index::{Batch, keys};
 use super::log::record::{
-    Published, Record, RemovedAccount, RemovedFile, RemovedVersion, Sweep, SweepPackage,
+    Dropped, Published, Record, RemovedAccount, RemovedFile, RemovedVersion, Sweep, SweepPackage,
 };
 use super::model::{Charged, Id, Place, Totals};
 
@@ -53,7 +53,20 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
         }
         Record::SweepPackage(step) => sweep_package(batch, step),
         Record::RemoveMember(member) => remove_member(batch, member.organisation, member.user),
+        Record::Drop(dropped) => forget(batch, dropped),
     }
+}
+
+fn forget(batch: &mut Batch<'_>, dropped: &Dropped) -> Result<(), StoreError> {
+    for digest in &dropped.chunks {
+        batch.remove(keys::chunk(digest))?;
+        batch.remove(keys::checksums(digest))?;
+    }
+    for blob in &dropped.manifests {
+        batch.remove(keys::manifest(blob))?;
+        batch.remove(keys::checksums(blob))?;
+    }
+    Ok(())
 }
 
 fn publish(batch: &mut Batch<'_>, published: &Published) -> Result<(), StoreError> {

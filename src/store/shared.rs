@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::Health;
 use super::change::CommitError;
@@ -18,6 +19,11 @@ pub struct Shared {
     replayed: AtomicU64,
     to_replay: AtomicU64,
     proven: AtomicBool,
+    /// Bytes of files whose names went since the start.
+    removed_bytes: AtomicU64,
+    started: Instant,
+    /// When the last group was committed, in milliseconds since `started`, and how long it took, in microseconds.
+    last_group: [AtomicU64; 2],
 }
 
 impl Shared {
@@ -30,6 +36,9 @@ impl Shared {
             replayed: AtomicU64::new(0),
             to_replay: AtomicU64::new(0),
             proven: AtomicBool::new(false),
+            removed_bytes: AtomicU64::new(0),
+            started: Instant::now(),
+            last_group: Default::default(),
         }
     }
 
@@ -41,6 +50,30 @@ impl Shared {
     /// The next free id, without taking it. Everything handed out before a group was staged is below.
     pub fn peek_next_id(&self) -> Id {
         self.next_id.load(Ordering::Relaxed)
+    }
+
+    /// A group took `time` from its first check until it was in the index, and `removed` bytes of files lost their
+    /// names by it.
+    pub fn committed(&self, removed: u64, time: Duration) {
+        self.removed_bytes.fetch_add(removed, Ordering::Relaxed);
+        let [at, took] = &self.last_group;
+        at.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        took.store(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of files whose names went since the start. A hint: the same bytes may have other names.
+    pub fn removed_bytes(&self) -> u64 {
+        self.removed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long the last group took, if there was one within the last second: what a write has to wait just now.
+    pub fn commit_latency(&self) -> Duration {
+        let [at, took] = &self.last_group;
+        let age = (self.started.elapsed().as_millis() as u64).saturating_sub(at.load(Ordering::Relaxed));
+        match age {
+            0..=1000 => Duration::from_micros(took.load(Ordering::Relaxed)),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Writing ends: a write or sync failed.

@@ -1,17 +1,22 @@
 //! From a change to records: checks what the change expects against everything committed before it, earlier changes
 //! of the same group included, then writes its records into the group and applies them.
 
+mod copy;
+
 use std::collections::HashSet;
 
-use super::change::{Change, Expected, Publish, RemoveFile, RemovePackage, RemoveVersion};
+use super::change::{
+    Change, CommitError, Expected, Garbage, Publish, RemoveFile, RemovePackage, RemoveVersion,
+};
+use super::collect::barrier::Barrier;
 use super::counts::{Counts, Delta};
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, keys};
 use super::log::group::GroupBuilder;
 use super::log::record::{
-    PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage, RemovedVersion, Sweep,
-    SweepPackage,
+    Dropped, PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage, RemovedVersion,
+    Sweep, SweepPackage,
 };
 use super::metrics;
 use super::model::{
@@ -19,7 +24,7 @@ use super::model::{
     Place, Token, Version,
 };
 use super::replay::{self, SWEEP_STEP};
-use super::upload::{Content, NewBlob};
+use super::upload::{BulkContent, Content, NewBlob};
 use crate::chunk::Digest;
 
 /// Whether a change went into the group.
@@ -29,6 +34,19 @@ pub enum Staged {
     In,
     /// What it expects is not so; nothing was added.
     Conflict,
+    /// It relies on a damaged chunk that has no sound copy yet; nothing was added.
+    Damaged,
+}
+
+impl Staged {
+    /// How one that is not in the group is refused.
+    pub fn refusal(self) -> Option<CommitError> {
+        match self {
+            Staged::In => None,
+            Staged::Conflict => Some(CommitError::Conflict),
+            Staged::Damaged => Some(CommitError::Damaged),
+        }
+    }
 }
 
 /// Adds records to a group and applies them to its batch.
@@ -41,6 +59,10 @@ pub struct Stage<'a, 'b> {
     pub damage: &'a Damage,
     /// What owners and packages hold, changed so far.
     pub counts: Counts,
+    /// Is told what publications rely on.
+    pub barrier: &'a Barrier,
+    /// Bytes of files whose names went: a hint for when to collect.
+    pub removed_bytes: u64,
 }
 
 impl Stage<'_, '_> {
@@ -59,6 +81,10 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::Drop(garbage) => self.drop_garbage(garbage),
+            Change::Move(moves) => self.move_chunks(moves),
+            Change::Copy(originals) => self.copy(originals),
+            Change::Mark { .. } => self.mark(),
             Change::RemoveAccount(account) => self.remove_account(account),
             Change::PutMember(member) => self.put_member(member),
             Change::PutChecksums(blob, checksums) => self.put_checksums(blob, checksums),
@@ -149,10 +175,16 @@ impl Stage<'_, '_> {
         if stands.as_ref().map(|file| file.id) != publish.replaces {
             return Ok(Staged::Conflict);
         }
+        if let Content::Bulk(bulk) = &publish.blob.content
+            && self.relies_on_damage(bulk)?
+        {
+            return Ok(Staged::Damaged);
+        }
         self.content(&publish.blob)?;
         let mut delta = Delta::file(file.size, 1);
         if let Some(replaced) = stands {
             delta += Delta::file(replaced.size, -1);
+            self.removed_bytes += replaced.size;
         }
         delta.versions = i64::from(present(&publish.version).is_none());
         self.charge(publish.owner, package.id, delta);
@@ -164,8 +196,25 @@ impl Stage<'_, '_> {
         }))
     }
 
+    /// Whether a chunk lies only where it has been found damaged since the upload found it there.
+    fn relies_on_damage(&self, bulk: &BulkContent) -> Result<bool, StoreError> {
+        if self.damage.is_empty() {
+            return Ok(false);
+        }
+        for pinned in &bulk.chunks {
+            let digest = &pinned.chunk.digest;
+            if self.damage.is_damaged(digest, Some(pinned.place))
+                && !self.is_sound(digest, &keys::chunk(digest))?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Writes what is not known yet of a blob.
     fn content(&mut self, blob: &NewBlob) -> Result<(), StoreError> {
+        self.barrier.note([&blob.digest]);
         let bulk = match &blob.content {
             Content::Inline(pieces) => {
                 if self.is_sound(&blob.digest, &keys::chunk(&blob.digest))? {
@@ -178,6 +227,8 @@ impl Stage<'_, '_> {
             }
             Content::Bulk(bulk) => bulk,
         };
+        self.barrier
+            .note(bulk.chunks.iter().map(|pinned| &pinned.chunk.digest));
         let mut places: Vec<PlacedChunk> = Vec::new();
         let mut met = HashSet::new();
         for pinned in &bulk.chunks {
@@ -222,6 +273,7 @@ impl Stage<'_, '_> {
         let Some(stands) = stands.filter(|stands| stands.id == file.id) else {
             return Ok(Staged::Conflict);
         };
+        self.removed_bytes += stands.size;
         let version_gone = self.batch.keys(&keys::files(version.id), 2)?.len() == 1;
         let mut delta = Delta::file(stands.size, -1);
         delta.versions = -i64::from(version_gone);
@@ -275,10 +327,33 @@ impl Stage<'_, '_> {
         }
         let held = self.counts.now(self.batch, Holder::Package(remove.package.id))?;
         self.charge(remove.owner, remove.package.id, Delta::minus(held));
+        self.removed_bytes += held.bytes;
         self.record(Record::RemovePackage(RemovedPackage {
             owner: remove.owner,
             package: remove.package.clone(),
         }))
+    }
+
+    /// Drops what no publication has come to rely on since collection began.
+    fn drop_garbage(&mut self, garbage: &Garbage) -> Result<Staged, StoreError> {
+        let mut dropped = Dropped::default();
+        let mut bytes = 0;
+        for (digest, len) in &garbage.chunks {
+            if !self.barrier.holds(digest) {
+                dropped.chunks.push(*digest);
+                bytes += u64::from(*len);
+            }
+        }
+        let manifests = garbage.manifests.iter();
+        dropped
+            .manifests
+            .extend(manifests.filter(|blob| !self.barrier.holds(blob)));
+        let (chunks, manifests) = (dropped.chunks.len() as u64, dropped.manifests.len() as u64);
+        if chunks + manifests == 0 {
+            return Ok(Staged::In);
+        }
+        garbage.freed.add(chunks, manifests, bytes);
+        self.record(Record::Drop(dropped))
     }
 
     fn put_account(&mut self, expect: Option<&Account>, account: &Account) -> Result<Staged, StoreError> {
@@ -378,7 +453,10 @@ impl Stage<'_, '_> {
         let mut delta = Delta::default();
         for key in files {
             let file: Option<File> = self.batch.get(key)?;
-            delta += file.map_or_else(Delta::default, |file| Delta::file(file.size, -1));
+            if let Some(file) = file {
+                delta += Delta::file(file.size, -1);
+                self.removed_bytes += file.size;
+            }
         }
         self.charge(owner, package, delta);
         Ok(())

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::change::{Expected, Publish, RemoveFile, RemoveVersion};
 use super::index::{keys, sum};
-use super::model::{AccountKind, Holder, Shape, Totals, Visibility};
+use super::model::{AccountKind, Holder, Totals, Visibility};
 use super::upload::{Content, NewBlob};
 use super::*;
 use crate::chunk::Digest;
@@ -68,10 +68,27 @@ fn blob(body: &[u8]) -> Arc<NewBlob> {
 
 /// Publishes over whatever stands.
 pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Ticket {
-    store.commit(Change::Publish(publication(store, package, version, file, body)))
+    publish_blob(store, package, version, file, blob(body))
+}
+
+/// Publishes a finished upload over whatever stands.
+pub(super) fn publish_blob(
+    store: &Store,
+    package: &str,
+    version: &str,
+    file: &str,
+    blob: Arc<NewBlob>,
+) -> Ticket {
+    store.commit(Change::Publish(publication_of(
+        store, package, version, file, blob,
+    )))
 }
 
 pub(super) fn publication(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Publish {
+    publication_of(store, package, version, file, blob(body))
+}
+
+fn publication_of(store: &Store, package: &str, version: &str, file: &str, blob: Arc<NewBlob>) -> Publish {
     let package = match store.package(1, package).unwrap() {
         Some(package) => Expected::Present(package),
         None => Expected::Absent(Package {
@@ -94,7 +111,6 @@ pub(super) fn publication(store: &Store, package: &str, version: &str, file: &st
         .file(package.get(), version.get(), file)
         .unwrap()
         .map(|file| file.id);
-    let blob = blob(body);
     Publish {
         owner: 1,
         file: File {
@@ -102,7 +118,7 @@ pub(super) fn publication(store: &Store, package: &str, version: &str, file: &st
             name: file.into(),
             blob: blob.digest,
             size: blob.size,
-            shape: Shape::Single,
+            shape: blob.shape(),
             created: 1,
             creator: 1,
             sha256: None,
@@ -136,7 +152,7 @@ pub(super) fn remove_file(store: &Store, package: &str, version: &str, file: &st
     })))
 }
 
-fn remove_version(store: &Store, package: &str, version: &str) -> Option<Ticket> {
+pub(super) fn remove_version(store: &Store, package: &str, version: &str) -> Option<Ticket> {
     let package = store.package(1, package).unwrap()?;
     let version = store.version(&package, version).unwrap()?;
     Some(store.commit(Change::RemoveVersion(RemoveVersion {

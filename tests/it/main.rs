@@ -17,6 +17,7 @@ mod durability;
 mod faults;
 mod fixture;
 mod full_disk;
+mod gc;
 mod generic;
 mod headers;
 mod index;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PIECE;
+use super::opened::OpenBlobs;
 use super::verified::Verified;
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
@@ -27,6 +28,7 @@ pub struct Readers {
     files: Arc<LogFiles>,
     places: Arc<dyn ChunkPlaces>,
     damage: Arc<Damage>,
+    open_blobs: Arc<OpenBlobs>,
     /// Bytes of large chunks that may still be held.
     buffers: Arc<Semaphore>,
     verified: Verified,
@@ -71,6 +73,7 @@ impl Readers {
             files,
             places,
             damage: Arc::default(),
+            open_blobs: Arc::default(),
             buffers: Arc::new(Semaphore::new(permits)),
             verified: Verified::new(verified),
             cached_reads: AtomicBool::new(true),
@@ -86,6 +89,11 @@ impl Readers {
     /// The files they read from.
     pub fn files(&self) -> &LogFiles {
         &self.files
+    }
+
+    /// The blobs that are open.
+    pub fn open_blobs(&self) -> &Arc<OpenBlobs> {
+        &self.open_blobs
     }
 
     /// What they have found damaged.

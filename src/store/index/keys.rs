@@ -68,6 +68,19 @@ pub fn file(package: &Package, version: Id, name: &str) -> Key {
     key
 }
 
+/// Prefix of the files of all versions.
+pub fn all_files() -> Key {
+    vec![b'f']
+}
+
+/// The digest in the key of a chunk or manifest; `None` for other keys.
+pub fn digest(key: &[u8]) -> Option<Digest> {
+    match key.split_first()? {
+        (b'c' | b'b', digest) => Some(Digest::from(<[u8; Digest::LEN]>::try_from(digest).ok()?)),
+        _ => None,
+    }
+}
+
 /// Prefix of all files of a version.
 pub fn files(version: Id) -> Key {
     numbered(b'f', version, 0)

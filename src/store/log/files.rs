@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -110,6 +110,10 @@ impl LogFiles {
             },
         });
         self.cache().keep((kind, number), file.clone(), self.capacity);
+        // Its name may have gone, and been forgotten, before the handle was kept.
+        if file.is_nameless()? {
+            self.forget(kind, number);
+        }
         Ok(file)
     }
 
@@ -175,6 +179,11 @@ impl LogFile {
     /// The file itself.
     pub(super) fn handle(&self) -> &File {
         &self.file
+    }
+
+    /// Whether the file has been deleted and lives only as long as it is open.
+    fn is_nameless(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 0)
     }
 
     /// Length of the file in bytes, preallocated ones included.

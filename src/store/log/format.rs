@@ -149,6 +149,8 @@ pub enum RecordKind {
     RemoveToken = 9,
     /// A step of sweeping away the files of a removed version.
     Sweep = 10,
+    /// Chunks and manifests were dropped by collection.
+    Drop = 11,
     /// An account was removed, with its tokens and memberships.
     RemoveAccount = 13,
     /// Somebody became a member of an organisation, or has another permission there.
@@ -172,7 +174,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 19] = [
+        const ALL: [RecordKind; 20] = [
             Chunk,
             Manifest,
             Places,
@@ -183,6 +185,7 @@ impl RecordKind {
             Token,
             RemoveToken,
             Sweep,
+            Drop,
             RemoveAccount,
             Member,
             RemoveMember,

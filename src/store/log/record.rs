@@ -52,6 +52,8 @@ pub enum Record {
     Totals(Vec<Counted>),
     /// Checksums of the blob with this digest.
     Checksums(Digest, Checksums),
+    /// Collection dropped chunks and manifests that no name led to.
+    Drop(Dropped),
 }
 
 /// A bulk chunk and its place.
@@ -119,6 +121,15 @@ pub struct Sweep {
     pub through: Vec<u8>,
     /// Nothing is left.
     pub done: bool,
+}
+
+/// A step of collection: these left the index. Their bytes stay where they are until compaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Chunks.
+    pub chunks: Vec<Digest>,
+    /// Manifests, by the digest of their blob.
+    pub manifests: Vec<Digest>,
 }
 
 /// A removal of a package.
@@ -196,6 +207,7 @@ impl Record {
             Record::SweepPackage(step) => (RecordKind::SweepPackage, None, postcard::to_stdvec(step)?),
             Record::Member(member) => (RecordKind::Member, None, postcard::to_stdvec(member)?),
             Record::RemoveMember(member) => (RecordKind::RemoveMember, None, postcard::to_stdvec(member)?),
+            Record::Drop(dropped) => (RecordKind::Drop, None, postcard::to_stdvec(dropped)?),
         })
     }
 
@@ -213,6 +225,7 @@ impl Record {
             Record::Chunk(_)
             | Record::Manifest(..)
             | Record::Places(_)
+            | Record::Drop(_)
             | Record::Totals(_)
             | Record::Checksums(..) => 0,
             Record::Publish(Published {
@@ -258,6 +271,7 @@ impl Record {
             RecordKind::SweepPackage => Record::SweepPackage(from_payload(payload)?),
             RecordKind::Member => Record::Member(from_payload(payload)?),
             RecordKind::RemoveMember => Record::RemoveMember(from_payload(payload)?),
+            RecordKind::Drop => Record::Drop(from_payload(payload)?),
             RecordKind::Group | RecordKind::Footer => {
                 return Err(FormatError { what: "record type" });
             }
@@ -381,6 +395,12 @@ mod tests {
                     version,
                     package_gone: flag,
                     swept_later: !flag,
+                })
+            }),
+            (any::<Vec<[u8; 32]>>(), any::<Vec<[u8; 32]>>()).prop_map(|(chunks, manifests)| {
+                Record::Drop(Dropped {
+                    chunks: chunks.into_iter().map(Digest::from).collect(),
+                    manifests: manifests.into_iter().map(Digest::from).collect(),
                 })
             }),
             (any::<u64>(), any::<Vec<u8>>(), any::<bool>()).prop_map(|(version, through, done)| {

@@ -168,6 +168,18 @@ impl SegmentWriter {
         answer.await.unwrap_or_else(|_| Err(self.ended()))
     }
 
+    /// Seals the active segment, so that everything appended so far lies in sealed ones. The next segment is as small
+    /// as a new store's first.
+    ///
+    /// # Errors
+    /// `Poisoned` after a failed sync, `Closed` at shutdown.
+    pub async fn rotate(&self) -> Result<(), StoreError> {
+        let permit = self.admit(0).await?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Rotate { permit, reply })?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     /// How far segments are durable.
     pub fn durable(&self) -> SegmentPosition {
         self.state.durable()

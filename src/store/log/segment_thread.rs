@@ -31,6 +31,11 @@ pub(super) enum Request {
         permit: OwnedSemaphorePermit,
         reply: oneshot::Sender<Result<(), StoreError>>,
     },
+    /// Seal; what is appended next begins a small segment.
+    Rotate {
+        permit: OwnedSemaphorePermit,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// Seal and end.
     Close,
 }
@@ -103,6 +108,12 @@ impl SegmentThread {
                     written(result);
                 }
                 Request::Sync { up_to, permit, reply } => self.waiters.push(Waiter { up_to, reply, permit }),
+                Request::Rotate { permit, reply } => {
+                    let sealed = self.seal();
+                    self.next_size = self.options.full_size.min(SegmentOptions::FIRST_SIZE);
+                    drop(permit);
+                    let _ = reply.send(sealed);
+                }
                 Request::Close => return false,
             }
             if bytes >= GATHER_BYTES {

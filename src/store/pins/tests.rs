@@ -25,6 +25,10 @@ fn digest(n: u8) -> Digest {
     bytes.into()
 }
 
+fn sound(_: &Place) -> bool {
+    true
+}
+
 fn absent(_: &Digest) -> Result<Option<Place>, StoreError> {
     Ok(None)
 }
@@ -32,12 +36,12 @@ fn absent(_: &Digest) -> Result<Option<Place>, StoreError> {
 #[test]
 fn a_known_chunk_is_pinned_where_it_lies() {
     let pins = Arc::new(Pins::default());
-    let Acquired::Hit(pin, found) = pins.acquire(digest(1), |_| Ok(Some(place(8)))).unwrap() else {
+    let Acquired::Hit(pin, found) = pins.acquire(digest(1), |_| Ok(Some(place(8))), sound).unwrap() else {
         panic!("not a hit");
     };
     assert_eq!(found, place(8));
     let again = pins
-        .acquire(digest(1), |_| panic!("a pinned chunk is not looked up"))
+        .acquire(digest(1), |_| panic!("a pinned chunk is not looked up"), sound)
         .unwrap();
     assert!(matches!(&again, Acquired::Hit(_, found) if *found == place(8)));
     drop(pin);
@@ -53,7 +57,7 @@ fn a_known_chunk_is_pinned_where_it_lies() {
 fn a_failed_lookup_pins_nothing() {
     let pins = Arc::new(Pins::default());
     let error = pins
-        .acquire(digest(1), |_| Err(StoreError::Index("no".into())))
+        .acquire(digest(1), |_| Err(StoreError::Index("no".into())), sound)
         .unwrap_err();
     assert!(matches!(error, StoreError::Index(_)));
     assert!(pins.is_empty());
@@ -62,10 +66,10 @@ fn a_failed_lookup_pins_nothing() {
 #[tokio::test]
 async fn a_waiter_finds_what_was_placed() {
     let pins = Arc::new(Pins::default());
-    let Acquired::Write(reservation) = pins.acquire(digest(1), absent).unwrap() else {
+    let Acquired::Write(reservation) = pins.acquire(digest(1), absent, sound).unwrap() else {
         panic!("not new");
     };
-    let Acquired::Wait(wait) = pins.acquire(digest(1), absent).unwrap() else {
+    let Acquired::Wait(wait) = pins.acquire(digest(1), absent, sound).unwrap() else {
         panic!("not being written");
     };
     assert_eq!(pins.with_unpinned(&digest(1), || ()), None);
@@ -73,7 +77,7 @@ async fn a_waiter_finds_what_was_placed() {
     assert!(futures_util::poll!(&mut waiting).is_pending());
     let pin = reservation.placed(place(16));
     waiting.await;
-    let found = pins.acquire(digest(1), absent).unwrap();
+    let found = pins.acquire(digest(1), absent, sound).unwrap();
     assert!(matches!(&found, Acquired::Hit(_, at) if *at == place(16)));
     drop((found, pin));
     assert!(pins.is_empty());
@@ -82,16 +86,72 @@ async fn a_waiter_finds_what_was_placed() {
 #[tokio::test]
 async fn a_waiter_does_not_inherit_a_failed_append() {
     let pins = Arc::new(Pins::default());
-    let reservation = pins.acquire(digest(1), absent).unwrap();
-    let Acquired::Wait(wait) = pins.acquire(digest(1), absent).unwrap() else {
+    let reservation = pins.acquire(digest(1), absent, sound).unwrap();
+    let Acquired::Wait(wait) = pins.acquire(digest(1), absent, sound).unwrap() else {
         panic!("not being written");
     };
     drop(reservation);
     wait.settled().await;
     assert!(matches!(
-        pins.acquire(digest(1), absent).unwrap(),
+        pins.acquire(digest(1), absent, sound).unwrap(),
         Acquired::Write(_)
     ));
+}
+
+#[tokio::test]
+async fn a_damaged_copy_is_written_again_and_its_pins_go_over() {
+    let pins = Arc::new(Pins::default());
+    let known = |_: &Digest| Ok(Some(place(8)));
+    let is_sound = |at: &Place| *at != place(8);
+    let old = pins.acquire(digest(1), known, sound).unwrap();
+    let older = pins.acquire(digest(1), known, sound).unwrap();
+    assert!(matches!(&old, Acquired::Hit(_, at) if *at == place(8)));
+    // Now it is found damaged. A writer that fails leaves things as they were.
+    let failed = pins.acquire(digest(1), absent, is_sound).unwrap();
+    let Acquired::Wait(wait) = pins.acquire(digest(1), absent, is_sound).unwrap() else {
+        panic!("nobody is writing it");
+    };
+    drop(older);
+    assert!(matches!(failed, Acquired::Write(_)));
+    drop(failed);
+    wait.settled().await;
+    let Acquired::Write(reservation) = pins.acquire(digest(1), absent, is_sound).unwrap() else {
+        panic!("a damaged copy is relied on");
+    };
+    let new = reservation.placed(place(16));
+    let found = pins.acquire(digest(1), absent, is_sound).unwrap();
+    assert!(matches!(&found, Acquired::Hit(_, at) if *at == place(16)));
+    drop((found, new));
+    assert!(pins.is_pinned(&digest(1)), "the first pin still holds it");
+    drop(old);
+    assert!(pins.is_empty());
+}
+
+#[test]
+fn a_pin_that_goes_while_its_copy_is_healed_leaves_nothing() {
+    let pins = Arc::new(Pins::default());
+    let old = pins.acquire(digest(1), |_| Ok(Some(place(8))), sound).unwrap();
+    let writing = pins.acquire(digest(1), absent, |_| false).unwrap();
+    drop(old);
+    drop(writing);
+    assert!(pins.is_empty());
+}
+
+#[tokio::test]
+async fn who_asks_for_a_chunk_that_is_being_dropped_waits_and_looks_again() {
+    let pins = Arc::new(Pins::default());
+    let dropping = pins.reserve_drop(digest(1)).unwrap();
+    assert!(pins.reserve_drop(digest(1)).is_none());
+    let Acquired::Wait(wait) = pins.acquire(digest(1), |_| Ok(Some(place(8))), sound).unwrap() else {
+        panic!("it is pinned while it goes");
+    };
+    let mut waiting = Box::pin(wait.settled());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    drop(dropping);
+    waiting.await;
+    let new = pins.acquire(digest(1), absent, sound).unwrap();
+    assert!(matches!(new, Acquired::Write(_)));
+    assert!(pins.reserve_drop(digest(1)).is_none(), "it is being written");
 }
 
 /// Threads take and drop a few chunks while a collector drops what nobody has pinned. A chunk that is pinned must
@@ -107,7 +167,7 @@ fn a_pinned_chunk_is_never_dropped_under_threads() {
     let lookup = |n: usize| exists[n].load(SeqCst).then_some(place(n as u64));
     let upload = |round: usize| {
         let n = round % CHUNKS;
-        match pins.acquire(digest(n as u8), |_| Ok(lookup(n))).unwrap() {
+        match pins.acquire(digest(n as u8), |_| Ok(lookup(n)), sound).unwrap() {
             Acquired::Hit(_pin, at) => {
                 assert_eq!(at, place(n as u64));
                 assert!(exists[n].load(SeqCst), "a pinned chunk is gone");
@@ -139,9 +199,13 @@ fn a_pinned_chunk_is_never_dropped_under_threads() {
             while !last {
                 last = ended.load(SeqCst) == UPLOADERS;
                 for (n, exists) in exists.iter().enumerate() {
-                    let drop_it = || exists.swap(false, SeqCst);
-                    if pins.with_unpinned(&digest(n as u8), drop_it) == Some(true) {
-                        dropped.fetch_add(1, SeqCst);
+                    // As collection does it: the index forgets the chunk while the reservation is held, but not
+                    // under the lock.
+                    if let Some(_reservation) = pins.reserve_drop(digest(n as u8)) {
+                        std::thread::yield_now();
+                        if exists.swap(false, SeqCst) {
+                            dropped.fetch_add(1, SeqCst);
+                        }
                     }
                 }
             }
@@ -196,7 +260,7 @@ proptest! {
             match step {
                 Step::Acquire(n) => {
                     let chunk = &mut model[usize::from(n)];
-                    let acquired = pins.acquire(digest(n), |_| Ok(chunk.stored)).unwrap();
+                    let acquired = pins.acquire(digest(n), |_| Ok(chunk.stored), sound).unwrap();
                     match acquired {
                         Acquired::Hit(pin, at) => {
                             prop_assert!(!chunk.writing);

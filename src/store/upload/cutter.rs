@@ -121,7 +121,9 @@ impl Deposit {
         let chunk = ChunkRef { digest, len };
         loop {
             let bulk = self.bulk.clone();
-            match bulk.pins.acquire(digest, |digest| bulk.places.place(digest))? {
+            let lookup = |digest: &Digest| bulk.places.place(digest);
+            let is_sound = |place: &Place| bulk.places.is_sound(&digest, place);
+            match bulk.pins.acquire(digest, lookup, is_sound)? {
                 Acquired::Hit(pin, place) => {
                     self.relies_on(&place);
                     self.pending
@@ -129,7 +131,7 @@ impl Deposit {
                     return self.settle(PIPELINE).await;
                 }
                 Acquired::Write(reservation) => return self.append(chunk, rope, reservation).await,
-                // It may be our own: the segment thread settles it without us.
+                // It may be our own: the segment thread settles it without us, as the committer does a drop.
                 Acquired::Wait(wait) => wait.settled().await,
             }
         }
