@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::bulk::ChunkPlaces;
 use super::error::StoreError;
 use super::index::Index;
+use super::log::files::LogFiles;
 use super::metrics;
 use super::model::Place;
 use crate::chunk::Digest;
@@ -54,12 +55,17 @@ pub struct SoundPlaces {
     pub index: std::sync::Arc<Index>,
     /// Which of them are damaged.
     pub damage: std::sync::Arc<Damage>,
+    /// Which files there are: what the index says of others is not believed.
+    pub files: std::sync::Arc<LogFiles>,
 }
 
 impl ChunkPlaces for SoundPlaces {
     fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
         let place = self.index.place(digest)?;
-        Ok(place.filter(|place| self.is_sound(digest, place)))
+        match place.filter(|place| self.is_sound(digest, place)) {
+            Some(place) if self.files.has(place.kind, place.file)? => Ok(Some(place)),
+            _ => Ok(None),
+        }
     }
 
     fn is_sound(&self, digest: &Digest, place: &Place) -> bool {

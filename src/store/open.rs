@@ -135,6 +135,7 @@ fn start(
     let sound = SoundPlaces {
         index: index.clone(),
         damage: readers.damage().clone(),
+        files: readers.files().clone(),
     };
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;

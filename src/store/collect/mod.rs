@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use super::change::{CommitError, Freed};
 use super::committer::Message;
+use super::compact::compact;
 use super::error::StoreError;
 use super::index::keys;
 use super::pace::Pace;
@@ -143,6 +144,11 @@ impl Pass<'_> {
         collected.chunks = self.freed.chunks();
         collected.manifests = self.freed.manifests();
         collected.bytes = self.freed.bytes();
+        if kind != Kind::Preview {
+            let compacted = compact(self.inner, kind == Kind::Full, self.pace)?;
+            collected.log_files = compacted.files;
+            collected.freed = compacted.freed.saturating_sub(compacted.copied);
+        }
         Ok(collected)
     }
 

@@ -32,14 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Compacts the journal from its oldest file, until most of it is alive; `full`: until nearly all of it is, what was
-/// the active file included.
-///
-/// Blocks, and may be used, as [`segments`](super::segments()).
-///
-/// # Errors
-/// As [`segments`](super::segments()); `Foreign` where a record cannot be understood.
-pub(in crate::store) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
-    metrics::compaction();
+/// the active file included. Blocks and fails as [`compact`](super::compact()).
+pub(super) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
     let mut pass = Pass::new(inner, full, pace)?;
     if full {
         pass.commit(Change::Mark { last_of_file: true })?;

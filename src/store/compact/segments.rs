@@ -23,16 +23,9 @@ const WINDOW_CHUNKS: usize = 512;
 /// Files that share a checkpoint.
 const RETIRE_TOGETHER: usize = 16;
 
-/// Compacts segments that are mostly dead; `full`: all that are not wholly alive, the active one included.
-///
-/// Blocks, for long: only for a thread of its own, outside any runtime's tasks, while the committer runs and while
-/// neither collection nor another compaction does.
-///
-/// # Errors
-/// `NoSpace` where the disk has no room for copies; what could be freed without copying is. `Poisoned`, `Closed`,
-/// `Index`, `Io`: what was done until then stands.
-pub(in crate::store) fn segments(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
-    metrics::compaction();
+/// Compacts segments that are mostly dead; `full`: all that are not wholly alive, the active one included. Blocks and
+/// fails as [`compact`](super::compact()).
+pub(super) fn segments(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
     let mut pass = Pass::new(inner, full, pace)?;
     if full {
         pass.runtime.block_on(inner.bulk.segments.rotate())?;
