@@ -1,9 +1,10 @@
 //! The composition root: puts the rooms together and ends them in order.
 //!
 //! Start: descriptors, data directory, port, http (everything but health answers 503), store, first account, engine.
-//! Shutdown is the reverse: unready, requests, control socket, store.
+//! Shutdown is the reverse: unready, requests, control socket, collector, store.
 
 mod announce;
+mod collection;
 pub mod control;
 mod first_account;
 mod listen;
@@ -14,6 +15,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_rt::System;
 use tokio::sync::oneshot;
@@ -23,6 +25,7 @@ use crate::artifact::Artifacts;
 use crate::config::Config;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
+use crate::upkeep::Collector;
 use announce::Announcement;
 use control::{Control, Request, Response};
 use first_account::first_account;
@@ -97,8 +100,9 @@ async fn serve(
     };
     let result = match opened {
         Ok(store) => {
-            let worked = work(&config, &store, &web, &announcement, &mut signals).await;
-            end(web, store, signals).await;
+            let collector = Collector::start(store.clone(), config.upkeep.clone())?;
+            let worked = work(&config, &store, &collector, &web, &announcement, &mut signals).await;
+            end(web, store, collector, signals).await;
             worked
         }
         Err(error) => Err(error),
@@ -128,6 +132,7 @@ async fn open(options: store::Options, progress: impl Progress + 'static) -> Res
 async fn work(
     config: &Config,
     store: &Store,
+    collector: &Collector,
     web: &Web,
     announcement: &Announcement,
     signals: &mut Signals,
@@ -138,7 +143,12 @@ async fn work(
     let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
-    web.ready(store.clone(), access.clone(), artifacts);
+    web.ready(
+        store.clone(),
+        access.clone(),
+        artifacts,
+        Arc::new(collector.clone()),
+    );
     announcement.print();
     if config.log.format != LogFormat::Json {
         announcement.print_next_steps(data, &sign_in);
@@ -146,17 +156,21 @@ async fn work(
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(control, &access) => {}
+        () = answer_control(control, &access, collector) => {}
     }
     Ok(())
 }
 
 /// The reverse of the start. A second signal ends the process at once.
-async fn end(web: Web, store: Store, mut signals: Signals) {
+async fn end(web: Web, store: Store, collector: Collector, mut signals: Signals) {
     let orderly = async {
         web.stop().await;
-        // It writes and syncs.
-        let closed = actix_rt::task::spawn_blocking(move || store.close()).await;
+        let close = move || {
+            collector.stop();
+            // It writes and syncs.
+            store.close();
+        };
+        let closed = actix_rt::task::spawn_blocking(close).await;
         if let Err(error) = closed {
             tracing::error!(%error, "closing the store failed");
         }
@@ -168,18 +182,26 @@ async fn end(web: Web, store: Store, mut signals: Signals) {
 }
 
 /// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(control: io::Result<Control>, access: &Access) {
+async fn answer_control(control: io::Result<Control>, access: &Access, collector: &Collector) {
     match control {
-        Ok(control) => control.serve(async |request| answer(access, request).await).await,
+        Ok(control) => {
+            control
+                .serve(async |request| answer(access, collector, request).await)
+                .await
+        }
         Err(error) => {
-            tracing::warn!(%error, "no control socket: `larder account` works only while the daemon is down");
+            tracing::warn!(%error, "no control socket: `larder account` and `larder gc` work only while the daemon is down");
             std::future::pending().await
         }
     }
 }
 
-async fn answer(access: &Access, request: Request) -> Response {
-    let Request::SetPassword { account, password } = request;
+async fn answer(access: &Access, collector: &Collector, request: Request) -> Response {
+    let (account, password) = match request {
+        Request::SetPassword { account, password } => (account, password),
+        Request::Collect { dry_run } => return collection::request(collector, dry_run),
+        Request::Collected { run } => return collection::outcome(collector, run),
+    };
     match access.set_password(&account, &password).await {
         Ok(()) => {
             tracing::info!(account, "password set from the command line");

@@ -71,6 +71,9 @@ fn set_password(config: Config, account: &str, password: &str) -> Result<(), Fai
     match control::ask(&config.store.data, &request) {
         Ok(Response::Done) => Ok(()),
         Ok(Response::Failed { message }) => Err(Failure::Failed(message)),
+        Ok(other) => Err(Failure::Failed(format!(
+            "the daemon gave an answer that does not fit: {other:?}"
+        ))),
         Err(AskError::NotRunning) => set_in_store(config, account, password),
         Err(error) => Err(Failure::failed(error)),
     }

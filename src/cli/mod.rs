@@ -6,6 +6,7 @@
 mod account;
 mod check_config;
 mod failure;
+mod gc;
 mod progress;
 mod rebuild_index;
 mod serve;
@@ -31,6 +32,8 @@ Examples:
       Show every setting and where it comes from, or what is wrong.
   larder account password admin
       Set a password, whether the daemon runs or not.
+  larder gc --dry-run
+      Show how much space belongs to nothing any more.
 
 Configuration: built-in defaults < file (--config, else the variable LARDER_CONFIG) < environment variables \
 (LARDER__SECTION__KEY, as in LARDER__STORE__DATA) < flags.
@@ -61,6 +64,7 @@ enum Command {
     CheckConfig(check_config::Args),
     RebuildIndex(rebuild_index::Args),
     Account(account::Args),
+    Gc(gc::Args),
 }
 
 /// Does what the command line of this process says. The result is the process's exit code.
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => args.run(),
         Command::RebuildIndex(args) => args.run(),
         Command::Account(args) => args.run(),
+        Command::Gc(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,6 +156,7 @@ mod tests {
             "check-config",
             "rebuild-index",
             "account",
+            "gc",
             "LARDER__STORE__DATA",
             "Exit codes: 0 done",
             "3 the store is in use",

@@ -13,7 +13,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::{artifact, http, store, telemetry};
+use crate::{artifact, http, store, telemetry, upkeep};
 
 pub use error::{ConfigError, Place, Problem};
 pub use layers::{DEFAULTS, Flag, Sources};
@@ -31,6 +31,8 @@ pub struct Config {
     pub store: store::Options,
     /// The verbs'.
     pub artifact: artifact::Options,
+    /// The background work's.
+    pub upkeep: upkeep::Options,
     /// The logs'.
     pub log: telemetry::LogOptions,
     /// Each key that is set, dotted, with its value as written and where that stands.

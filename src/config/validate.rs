@@ -15,7 +15,7 @@ use super::raw::{PolicyRule, Raw};
 use super::units::{Count, OrNone, Size, Span};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Policy, PolicyTable};
-use crate::{artifact, http, store, telemetry};
+use crate::{artifact, http, store, telemetry, upkeep};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -31,6 +31,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let http = check.http(&raw);
     let store = check.store(&raw);
     let artifact = check.artifact(&raw);
+    let upkeep = check.gc(&raw);
     let log = check.log(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
@@ -40,6 +41,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
             metrics_listen,
             store,
             artifact,
+            upkeep,
             log,
             effective: places,
         })
@@ -124,6 +126,18 @@ impl Check<'_> {
             min_bytes_per_window: given.stall_bytes.0,
             stall_window,
             policies: self.policies(&raw.policies),
+        }
+    }
+
+    fn gc(&mut self, raw: &Raw) -> upkeep::Options {
+        let given = &raw.gc;
+        let minute = 60 * SECOND;
+        upkeep::Options {
+            enabled: given.enabled,
+            after_removed: self.size("gc.after_removed", given.after_removed, MIB..=u64::MAX),
+            every: self.span("gc.every", given.every, minute..=365 * DAY),
+            rate: self.size("gc.rate", given.rate, MIB..=u64::MAX),
+            yield_above: self.span("gc.yield_above", given.yield_above, Duration::ZERO..=minute),
         }
     }
 

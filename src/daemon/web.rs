@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::config::Config;
 use crate::http::{Engine, Listeners, Server, State};
+use crate::store::collect::Passes;
 use crate::store::{Progress, Store};
 
 /// The running HTTP side. Until [`Web::ready`] everything but health and metrics answers 503.
@@ -32,11 +34,12 @@ impl Web {
     }
 
     /// Requests are served from now on.
-    pub fn ready(&self, store: Store, access: Access, artifacts: Artifacts) {
+    pub fn ready(&self, store: Store, access: Access, artifacts: Artifacts, passes: Arc<dyn Passes>) {
         self.state.ready(Engine {
             artifacts,
             access,
             store,
+            passes,
         });
     }
 

@@ -195,7 +195,7 @@ impl Refusal {
     }
 
     /// 503 with a hint to come again.
-    fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).with(RETRY_AFTER, SOON)
     }
 

@@ -1,7 +1,7 @@
 //! HTTP: the only room that says actix_web or a status code.
 //!
 //! A request's way: [`server`] accepts it, `path` turns its raw path into a route, `routes` hands it to one file a
-//! family of routes (`generic`, `download`, `admin`, `health`), each of which makes one call of the rooms below and turns
+//! family of routes (`generic`, `download`, `admin`, `gc`, `health`), each of which makes one call of the rooms below and turns
 //! the result into a response; `error` alone turns refusals and failures into status codes. What is left of the body is
 //! read and thrown away in `refuse`, and every response passes `metrics`.
 //!
@@ -21,6 +21,7 @@ mod etags;
 mod expect;
 mod fields;
 mod form;
+mod gc;
 mod generic;
 mod head;
 mod health;

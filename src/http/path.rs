@@ -34,6 +34,8 @@ pub enum Route {
     UnknownPackages,
     /// `/api/v1/admin/users`
     AdminUsers,
+    /// `/api/v1/admin/gc`
+    AdminGc,
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -113,6 +115,7 @@ fn packages(segments: &[&str]) -> Route {
 fn api(segments: &[&str]) -> Route {
     match segments {
         ["admin", "users"] => Route::AdminUsers,
+        ["admin", "gc"] => Route::AdminGc,
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
@@ -145,6 +148,7 @@ impl Route {
         match self {
             Route::File { .. } => &["GET", "HEAD", "PUT", "DELETE"],
             Route::Version { .. } | Route::Token { .. } => &["DELETE"],
+            Route::AdminGc => &["POST"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -160,6 +164,7 @@ impl Route {
         matches!(
             self,
             Route::AdminUsers
+                | Route::AdminGc
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me
@@ -276,6 +281,7 @@ mod tests {
             ("/api/v1/version", Route::ApiVersion),
             ("/api/v1/user", Route::Me),
             ("/api/v1/admin/users", Route::AdminUsers),
+            ("/api/v1/admin/gc", Route::AdminGc),
             ("/api/v1/users/ann/tokens", tokens),
             ("/api/v1/users/ann/tokens/a%20b", token),
             ("/api/v1/users/ann", Route::UnknownApi),

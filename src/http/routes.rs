@@ -10,7 +10,7 @@ use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::state::State;
-use super::{admin, download, generic, health};
+use super::{admin, download, gc, generic, health};
 
 /// What an address serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,7 @@ async fn answer(
         ) => generic::delete_version(state, head, owner, package, version).await,
         (Route::AdminUsers, "POST") => admin::create_user(state, head, body).await,
         (Route::AdminUsers, _) => admin::users(state, head).await,
+        (Route::AdminGc, "POST") => gc::collect(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
         (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
@@ -119,7 +120,7 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminUsers, "POST") => admin::before_user(state, head).await.map(drop),
+        (Route::AdminUsers | Route::AdminGc, "POST") => admin::before_user(state, head).await.map(drop),
         (Route::Tokens { user }, "POST") => admin::before_token(state, head, user).await.map(drop),
         _ => Ok(()),
     }

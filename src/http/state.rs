@@ -8,6 +8,7 @@ use super::options::Options;
 use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
+use crate::store::collect::Passes;
 
 /// The rooms that requests use.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Engine {
     pub access: Access,
     /// The store, for names of owners and for its health.
     pub store: Store,
+    /// Whoever makes passes of collection.
+    pub passes: Arc<dyn Passes>,
 }
 
 /// How far the daemon is in its life.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::change::{Expected, Publish, RemoveFile, RemoveVersion};
 use super::index::{keys, sum};
-use super::model::{AccountKind, Shape, Visibility};
+use super::model::{AccountKind, Visibility};
 use super::upload::{Content, NewBlob};
 use super::*;
 use crate::chunk::Digest;
@@ -42,6 +42,17 @@ fn blob(body: &[u8]) -> Arc<NewBlob> {
 
 /// Publishes over whatever stands.
 pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Ticket {
+    publish_blob(store, package, version, file, blob(body))
+}
+
+/// Publishes a finished upload over whatever stands.
+pub(super) fn publish_blob(
+    store: &Store,
+    package: &str,
+    version: &str,
+    file: &str,
+    blob: Arc<NewBlob>,
+) -> Ticket {
     let package = match store.package(1, package).unwrap() {
         Some(package) => Expected::Present(package),
         None => Expected::Absent(Package {
@@ -64,7 +75,6 @@ pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, b
         .file(package.get(), version.get(), file)
         .unwrap()
         .map(|file| file.id);
-    let blob = blob(body);
     store.commit(Change::Publish(Publish {
         owner: 1,
         file: File {
@@ -72,7 +82,7 @@ pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, b
             name: file.into(),
             blob: blob.digest,
             size: blob.size,
-            shape: Shape::Single,
+            shape: blob.shape(),
             created: 1,
             creator: 1,
             sha256: None,
@@ -106,7 +116,7 @@ pub(super) fn remove_file(store: &Store, package: &str, version: &str, file: &st
     })))
 }
 
-fn remove_version(store: &Store, package: &str, version: &str) -> Option<Ticket> {
+pub(super) fn remove_version(store: &Store, package: &str, version: &str) -> Option<Ticket> {
     let package = store.package(1, package).unwrap()?;
     let version = store.version(&package, version).unwrap()?;
     Some(store.commit(Change::RemoveVersion(RemoveVersion {

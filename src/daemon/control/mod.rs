@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::collect::Collected;
+
 pub use client::{AskError, ask};
 pub use server::Control;
 
@@ -27,6 +29,16 @@ pub enum Request {
         /// The password.
         password: String,
     },
+    /// Make a full pass of collection.
+    Collect {
+        /// Only find out what would go.
+        dry_run: bool,
+    },
+    /// Ask how a pass has ended.
+    Collected {
+        /// Its number.
+        run: u64,
+    },
 }
 
 /// What is answered.
@@ -35,6 +47,18 @@ pub enum Request {
 pub enum Response {
     /// It is done, and durable.
     Done,
+    /// A pass has been asked for.
+    Run {
+        /// Its number.
+        run: u64,
+    },
+    /// The pass waits or is under way.
+    Running,
+    /// The pass has come to its end.
+    Collected {
+        /// What it did.
+        collected: Collected,
+    },
     /// It is not.
     Failed {
         /// Why.

@@ -15,7 +15,9 @@ fn set_password(account: &str) -> Request {
 
 /// Answers `Done` for alice and refuses everyone else.
 async fn only_alice(request: Request) -> Response {
-    let Request::SetPassword { account, .. } = request;
+    let Request::SetPassword { account, .. } = request else {
+        panic!("not asked for");
+    };
     match account.as_str() {
         "alice" => Response::Done,
         _ => Response::Failed {

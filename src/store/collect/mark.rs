@@ -51,7 +51,7 @@ impl Marks {
         }
         // Doubling would overshoot the bound.
         if self.marks.len() == self.marks.capacity() {
-            let more = self.marks.len().clamp(1024, self.most);
+            let more = self.marks.len().max(1024);
             self.marks.reserve_exact(more.min(self.most - self.marks.len()));
         }
         self.marks.push(mark);

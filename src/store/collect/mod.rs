@@ -17,10 +17,16 @@ pub mod barrier;
 pub mod mark;
 mod roots;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
+use std::fmt;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, TryLockError};
 use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
 use super::change::{CommitError, Freed};
 use super::committer::Message;
@@ -46,7 +52,7 @@ pub enum Kind {
 }
 
 /// What a pass did, or would do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collected {
     /// Chunks that were dropped.
     pub chunks: u64,
@@ -62,6 +68,30 @@ pub struct Collected {
     pub log_files: u64,
     /// Bytes by which the log files became smaller.
     pub freed: u64,
+}
+
+/// How a pass ended, for those who asked for it.
+pub type Outcome = Result<Collected, String>;
+
+/// A pass that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// Its number, to ask for its outcome.
+    pub run: u64,
+    /// Another pass is under way, and this one follows it.
+    pub queued: bool,
+}
+
+/// Makes passes for those who ask.
+pub trait Passes: fmt::Debug + Send + Sync {
+    /// Asks for a pass. One of the same kind that waits for its turn is joined.
+    fn request(&self, kind: Kind) -> Requested;
+
+    /// How a pass ended; `None` while it waits or is under way.
+    fn outcome(&self, run: u64) -> Option<Outcome>;
+
+    /// Waits until a pass has ended. Cancel safe.
+    fn ended(&self, run: u64) -> BoxFuture<'_, Outcome>;
 }
 
 /// Why a pass did not come to its end. What it had dropped until then is dropped.

@@ -98,6 +98,62 @@ async fn a_waiter_does_not_inherit_a_failed_append() {
     ));
 }
 
+#[tokio::test]
+async fn a_damaged_copy_is_written_again_and_its_pins_go_over() {
+    let pins = Arc::new(Pins::default());
+    let known = |_: &Digest| Ok(Some(place(8)));
+    let is_sound = |at: &Place| *at != place(8);
+    let old = pins.acquire(digest(1), known, sound).unwrap();
+    let older = pins.acquire(digest(1), known, sound).unwrap();
+    assert!(matches!(&old, Acquired::Hit(_, at) if *at == place(8)));
+    // Now it is found damaged. A writer that fails leaves things as they were.
+    let failed = pins.acquire(digest(1), absent, is_sound).unwrap();
+    let Acquired::Wait(wait) = pins.acquire(digest(1), absent, is_sound).unwrap() else {
+        panic!("nobody is writing it");
+    };
+    drop(older);
+    assert!(matches!(failed, Acquired::Write(_)));
+    drop(failed);
+    wait.settled().await;
+    let Acquired::Write(reservation) = pins.acquire(digest(1), absent, is_sound).unwrap() else {
+        panic!("a damaged copy is relied on");
+    };
+    let new = reservation.placed(place(16));
+    let found = pins.acquire(digest(1), absent, is_sound).unwrap();
+    assert!(matches!(&found, Acquired::Hit(_, at) if *at == place(16)));
+    drop((found, new));
+    assert!(pins.is_pinned(&digest(1)), "the first pin still holds it");
+    drop(old);
+    assert!(pins.is_empty());
+}
+
+#[test]
+fn a_pin_that_goes_while_its_copy_is_healed_leaves_nothing() {
+    let pins = Arc::new(Pins::default());
+    let old = pins.acquire(digest(1), |_| Ok(Some(place(8))), sound).unwrap();
+    let writing = pins.acquire(digest(1), absent, |_| false).unwrap();
+    drop(old);
+    drop(writing);
+    assert!(pins.is_empty());
+}
+
+#[tokio::test]
+async fn who_asks_for_a_chunk_that_is_being_dropped_waits_and_looks_again() {
+    let pins = Arc::new(Pins::default());
+    let dropping = pins.reserve_drop(digest(1)).unwrap();
+    assert!(pins.reserve_drop(digest(1)).is_none());
+    let Acquired::Wait(wait) = pins.acquire(digest(1), |_| Ok(Some(place(8))), sound).unwrap() else {
+        panic!("it is pinned while it goes");
+    };
+    let mut waiting = Box::pin(wait.settled());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    drop(dropping);
+    waiting.await;
+    let new = pins.acquire(digest(1), absent, sound).unwrap();
+    assert!(matches!(new, Acquired::Write(_)));
+    assert!(pins.reserve_drop(digest(1)).is_none(), "it is being written");
+}
+
 /// Threads take and drop a few chunks while a collector drops what nobody has pinned. A chunk that is pinned must
 /// be there, and no two may write it at once.
 #[test]
@@ -143,9 +199,13 @@ fn a_pinned_chunk_is_never_dropped_under_threads() {
             while !last {
                 last = ended.load(SeqCst) == UPLOADERS;
                 for (n, exists) in exists.iter().enumerate() {
-                    let drop_it = || exists.swap(false, SeqCst);
-                    if pins.with_unpinned(&digest(n as u8), drop_it) == Some(true) {
-                        dropped.fetch_add(1, SeqCst);
+                    // As collection does it: the index forgets the chunk while the reservation is held, but not
+                    // under the lock.
+                    if let Some(_reservation) = pins.reserve_drop(digest(n as u8)) {
+                        std::thread::yield_now();
+                        if exists.swap(false, SeqCst) {
+                            dropped.fetch_add(1, SeqCst);
+                        }
                     }
                 }
             }

@@ -1,0 +1,146 @@
+//! The pace of background work: so many bytes a second, less while requests have to wait, and an end at once when the
+//! daemon stops.
+//!
+//! Whether requests have to wait is told by the committer: how long the last group took from its first check until it
+//! was in the index. Every write of a name passes there, and a disk or a CPU that background work keeps busy shows in
+//! it first.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::store::Store;
+use crate::store::pace::Pace;
+
+/// How much slower work goes while requests have to wait.
+const YIELD: u32 = 10;
+/// Work that was not done is made up for at most this long.
+const BURST: Duration = Duration::from_millis(100);
+/// Waits shorter than this are saved up.
+const SHORT: Duration = Duration::from_millis(5);
+
+/// Says once and for all that work shall end.
+#[derive(Debug, Default)]
+pub struct Stop {
+    stopped: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Stop {
+    /// Work shall end.
+    pub fn stop(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.told.notify_all();
+    }
+
+    /// Waits for `time`, or until work shall end. True: it shall.
+    pub fn wait(&self, time: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.told.wait_timeout_while(stopped, time, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Whether work shall end.
+    pub fn is_stopped(&self) -> bool {
+        self.wait(Duration::ZERO)
+    }
+}
+
+/// Bytes a second, in one thread.
+pub struct Throttle<'a> {
+    stop: &'a Stop,
+    rate: u64,
+    /// What a write has to wait just now.
+    latency: Box<dyn Fn() -> Duration + Send + Sync + 'a>,
+    yield_above: Duration,
+    /// When what has been spent is paid off.
+    paid: Mutex<Instant>,
+}
+
+impl<'a> Throttle<'a> {
+    /// At most `rate` bytes a second, a tenth of that while a commit of `store` takes longer than `yield_above`.
+    pub fn new(stop: &'a Stop, store: &'a Store, rate: u64, yield_above: Duration) -> Self {
+        Throttle::watching(stop, rate, yield_above, || store.commit_latency())
+    }
+
+    fn watching(
+        stop: &'a Stop,
+        rate: u64,
+        yield_above: Duration,
+        latency: impl Fn() -> Duration + Send + Sync + 'a,
+    ) -> Self {
+        Throttle {
+            stop,
+            rate: rate.max(1),
+            latency: Box::new(latency),
+            yield_above,
+            paid: Mutex::new(Instant::now()),
+        }
+    }
+}
+
+impl Pace for Throttle<'_> {
+    fn spend(&self, bytes: u64) -> bool {
+        let mut cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        if (self.latency)() > self.yield_above {
+            cost *= YIELD;
+        }
+        let wait = {
+            let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let behind = now.checked_sub(BURST).unwrap_or(now);
+            *paid = (*paid).max(behind) + cost;
+            paid.saturating_duration_since(now)
+        };
+        match wait > SHORT {
+            true => !self.stop.wait(wait),
+            false => !self.stop.is_stopped(),
+        }
+    }
+}
+
+/// As fast as it goes, until work shall end.
+#[derive(Debug)]
+pub struct Unbraked<'a>(pub &'a Stop);
+
+impl Pace for Unbraked<'_> {
+    fn spend(&self, _bytes: u64) -> bool {
+        !self.0.is_stopped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time_for(bytes: u64, latency: Duration) -> Duration {
+        let stop = Stop::default();
+        let pace = Throttle::watching(&stop, 1 << 20, Duration::from_millis(100), || latency);
+        let started = Instant::now();
+        for _ in 0..64 {
+            assert!(pace.spend(bytes / 64));
+        }
+        started.elapsed()
+    }
+
+    #[test]
+    fn bytes_take_their_time_and_ten_times_as_long_when_commits_are_slow() {
+        let calm = time_for(256 << 10, Duration::from_millis(5));
+        assert!(calm >= Duration::from_millis(140), "{calm:?}");
+        let busy = time_for(64 << 10, Duration::from_millis(500));
+        assert!(busy >= Duration::from_millis(515), "{busy:?}");
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait() {
+        let stop = Stop::default();
+        let pace = Throttle::watching(&stop, 1, Duration::ZERO, || Duration::ZERO);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pace.spend(1 << 30));
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(!waiting.is_finished());
+            stop.stop();
+            assert_eq!(waiting.join().ok(), Some(false));
+        });
+        assert!(!Unbraked(&stop).spend(0));
+    }
+}
