@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::tests::{Quiet, account, closed_entries, entries, find, open, publish, remove_file};
 use super::*;
 
-fn crashed(data: &Path) -> tempfile::TempDir {
+pub(super) fn crashed(data: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     fs::copy(data.join("store.toml"), copy.path().join("store.toml")).unwrap();
     for sub in ["journal", "segments"] {
@@ -28,7 +28,7 @@ fn file(data: &Path, number: u64) -> PathBuf {
     log::journal::path(data, number)
 }
 
-fn change(path: &Path, at: usize) {
+pub(super) fn change(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 0x55;
     fs::write(path, bytes).unwrap();

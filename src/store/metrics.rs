@@ -152,7 +152,10 @@ pub fn log_file_removed(kind: FileKind, bytes: u64) {
 pub fn log_usage(kind: FileKind, live: u64, total: u64) {
     let label = &[label(kind)];
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    FAMILIES.log_live.with_label_values(label).set(bytes(live.min(total)));
+    FAMILIES
+        .log_live
+        .with_label_values(label)
+        .set(bytes(live.min(total)));
     FAMILIES
         .log_dead
         .with_label_values(label)

@@ -18,7 +18,7 @@ pub mod mark;
 mod roots;
 mod sweep;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fmt;
 use std::sync::mpsc::channel;

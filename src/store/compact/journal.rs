@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Compacted, Fate, Pass, Step, reached};
+use crate::store::Inner;
 use crate::store::change::{Change, Original};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
@@ -18,7 +19,6 @@ use crate::store::log::scan::{ALL_DURABLE, Found, RecordAt, Scan};
 use crate::store::metrics;
 use crate::store::model::{self, FileKind, Place};
 use crate::store::pace::Pace;
-use crate::store::Inner;
 
 /// Bytes of records that are copied by one commit: others wait while it is synced.
 const COPY_BYTES: u64 = 1 << 20;
@@ -35,18 +35,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// the active file included. Blocks and fails as [`compact`](super::compact()).
 pub(super) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
     let mut pass = Pass::new(inner, full, pace)?;
-    if full {
-        pass.commit(Change::Mark { last_of_file: true })?;
-        // So that the index no longer relies on the file before.
-        pass.commit(Change::Mark { last_of_file: false })?;
-    }
     let Some(usage) = pass.usage()? else {
         return Ok(pass.done);
     };
     let live = usage.of_journal();
+    let mut total = pass.sizes(FileKind::Journal)?.total();
+    if full && pass.is_worth_it(total.saturating_sub(live), total) {
+        pass.commit(Change::Mark { last_of_file: true })?;
+        // So that the index no longer relies on the file before.
+        pass.commit(Change::Mark { last_of_file: false })?;
+    }
     let end = pass.applied()?.map_or(0, |applied| applied.file);
     let sizes = pass.sizes(FileKind::Journal)?;
-    let mut total = sizes.total();
     for &(number, len) in sizes.files() {
         let is_small = !full && total < SMALL_JOURNAL;
         if number >= end || is_small || !pass.is_worth_it(total.saturating_sub(live), total) {

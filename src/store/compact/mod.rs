@@ -25,6 +25,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod wait;
 
 use std::sync::mpsc::channel;
 
@@ -44,7 +45,7 @@ const TOLERATED: u64 = 50;
 /// The same in a full pass.
 const TOLERATED_IN_FULL: u64 = 5;
 /// Dead bytes that are not worth a new file in a full pass.
-const LEAST_DEAD: u64 = 64 << 10;
+const LEAST_DEAD: u64 = 16 << 10;
 
 /// What compaction did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,8 +64,8 @@ pub struct Compacted {
 
 /// Compacts segments and the journal, as far as it is worth it; `full`: as far as it goes, the active files included.
 ///
-/// Blocks, for long: only for a thread of its own, outside any runtime's tasks, while the committer runs and while
-/// neither collection nor another compaction does.
+/// Blocks, for long: only for a thread of its own, while the committer runs and while neither collection nor another
+/// compaction does.
 ///
 /// # Errors
 /// `Poisoned` after a failed write or sync, `Closed`, `Index`, `Io`: what was done until then stands. `NoSpace` where
@@ -125,8 +126,6 @@ struct Pass<'a> {
     inner: &'a Inner,
     pace: &'a dyn Pace,
     full: bool,
-    /// For the waits of the segment writer: the pass has a thread of its own.
-    runtime: tokio::runtime::Runtime,
     done: Compacted,
 }
 
@@ -143,7 +142,6 @@ impl<'a> Pass<'a> {
             inner,
             pace,
             full,
-            runtime: tokio::runtime::Builder::new_current_thread().build()?,
             done: Compacted::default(),
         })
     }
@@ -170,14 +168,8 @@ impl<'a> Pass<'a> {
         let (settle, ticket) = ticket();
         let (passed, wait) = channel();
         // The queue is bounded, so this may wait; the committer always works it off.
-        for message in [
-            Message::Commit(Box::new(change), settle),
-            Message::Fence(passed),
-        ] {
-            self.inner
-                .commits
-                .send(message)
-                .map_err(|_| StoreError::Closed)?;
+        for message in [Message::Commit(Box::new(change), settle), Message::Fence(passed)] {
+            self.inner.commits.send(message).map_err(|_| StoreError::Closed)?;
         }
         wait.recv().map_err(|_| StoreError::Closed)?;
         match ticket.peek() {

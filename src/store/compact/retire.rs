@@ -74,7 +74,12 @@ impl Pass<'_> {
             self.done.files += 1;
             self.done.freed += len;
             metrics::log_file_removed(kind, len);
-            tracing::info!(?kind, file = number, bytes = len, "a log file was compacted and removed");
+            tracing::info!(
+                ?kind,
+                file = number,
+                bytes = len,
+                "a log file was compacted and removed"
+            );
             reached(Step::Unlinked);
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
+use super::wait::wait;
 use super::{Compacted, Fate, Pass, Step, reached};
 use crate::chunk::Digest;
 use crate::store::Inner;
@@ -27,9 +28,6 @@ const RETIRE_TOGETHER: usize = 16;
 /// fails as [`compact`](super::compact()).
 pub(super) fn segments(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
     let mut pass = Pass::new(inner, full, pace)?;
-    if full {
-        pass.runtime.block_on(inner.bulk.segments.rotate())?;
-    }
     let mut ready = Vec::new();
     for number in pass.candidates()? {
         match pass.empty_segment(number)? {
@@ -81,6 +79,10 @@ impl Pass<'_> {
             if live == 0 || self.is_worth_it(total.saturating_sub(live), total) {
                 candidates.push((live, number));
             }
+        }
+        let active = self.inner.bulk.segments.durable().file;
+        if self.full && candidates.iter().any(|(_, number)| *number == active) {
+            wait(self.inner.bulk.segments.rotate())?;
         }
         candidates.sort_unstable();
         Ok(candidates.into_iter().map(|(_, number)| number).collect())
@@ -168,7 +170,11 @@ impl Pass<'_> {
         Ok(None)
     }
 
-    fn append(&self, digest: Digest, record: Record) -> Result<Receiver<Result<Place, StoreError>>, StoreError> {
+    fn append(
+        &self,
+        digest: Digest,
+        record: Record,
+    ) -> Result<Receiver<Result<Place, StoreError>>, StoreError> {
         let (reply, written) = channel();
         let len = record.header.stored_len;
         let append = self.inner.bulk.segments.append(
@@ -177,7 +183,7 @@ impl Pass<'_> {
             len,
             Box::new(move |result| drop(reply.send(result))),
         );
-        self.runtime.block_on(append)?;
+        wait(append)?;
         self.inner.bulk.room.take(u64::from(len));
         Ok(written)
     }
@@ -197,7 +203,7 @@ impl Pass<'_> {
         let Some(end) = moves.iter().map(|moved| end_of(&moved.to)).max() else {
             return Ok(());
         };
-        self.runtime.block_on(self.inner.bulk.segments.sync(end))?;
+        wait(self.inner.bulk.segments.sync(end))?;
         reached(Step::Copied);
         self.commit(Change::Move(moves))?;
         reached(Step::Moved);

@@ -30,15 +30,15 @@ pub struct Usage {
 impl Usage {
     /// Live bytes of a segment.
     pub fn of_segment(&self, number: u64) -> u64 {
-        self.live
-            .get(&(FileKind::Segment, number))
-            .copied()
-            .unwrap_or(0)
+        self.live.get(&(FileKind::Segment, number)).copied().unwrap_or(0)
     }
 
     /// About as many bytes as the journal would have if all that is dead were gone.
     pub fn of_journal(&self) -> u64 {
-        let bodies = self.live.iter().filter(|((kind, _), _)| *kind == FileKind::Journal);
+        let bodies = self
+            .live
+            .iter()
+            .filter(|((kind, _), _)| *kind == FileKind::Journal);
         bodies.map(|(_, bytes)| bytes).sum::<u64>() + self.metadata
     }
 
@@ -102,7 +102,10 @@ impl Pass<'_> {
         let journal = self.sizes(FileKind::Journal)?.total();
         metrics::log_usage(FileKind::Journal, usage.of_journal(), journal);
         let segments = self.sizes(FileKind::Segment)?;
-        let live = segments.files().iter().map(|(number, _)| usage.of_segment(*number));
+        let live = segments
+            .files()
+            .iter()
+            .map(|(number, _)| usage.of_segment(*number));
         metrics::log_usage(FileKind::Segment, live.sum(), segments.total());
         Ok(Some(usage))
     }

@@ -38,11 +38,7 @@ impl Stage<'_, '_> {
     }
 
     fn copy_one(&mut self, original: &Original) -> Result<Staged, StoreError> {
-        let Original {
-            place,
-            record,
-            bytes,
-        } = original;
+        let Original { place, record, bytes } = original;
         match record {
             Record::Chunk(digest) => {
                 if self.leads_to(&keys::chunk(digest), place)? {
