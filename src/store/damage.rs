@@ -63,8 +63,15 @@ impl ChunkPlaces for SoundPlaces {
     fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
         let place = self.index.place(digest)?;
         match place.filter(|place| self.is_sound(digest, place)) {
-            Some(place) if self.files.has(place.kind, place.file)? => Ok(Some(place)),
-            _ => Ok(None),
+            Some(place) if !self.files.has(place.kind, place.file)? => {
+                // Compaction may just have moved it; else the file is lost, and the committer must know.
+                let moved = self.index.place(digest)?.filter(|moved| *moved != place);
+                if moved.is_none() {
+                    self.damage.report(*digest, Some(place));
+                }
+                Ok(moved)
+            }
+            place => Ok(place),
         }
     }
 
