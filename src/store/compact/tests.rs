@@ -24,8 +24,10 @@ use crate::store::tests::{
 };
 use crate::store::{Options, Store, rebuild_index};
 
+type Watch = Box<dyn FnMut(Step)>;
+
 thread_local! {
-    static WATCH: RefCell<Option<Box<dyn FnMut(Step)>>> = const { RefCell::new(None) };
+    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
 }
 
 pub(super) fn reached(step: Step) {
