@@ -14,7 +14,7 @@ use super::log::testing::Unsteady;
 use super::tests::{Quiet, account, closed_entries, entries, find, open, open_empty, publish, remove_file};
 use super::*;
 
-fn crashed(data: &Path) -> tempfile::TempDir {
+pub(super) fn crashed(data: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     fs::copy(data.join("store.toml"), copy.path().join("store.toml")).unwrap();
     for sub in ["journal", "segments"] {
@@ -31,7 +31,7 @@ fn file(data: &Path, number: u64) -> PathBuf {
     log::journal::path(data, number)
 }
 
-fn change(path: &Path, at: usize) {
+pub(super) fn change(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 0x55;
     fs::write(path, bytes).unwrap();

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::bulk::ChunkPlaces;
 use super::error::StoreError;
 use super::index::Index;
+use super::log::files::LogFiles;
 use super::metrics;
 use super::model::Place;
 use crate::chunk::Digest;
@@ -54,16 +55,28 @@ pub struct SoundPlaces {
     pub index: std::sync::Arc<Index>,
     /// Which of them are damaged.
     pub damage: std::sync::Arc<Damage>,
+    /// Which files there are: what the index says of others is not believed.
+    pub files: std::sync::Arc<LogFiles>,
 }
 
 impl ChunkPlaces for SoundPlaces {
     fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
         let place = match self.index.place(digest) {
             // An upload that cannot ask appends its own copy; whether that is needed is decided with the commit.
-            Err(StoreError::Index(_)) => None,
+            Err(StoreError::Index(_)) => return Ok(None),
             place => place?,
         };
-        Ok(place.filter(|place| self.is_sound(digest, place)))
+        match place.filter(|place| self.is_sound(digest, place)) {
+            Some(place) if !self.files.has(place.kind, place.file)? => {
+                // Compaction may just have moved it; else the file is lost, and the committer must know.
+                let moved = self.index.place(digest)?.filter(|moved| *moved != place);
+                if moved.is_none() {
+                    self.damage.report(*digest, Some(place));
+                }
+                Ok(moved)
+            }
+            place => Ok(place),
+        }
     }
 
     fn is_sound(&self, digest: &Digest, place: &Place) -> bool {

@@ -9,7 +9,7 @@ pub mod bulk;
 pub mod change;
 pub mod collect;
 mod committer;
-pub mod compact;
+mod compact;
 mod counts;
 #[cfg(test)]
 mod crash_tests;
@@ -47,6 +47,7 @@ pub mod ticket;
 mod trust;
 pub mod upload;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -196,12 +197,6 @@ impl Store {
             self.inner.shared.poison("a segment could not be synced".into());
         }
         self.inner.shared.health()
-    }
-
-    /// Asks for the index's files to be made small again if little is left in them; it happens soon, between groups.
-    pub fn shrink_index(&self) {
-        // With a full queue there is no time for it anyway.
-        let _ = self.inner.commits.try_send(Message::ShrinkIndex);
     }
 
     /// Whether the index is known to hold exactly what the log says. One that was found on disk is scanned for that,
@@ -359,20 +354,41 @@ impl Store {
     }
 
     fn manifest(&self, blob: &Digest) -> Result<Manifest, StoreError> {
-        let place: Option<Place> = self.get(&keys::manifest(blob))?;
-        let damaged = |what: &str| {
-            tracing::error!(digest = %blob, what, "a manifest is damaged and cannot be served");
-            self.inner.readers.damage().report(*blob, place);
-            StoreError::Damaged(format!("manifest of {blob}: {what}"))
+        let look = || self.get::<Place>(&keys::manifest(blob));
+        let mut place = look()?;
+        let mut read = self.manifest_at(blob, place);
+        if matches!(read, Err(StoreError::Damaged(_))) {
+            // Compaction may just have moved it, or a later copy healed it.
+            let moved = look()?;
+            if moved != place {
+                place = moved;
+                read = self.manifest_at(blob, place);
+            }
+        }
+        read.map_err(|error| match error {
+            StoreError::Damaged(what) => {
+                tracing::error!(digest = %blob, what, "a manifest is damaged and cannot be served");
+                self.inner.readers.damage().report(*blob, place);
+                StoreError::Damaged(format!("manifest of {blob}: {what}"))
+            }
+            error => error,
+        })
+    }
+
+    fn manifest_at(&self, blob: &Digest, place: Option<Place>) -> Result<Manifest, StoreError> {
+        let damaged = |what: &str| Err(StoreError::Damaged(what.to_owned()));
+        let Some(place) = place else {
+            return damaged("it is missing");
         };
-        let found = place.ok_or_else(|| damaged("it is missing"))?;
-        let record = match self.inner.readers.files().record(&found) {
-            Err(StoreError::Damaged(what)) => return Err(damaged(&what)),
+        let record = match self.inner.readers.files().record(&place) {
+            Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return damaged("its file is missing");
+            }
             record => record?,
         };
         match Record::decode(&record.header, &record.payload) {
             Ok(Record::Manifest(digest, manifest)) if digest == *blob => Ok(manifest),
-            _ => Err(damaged("another record stands in its place")),
+            _ => damaged("another record stands in its place"),
         }
     }
 

@@ -164,6 +164,7 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
     let sound = SoundPlaces {
         index: index.clone(),
         damage: readers.damage().clone(),
+        files: readers.files().clone(),
     };
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(

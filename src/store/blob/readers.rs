@@ -87,7 +87,7 @@ impl Readers {
     }
 
     /// The files they read from.
-    pub fn files(&self) -> &LogFiles {
+    pub fn files(&self) -> &Arc<LogFiles> {
         &self.files
     }
 

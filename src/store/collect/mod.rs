@@ -22,7 +22,7 @@ mod model;
 mod roots;
 mod sweep;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fmt;
 use std::sync::mpsc::channel;
@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{CommitError, Freed};
 use super::committer::Message;
-use super::compact;
+use super::compact::compact;
 use super::error::StoreError;
 use super::pace::Pace;
 use super::sweeps;
@@ -135,8 +135,6 @@ impl Store {
         let mut collected = pass.run(kind)?;
         if kind != Kind::Preview {
             pass.compact(kind == Kind::Full, &mut collected)?;
-            self.shrink_index();
-            pass.fence()?;
         }
         Ok(collected)
     }
@@ -203,15 +201,13 @@ impl Pass<'_> {
         Ok(*marked.range().end())
     }
 
-    /// Gives the space back: segments first, because that makes records that the journal can leave out.
+    /// Gives the space back, the index's included.
     fn compact(&self, full: bool, collected: &mut Collected) -> Result<(), CollectError> {
-        for compact in [compact::segments, compact::journal] {
-            self.may_go_on(0)?;
-            let compacted = compact(self.inner, full, self.pace)?;
-            collected.log_files += compacted.files;
-            collected.freed += compacted.freed.saturating_sub(compacted.copied);
-        }
-        self.may_go_on(0)
+        let compacted = compact(self.inner, full, self.pace)?;
+        collected.log_files = compacted.files;
+        collected.freed = compacted.freed.saturating_sub(compacted.copied);
+        let _ = self.inner.commits.send(Message::ShrinkIndex);
+        self.fence()
     }
 
     /// Waits until what is being committed is in the index.

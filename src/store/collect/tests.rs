@@ -16,7 +16,7 @@ use crate::store::tests::{
 use crate::store::upload::NewBlob;
 use crate::store::{Options, rebuild_index};
 
-fn options(data: &Path) -> Options {
+pub(in crate::store) fn options(data: &Path) -> Options {
     Options {
         index_cache: 4 << 20,
         inline_limit: 1024,
@@ -29,12 +29,12 @@ fn options(data: &Path) -> Options {
     }
 }
 
-pub(super) fn open(data: &Path) -> Store {
+pub(in crate::store) fn open(data: &Path) -> Store {
     Store::open(options(data), &Quiet).unwrap()
 }
 
 /// Bytes that no chunker cuts evenly.
-pub(super) fn body(seed: u64, len: usize) -> Vec<u8> {
+pub(in crate::store) fn body(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new()
         .update(&seed.to_le_bytes())
@@ -43,13 +43,13 @@ pub(super) fn body(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-pub(super) async fn upload(store: &Store, body: &[u8]) -> Arc<NewBlob> {
+pub(in crate::store) async fn upload(store: &Store, body: &[u8]) -> Arc<NewBlob> {
     let mut writer = store.upload(Some(body.len() as u64));
     writer.write(Bytes::copy_from_slice(body)).await.unwrap();
     Arc::new(writer.finish().await.unwrap())
 }
 
-async fn put(store: &Store, version: &str, body: &[u8]) {
+pub(in crate::store) async fn put(store: &Store, version: &str, body: &[u8]) {
     let blob = upload(store, body).await;
     publish_blob(store, "p", version, "f", blob)
         .settled()
@@ -57,18 +57,18 @@ async fn put(store: &Store, version: &str, body: &[u8]) {
         .unwrap();
 }
 
-async fn delete(store: &Store, version: &str) {
+pub(in crate::store) async fn delete(store: &Store, version: &str) {
     let ticket = remove_file(store, "p", version, "f").unwrap();
     ticket.settled().await.unwrap();
 }
 
-async fn read(store: &Store, version: &str) -> Vec<u8> {
+pub(in crate::store) async fn read(store: &Store, version: &str) -> Vec<u8> {
     let (_, _, file) = find(store, "p", version, "f").unwrap();
     let blob = store.open_file(&file).unwrap();
     read_blob(&blob).await
 }
 
-async fn read_blob(blob: &crate::store::blob::Blob) -> Vec<u8> {
+pub(in crate::store) async fn read_blob(blob: &crate::store::blob::Blob) -> Vec<u8> {
     let mut reader = blob.read(0..blob.size());
     let mut bytes = Vec::new();
     while let Some(piece) = reader.next().await.unwrap() {

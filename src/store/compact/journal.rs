@@ -31,27 +31,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Compacts the journal from its oldest file, until most of it is alive; `full`: until nearly all of it is, what was
-/// the active file included.
-///
-/// Blocks, and may be used, as [`segments`](super::segments()).
-///
-/// # Errors
-/// As [`segments`](super::segments()); `Foreign` where a record cannot be understood.
-pub(in crate::store) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
-    metrics::compaction();
+/// the active file included. Blocks and fails as [`compact`](super::compact()).
+pub(super) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
     let mut pass = Pass::new(inner, full, pace)?;
-    if full {
-        pass.commit(Change::Mark { last_of_file: true })?;
-        // So that the index no longer relies on the file before.
-        pass.commit(Change::Mark { last_of_file: false })?;
-    }
     let Some(usage) = pass.usage()? else {
         return Ok(pass.done);
     };
     let live = usage.of_journal();
+    let mut total = pass.sizes(FileKind::Journal)?.total();
+    if full && pass.is_worth_it(total.saturating_sub(live), total) {
+        pass.commit(Change::Mark { last_of_file: true })?;
+        // So that the index no longer relies on the file before.
+        pass.commit(Change::Mark { last_of_file: false })?;
+    }
     let end = pass.applied()?.map_or(0, |applied| applied.file);
     let sizes = pass.sizes(FileKind::Journal)?;
-    let mut total = sizes.total();
     for &(number, len) in sizes.files() {
         let is_small = !full && total < SMALL_JOURNAL;
         if number >= end || is_small || !pass.is_worth_it(total.saturating_sub(live), total) {

@@ -25,17 +25,18 @@ mod segments;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod wait;
 
-use std::io;
 use std::sync::mpsc::channel;
 
-pub(super) use journal::journal;
-pub(super) use segments::segments;
+use journal::journal;
+use segments::segments;
 
 use super::Inner;
 use super::change::{Change, CommitError};
 use super::committer::Message;
 use super::error::StoreError;
+use super::metrics;
 use super::pace::Pace;
 use super::ticket::ticket;
 
@@ -44,7 +45,7 @@ const TOLERATED: u64 = 50;
 /// The same in a full pass.
 const TOLERATED_IN_FULL: u64 = 5;
 /// Dead bytes that are not worth a new file in a full pass.
-const LEAST_DEAD: u64 = 64 << 10;
+const LEAST_DEAD: u64 = 16 << 10;
 
 /// What compaction did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,39 @@ pub struct Compacted {
     pub damaged: u64,
     /// Files that had to stay because something is being done with them, or the pace said to stop.
     pub waiting: u64,
+}
+
+/// Compacts segments and the journal, as far as it is worth it; `full`: as far as it goes, the active files included.
+///
+/// Blocks, for long: only for a thread of its own, while the committer runs and while neither collection nor another
+/// compaction does.
+///
+/// # Errors
+/// `Poisoned` after a failed write or sync, `Closed`, `Index`, `Io`: what was done until then stands. `NoSpace` where
+/// the disk has no room for copies, once what could be freed without is freed. `Foreign` where a record of the
+/// journal cannot be understood.
+pub(super) fn compact(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
+    let segments = segments(inner, full, pace);
+    let no_space = matches!(segments, Err(StoreError::NoSpace));
+    let mut done = match segments {
+        Err(StoreError::NoSpace) => Compacted::default(),
+        segments => segments?,
+    };
+    done.add(journal(inner, full, pace)?);
+    match no_space {
+        true => Err(StoreError::NoSpace),
+        false => Ok(done),
+    }
+}
+
+impl Compacted {
+    fn add(&mut self, other: Compacted) {
+        self.files += other.files;
+        self.freed += other.freed;
+        self.copied += other.copied;
+        self.damaged += other.damaged;
+        self.waiting += other.waiting;
+    }
 }
 
 /// What became of a file.
@@ -92,18 +126,22 @@ struct Pass<'a> {
     inner: &'a Inner,
     pace: &'a dyn Pace,
     full: bool,
-    /// For the waits of the segment writer: the pass has a thread of its own.
-    runtime: tokio::runtime::Runtime,
     done: Compacted,
 }
 
 impl<'a> Pass<'a> {
-    fn new(inner: &'a Inner, full: bool, pace: &'a dyn Pace) -> io::Result<Self> {
+    fn new(inner: &'a Inner, full: bool, pace: &'a dyn Pace) -> Result<Self, StoreError> {
+        // After a failed sync nobody knows what is on the disk, so nothing is removed from it.
+        match inner.shared.writing_ended() {
+            Some(CommitError::IndexFailed) => return Err(StoreError::Index("it has failed".into())),
+            Some(_) => return Err(StoreError::Poisoned),
+            None => {}
+        }
+        metrics::compaction();
         Ok(Pass {
             inner,
             pace,
             full,
-            runtime: tokio::runtime::Builder::new_current_thread().build()?,
             done: Compacted::default(),
         })
     }

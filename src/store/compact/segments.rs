@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
+use super::wait::wait;
 use super::{Compacted, Fate, Pass, Step, reached};
 use crate::chunk::Digest;
 use crate::store::Inner;
@@ -23,24 +24,10 @@ const WINDOW_CHUNKS: usize = 512;
 /// Files that share a checkpoint.
 const RETIRE_TOGETHER: usize = 16;
 
-/// Compacts segments that are mostly dead; `full`: all that are not wholly alive, the active one included.
-///
-/// Blocks, for long: only for a thread of its own, outside any runtime's tasks, while the committer runs and while
-/// neither collection nor another compaction does.
-///
-/// # Errors
-/// `NoSpace` where the disk has no room for copies; what could be freed without copying is. `Poisoned`, `Closed`,
-/// `Index`, `Io`: what was done until then stands.
-pub(in crate::store) fn segments(
-    inner: &Inner,
-    full: bool,
-    pace: &dyn Pace,
-) -> Result<Compacted, StoreError> {
-    metrics::compaction();
+/// Compacts segments that are mostly dead; `full`: all that are not wholly alive, the active one included. Blocks and
+/// fails as [`compact`](super::compact()).
+pub(super) fn segments(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
     let mut pass = Pass::new(inner, full, pace)?;
-    if full {
-        pass.runtime.block_on(inner.bulk.segments.rotate())?;
-    }
     let mut ready = Vec::new();
     for number in pass.candidates()? {
         match pass.empty_segment(number)? {
@@ -92,6 +79,10 @@ impl Pass<'_> {
             if live == 0 || self.is_worth_it(total.saturating_sub(live), total) {
                 candidates.push((live, number));
             }
+        }
+        let active = self.inner.bulk.segments.durable().file;
+        if self.full && candidates.iter().any(|(_, number)| *number == active) {
+            wait(self.inner.bulk.segments.rotate())?;
         }
         candidates.sort_unstable();
         Ok(candidates.into_iter().map(|(_, number)| number).collect())
@@ -192,7 +183,7 @@ impl Pass<'_> {
             len,
             Box::new(move |result| drop(reply.send(result))),
         );
-        self.runtime.block_on(append)?;
+        wait(append)?;
         Ok(written)
     }
 
@@ -211,7 +202,7 @@ impl Pass<'_> {
         let Some(end) = moves.iter().map(|moved| end_of(&moved.to)).max() else {
             return Ok(());
         };
-        self.runtime.block_on(self.inner.bulk.segments.sync(end))?;
+        wait(self.inner.bulk.segments.sync(end))?;
         reached(Step::Copied);
         self.commit(Change::Move(moves))?;
         reached(Step::Moved);

@@ -117,6 +117,15 @@ impl LogFiles {
         Ok(file)
     }
 
+    /// Whether there is such a file.
+    pub fn has(&self, kind: FileKind, number: u64) -> Result<bool, StoreError> {
+        match self.open(kind, number) {
+            Ok(_) => Ok(true),
+            Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Closes the kept handle of a file whose name is gone, so that its space can be freed.
     pub fn forget(&self, kind: FileKind, number: u64) {
         self.cache().handles.remove(&(kind, number));
