@@ -11,6 +11,7 @@ mod committer;
 mod crash_tests;
 pub mod damage;
 pub mod error;
+pub mod holds;
 mod identity;
 pub mod index;
 pub mod log;
@@ -45,6 +46,7 @@ use bulk::Bulk;
 use change::{Change, CommitError};
 use committer::Message;
 use error::StoreError;
+use holds::Holds;
 use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
@@ -138,6 +140,8 @@ struct Inner {
     readers: Arc<Readers>,
     commits: SyncSender<Message>,
     threads: Mutex<Option<Threads>>,
+    /// Who needs the log files to stay.
+    holds: Arc<Holds>,
     /// Held as long as the store is open.
     _lock: std::fs::File,
 }
@@ -310,6 +314,11 @@ impl Store {
             }
         }
         ticket
+    }
+
+    /// Who needs the log files to stay: compaction asks before it deletes one.
+    pub fn holds(&self) -> &Arc<Holds> {
+        &self.inner.holds
     }
 
     /// Stops writing, makes the index durable and marks the shutdown as clean. Blocks. Reads go on until the last

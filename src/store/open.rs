@@ -158,6 +158,7 @@ fn start(
         readers,
         commits,
         threads: Mutex::new(Some(threads)),
+        holds: Arc::default(),
         _lock: lock,
     };
     Ok(Store {
