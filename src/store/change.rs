@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::model::{Account, File, Id, Package, Token, Version};
+use super::model::{Account, File, Id, Package, Place, Token, Version};
 use super::upload::NewBlob;
+use crate::chunk::Digest;
 
 /// One atomic change of names. The committer checks what it expects against everything committed before it, writes
 /// its records, syncs them, and only then makes it visible.
@@ -26,6 +27,13 @@ pub enum Change {
     PutToken(Token),
     /// Revoke a token.
     RemoveToken(Token),
+    /// Note that a copy of a chunk, or of a blob's manifest, is damaged. Expects that it is the one in use.
+    Quarantine {
+        /// The chunk or blob.
+        digest: Digest,
+        /// Where the copy lies.
+        place: Place,
+    },
 }
 
 /// Publication of a file.

@@ -16,11 +16,12 @@ use super::index::{Batch, Index, keys};
 use super::log::group::{GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
-use super::model::Id;
+use super::model::{Id, Place};
 use super::position::Applied;
 use super::shared::Shared;
 use super::stage::{Stage, Staged};
 use super::ticket::Settle;
+use super::upload::Content;
 
 /// Commits in one group at most.
 const GROUP_COMMITS: usize = 256;
@@ -159,6 +160,7 @@ impl Committer {
             let outcome = self.group(|stage| waiters.stage(&mut messages, stage));
             if outcome.is_ok() {
                 self.note_sweeps(&waiters.changes);
+                self.note_healed(&waiters.changes);
             }
             waiters.settle(outcome);
         }
@@ -218,6 +220,30 @@ impl Committer {
                 && !self.sweeps.contains(&remove.version.id)
             {
                 self.sweeps.push_back(remove.version.id);
+            }
+        }
+    }
+
+    /// Copies that were written again in place of damaged ones.
+    fn note_healed(&self, changes: &[Change]) {
+        if self.damage.is_empty() {
+            return;
+        }
+        for change in changes {
+            let Change::Publish(publish) = change else {
+                continue;
+            };
+            let blob = &publish.blob;
+            let mut digests = vec![blob.digest];
+            if let Content::Bulk(bulk) = &blob.content {
+                digests.extend(bulk.chunks.iter().map(|pinned| pinned.chunk.digest));
+            }
+            for digest in digests {
+                for key in [keys::chunk(&digest), keys::manifest(&digest)] {
+                    if let Ok(Some(place)) = self.index.get_as::<Place>(&key) {
+                        self.damage.healed(&digest, Some(place));
+                    }
+                }
             }
         }
     }

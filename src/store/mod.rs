@@ -3,6 +3,7 @@
 //! The log is the database. A commit is true once its journal group is synced; the index follows and can be thrown
 //! away. Bulk chunks go to segments and are synced before a publication that needs them reaches the journal.
 
+mod affected;
 pub mod blob;
 pub mod bulk;
 pub mod change;
@@ -21,6 +22,7 @@ mod open;
 pub mod pace;
 pub mod pins;
 mod position;
+mod quarantine;
 mod recovery;
 mod replay;
 mod room;
@@ -52,6 +54,7 @@ use index::{Index, keys};
 use log::record::Record;
 use model::{Account, ChunkRef, File, Id, Manifest, Package, Place, Shape, Token, Version};
 pub use open::{RebuildReport, rebuild_index};
+use quarantine::Quarantine;
 use shared::Shared;
 use threads::Threads;
 use ticket::Ticket;
@@ -140,6 +143,7 @@ struct Inner {
     readers: Arc<Readers>,
     commits: SyncSender<Message>,
     threads: Mutex<Option<Threads>>,
+    quarantine: Mutex<Option<Quarantine>>,
     /// Who needs the log files to stay.
     holds: Arc<Holds>,
     /// Held as long as the store is open.
@@ -285,6 +289,11 @@ impl Store {
             StoreError::Damaged(format!("manifest of {blob}: {what}"))
         };
         let found = place.ok_or_else(|| damaged("it is missing"))?;
+        if self.inner.readers.damage().is_damaged(blob, place) {
+            return Err(StoreError::Damaged(format!(
+                "manifest of {blob}: it is quarantined"
+            )));
+        }
         let record = match self.inner.readers.files().record(&found) {
             Err(StoreError::Damaged(what)) => return Err(damaged(&what)),
             record => record?,
@@ -331,6 +340,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(threads) = threads else { return };
+        self.inner.end_quarantine();
         let _ = self.inner.commits.send(Message::Close);
         let ended = threads.join(|| self.health() == Health::Ready);
         if let Err(error) = self.inner.bulk.segments.close() {
@@ -360,8 +370,22 @@ impl Store {
     }
 }
 
+impl Inner {
+    fn end_quarantine(&self) {
+        let running = self
+            .quarantine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(quarantine) = running {
+            quarantine.end();
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.end_quarantine();
         // Without close() the threads end here too, but the shutdown does not count as clean.
         if let Some(threads) = self
             .threads

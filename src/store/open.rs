@@ -17,6 +17,7 @@ use super::log::segment::{SegmentOptions, SegmentWriter};
 use super::log::segment_recovery::{Damage, recover_segments};
 use super::model::Id;
 use super::position::Applied;
+use super::quarantine::Quarantine;
 use super::recovery::{self, Recovered, Report};
 use super::room::Room;
 use super::shared::Shared;
@@ -150,6 +151,9 @@ fn start(
         sweep_failed: false,
         buffer: Vec::new(),
     })?;
+    let quarantine = Quarantine::start(index.clone(), readers.shared_files(), commits.clone())?;
+    readers.damage().load(&index)?;
+    readers.damage().tell(quarantine.reports());
     let inner = Inner {
         identity,
         shared,
@@ -158,6 +162,7 @@ fn start(
         readers,
         commits,
         threads: Mutex::new(Some(threads)),
+        quarantine: Mutex::new(Some(quarantine)),
         holds: Arc::default(),
         _lock: lock,
     };

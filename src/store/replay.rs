@@ -1,9 +1,11 @@
 //! What a record does to the index. The one place that says so: commits, recovery and rebuild all come here.
 
 use super::error::StoreError;
-use super::index::{Batch, keys};
+use super::index::Batch;
+use super::index::keys::{self, Key};
 use super::log::record::{Published, Record, RemovedFile, RemovedVersion, Sweep};
 use super::model::Place;
+use crate::chunk::Digest;
 
 /// File keys that leave the index in one step.
 pub const SWEEP_STEP: usize = 256;
@@ -11,11 +13,11 @@ pub const SWEEP_STEP: usize = 256;
 /// Applies one record that stands at `place`. Idempotent, also over an index that is already further.
 pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(), StoreError> {
     match record {
-        Record::Chunk(digest) => batch.put(keys::chunk(digest), &place),
-        Record::Manifest(blob, _) => batch.put(keys::manifest(blob), &place),
+        Record::Chunk(digest) => copy(batch, keys::chunk(digest), digest, &place),
+        Record::Manifest(blob, _) => copy(batch, keys::manifest(blob), blob, &place),
         Record::Places(places) => places
             .iter()
-            .try_for_each(|placed| batch.put(keys::chunk(&placed.digest), &placed.place)),
+            .try_for_each(|placed| copy(batch, keys::chunk(&placed.digest), &placed.digest, &placed.place)),
         Record::Publish(published) => publish(batch, published),
         Record::RemoveFile(removed) => remove_file(batch, removed),
         Record::RemoveVersion(removed) => remove_version(batch, removed),
@@ -32,6 +34,17 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
             batch.remove(keys::token_of(token.account, token.id))
         }
         Record::Sweep(step) => sweep(batch, step),
+        Record::Quarantine(copy) => batch.put(keys::quarantine(&copy.digest), &copy.place),
+    }
+}
+
+/// There is a copy at `place`; one elsewhere that was damaged no longer counts.
+fn copy(batch: &mut Batch<'_>, key: Key, digest: &Digest, place: &Place) -> Result<(), StoreError> {
+    batch.put(key, place)?;
+    let damaged: Option<Place> = batch.get(&keys::quarantine(digest))?;
+    match damaged.is_some_and(|damaged| damaged != *place) {
+        true => batch.remove(keys::quarantine(digest)),
+        false => Ok(()),
     }
 }
 

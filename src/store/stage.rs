@@ -49,6 +49,7 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::Quarantine { digest, place } => self.quarantine(digest, place),
         }
     }
 
@@ -130,6 +131,21 @@ impl Stage<'_, '_> {
     fn is_sound(&self, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
         let place: Option<Place> = self.batch.get(key)?;
         Ok(place.is_some() && !self.damage.is_damaged(digest, place))
+    }
+
+    fn quarantine(&mut self, digest: &Digest, place: &Place) -> Result<Staged, StoreError> {
+        let mut in_use = false;
+        for key in [keys::chunk(digest), keys::manifest(digest)] {
+            in_use |= self.batch.get::<Place>(&key)?.as_ref() == Some(place);
+        }
+        let known: Option<Place> = self.batch.get(&keys::quarantine(digest))?;
+        if !in_use || known.as_ref() == Some(place) {
+            return Ok(Staged::Conflict);
+        }
+        self.record(Record::Quarantine(PlacedChunk {
+            digest: *digest,
+            place: *place,
+        }))
     }
 
     fn remove_file(&mut self, remove: &RemoveFile) -> Result<Staged, StoreError> {

@@ -13,6 +13,7 @@
 //! | `t` token hash | [`Token`](crate::store::model::Token) |
 //! | `u` account id, token id | token hash |
 //! | `x` version id | a removed version whose files are still to be swept |
+//! | `q` digest | place of a damaged copy of the chunk, or of the blob's manifest |
 //! | `m` word | about the index itself |
 //!
 //! A name in a key is its ASCII-folded spelling and a zero byte, then, where the package matches names exactly, the
@@ -53,6 +54,18 @@ pub fn manifest(blob: &Digest) -> Key {
     let mut key = chunk(blob);
     key[0] = b'b';
     key
+}
+
+/// A damaged copy of a chunk or manifest.
+pub fn quarantine(digest: &Digest) -> Key {
+    let mut key = chunk(digest);
+    key[0] = b'q';
+    key
+}
+
+/// Prefix of all damaged copies.
+pub fn quarantines() -> Key {
+    vec![b'q']
 }
 
 /// A file of a version.

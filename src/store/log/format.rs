@@ -137,6 +137,8 @@ pub enum RecordKind {
     RemoveToken = 9,
     /// A step of sweeping away the files of a removed version.
     Sweep = 10,
+    /// A copy of a chunk or manifest was found damaged.
+    Quarantine = 14,
     /// Begins a group of the journal; the payload is a [`Group`].
     Group = 16,
     /// Begins the footer of a sealed file.
@@ -146,7 +148,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 12] = [
+        const ALL: [RecordKind; 13] = [
             Chunk,
             Manifest,
             Places,
@@ -157,6 +159,7 @@ impl RecordKind {
             Token,
             RemoveToken,
             Sweep,
+            Quarantine,
             Group,
             Footer,
         ];

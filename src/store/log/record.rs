@@ -36,6 +36,8 @@ pub enum Record {
     RemoveToken(Token),
     /// Files of a removed version were swept from the index.
     Sweep(Sweep),
+    /// A copy is damaged and not to be served; lifted when the chunk has another place.
+    Quarantine(PlacedChunk),
 }
 
 /// A bulk chunk and its place.
@@ -123,6 +125,7 @@ impl Record {
             Record::Token(token) => (RecordKind::Token, None, postcard::to_stdvec(token)?),
             Record::RemoveToken(token) => (RecordKind::RemoveToken, None, postcard::to_stdvec(token)?),
             Record::Sweep(sweep) => (RecordKind::Sweep, None, postcard::to_stdvec(sweep)?),
+            Record::Quarantine(copy) => (RecordKind::Quarantine, None, postcard::to_stdvec(copy)?),
         })
     }
 
@@ -137,7 +140,7 @@ impl Record {
     /// The highest id that the record speaks of.
     pub fn highest_id(&self) -> Id {
         match self {
-            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) => 0,
+            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) | Record::Quarantine(_) => 0,
             Record::Publish(Published {
                 package,
                 version,
@@ -170,6 +173,7 @@ impl Record {
             RecordKind::Token => Record::Token(from_payload(payload)?),
             RecordKind::RemoveToken => Record::RemoveToken(from_payload(payload)?),
             RecordKind::Sweep => Record::Sweep(from_payload(payload)?),
+            RecordKind::Quarantine => Record::Quarantine(from_payload(payload)?),
             RecordKind::Group | RecordKind::Footer => {
                 return Err(FormatError { what: "record type" });
             }
@@ -217,6 +221,20 @@ mod tests {
                     })
                     .collect(),
             )
+        })
+    }
+
+    fn quarantines() -> impl Strategy<Value = Record> {
+        (any::<[u8; 32]>(), any::<u64>(), any::<u32>()).prop_map(|(digest, offset, stored_len)| {
+            Record::Quarantine(PlacedChunk {
+                digest: digest.into(),
+                place: Place {
+                    kind: FileKind::Journal,
+                    file: 1,
+                    offset,
+                    stored_len,
+                },
+            })
         })
     }
 
@@ -277,6 +295,7 @@ mod tests {
     fn records() -> impl Strategy<Value = Record> {
         prop_oneof![
             places(),
+            quarantines(),
             manifest(),
             (any::<u64>(), names()).prop_map(|(owner, (package, version, file))| Record::Publish(
                 Published {
