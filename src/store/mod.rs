@@ -7,6 +7,7 @@ mod affected;
 pub mod blob;
 pub mod bulk;
 pub mod change;
+pub mod check;
 mod committer;
 #[cfg(test)]
 mod crash_tests;
