@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
 use announce::Announcement;
-use control::{Control, Request, Response};
+use control::{Answer, Control, Request, Response};
 use first_account::first_account;
 use signals::Signals;
 use web::Web;
@@ -146,7 +146,7 @@ async fn work(
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(control, &access) => {}
+        () = answer_control(control, &access, store) => {}
     }
     Ok(())
 }
@@ -168,25 +168,42 @@ async fn end(web: Web, store: Store, mut signals: Signals) {
 }
 
 /// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(control: io::Result<Control>, access: &Access) {
+async fn answer_control(control: io::Result<Control>, access: &Access, store: &Store) {
     match control {
-        Ok(control) => control.serve(async |request| answer(access, request).await).await,
+        Ok(control) => {
+            control
+                .serve(async |request| answer(access, store, request).await)
+                .await
+        }
         Err(error) => {
-            tracing::warn!(%error, "no control socket: `larder account` works only while the daemon is down");
+            tracing::warn!(%error, "no control socket: `larder account` and `larder backup` work only while the daemon is down");
             std::future::pending().await
         }
     }
 }
 
-async fn answer(access: &Access, request: Request) -> Response {
-    let Request::SetPassword { account, password } = request;
+async fn answer(access: &Access, store: &Store, request: Request) -> Answer {
+    match request {
+        Request::SetPassword { account, password } => set_password(access, account, password).await.into(),
+        Request::HoldFiles => match store.snapshot() {
+            Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
+            Err(error) => failed(error).into(),
+        },
+    }
+}
+
+async fn set_password(access: &Access, account: String, password: String) -> Response {
     match access.set_password(&account, &password).await {
         Ok(()) => {
             tracing::info!(account, "password set from the command line");
             Response::Done
         }
-        Err(error) => Response::Failed {
-            message: error.to_string(),
-        },
+        Err(error) => failed(error),
+    }
+}
+
+fn failed(error: impl ToString) -> Response {
+    Response::Failed {
+        message: error.to_string(),
     }
 }

@@ -69,7 +69,7 @@ fn set_password(config: Config, account: &str, password: &str) -> Result<(), Fai
         password: password.to_owned(),
     };
     match control::ask(&config.store.data, &request) {
-        Ok(Response::Done) => Ok(()),
+        Ok(Response::Done | Response::Held { .. }) => Ok(()),
         Ok(Response::Failed { message }) => Err(Failure::Failed(message)),
         Err(AskError::NotRunning) => set_in_store(config, account, password),
         Err(error) => Err(Failure::failed(error)),

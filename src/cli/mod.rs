@@ -4,12 +4,15 @@
 //! failures and turns them into exit codes.
 
 mod account;
+mod backup;
 mod check_config;
 mod failure;
 mod progress;
 mod rebuild_index;
+mod restore;
 mod serve;
 mod store_args;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -31,6 +34,10 @@ Examples:
       Show every setting and where it comes from, or what is wrong.
   larder account password admin
       Set a password, whether the daemon runs or not.
+  larder backup /backups/larder
+      Copy the store, whether the daemon runs or not; again to bring the copy up to date.
+  larder verify
+      Read every record of a store that is not in use.
 
 Configuration: built-in defaults < file (--config, else the variable LARDER_CONFIG) < environment variables \
 (LARDER__SECTION__KEY, as in LARDER__STORE__DATA) < flags.
@@ -61,6 +68,9 @@ enum Command {
     CheckConfig(check_config::Args),
     RebuildIndex(rebuild_index::Args),
     Account(account::Args),
+    Verify(verify::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
 }
 
 /// Does what the command line of this process says. The result is the process's exit code.
@@ -78,6 +88,9 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => args.run(),
         Command::RebuildIndex(args) => args.run(),
         Command::Account(args) => args.run(),
+        Command::Verify(args) => args.run(),
+        Command::Backup(args) => args.run(),
+        Command::Restore(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,6 +164,9 @@ mod tests {
             "check-config",
             "rebuild-index",
             "account",
+            "verify",
+            "backup",
+            "restore",
             "LARDER__STORE__DATA",
             "Exit codes: 0 done",
             "3 the store is in use",

@@ -10,9 +10,6 @@ use super::log::record::Record;
 use super::model::{File, Id, Package, Place, Version};
 use crate::chunk::Digest;
 
-/// Entries of the index that are looked at in one step.
-const STEP: usize = 512;
-
 /// The files that use one chunk or manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affected {
@@ -30,7 +27,7 @@ pub struct Search<'a> {
     pub files: &'a LogFiles,
     /// Names that are kept for each chunk.
     pub limit: usize,
-    /// Asked before each step; false ends the search with `Closed`.
+    /// Asked at each entry; false ends the search with `Closed`.
     pub go_on: &'a dyn Fn() -> bool,
 }
 
@@ -135,26 +132,16 @@ impl Search<'_> {
         Ok(named.collect())
     }
 
-    /// Every entry of a kind, in small steps.
+    /// Every entry of a kind.
     fn each(
         &self,
         kind: u8,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            if !(self.go_on)() {
-                return Err(StoreError::Closed);
-            }
-            let entries = self.index.scan(&[kind], after.as_deref(), STEP)?;
-            for (key, value) in &entries {
-                visit(key, value)?;
-            }
-            match entries.last() {
-                Some((key, _)) if entries.len() == STEP => after = Some(key.to_vec()),
-                _ => return Ok(()),
-            }
-        }
+        self.index.each(&[kind], |key, value| match (self.go_on)() {
+            true => visit(key, value),
+            false => Err(StoreError::Closed),
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! away. Bulk chunks go to segments and are synced before a publication that needs them reaches the journal.
 
 mod affected;
+pub mod backup;
 pub mod blob;
 pub mod bulk;
 pub mod change;
@@ -29,6 +30,7 @@ mod replay;
 mod room;
 mod rope;
 mod shared;
+pub mod snapshot;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ mod threads;
 pub mod ticket;
 mod trust;
 pub mod upload;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -49,14 +52,16 @@ use bulk::Bulk;
 use change::{Change, CommitError};
 use committer::Message;
 use error::StoreError;
-use holds::Holds;
+use holds::{Hold, Holds};
 use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
 use model::{Account, ChunkRef, File, Id, Manifest, Package, Place, Shape, Token, Version};
 pub use open::{RebuildReport, rebuild_index};
+use position::Applied;
 use quarantine::Quarantine;
 use shared::Shared;
+use snapshot::LogEnd;
 use threads::Threads;
 use ticket::Ticket;
 use upload::BlobWriter;
@@ -324,6 +329,21 @@ impl Store {
             }
         }
         ticket
+    }
+
+    /// How far the log reaches now, and a hold on its files: what is below may be copied as long as that lives.
+    ///
+    /// # Errors
+    /// `Index` where the index does not say how far it is.
+    pub fn snapshot(&self) -> Result<(LogEnd, Hold), StoreError> {
+        let hold = self.inner.holds.hold();
+        // What has been acknowledged is in the index.
+        let applied = self
+            .watch(Applied::load(&self.inner.index))?
+            .unwrap_or(Applied::START);
+        let segments = self.inner.bulk.segments.durable();
+        let end = LogEnd::new(self.inner.identity.uuid, (applied.file, applied.offset), segments);
+        Ok((end, hold))
     }
 
     /// Who needs the log files to stay: compaction asks before it deletes one.

@@ -129,6 +129,12 @@ pub fn remove_aside(data: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Whether the index was closed in order.
+pub fn is_clean(index: &Index) -> Result<bool, StoreError> {
+    let state: Option<State> = index.get_as(keys::STATE)?;
+    Ok(state == Some(State::Clean))
+}
+
 /// The index is closed in order: the next open believes it anywhere.
 pub fn mark_clean(index: &Index) -> Result<(), StoreError> {
     // What the mark speaks for first.

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use client::{AskError, ask};
-pub use server::Control;
+use crate::store::snapshot::LogEnd;
+
+pub use client::{AskError, Held, ask, hold_files};
+pub use server::{Answer, Control};
 
 /// A line is not longer than this, bytes.
 const MAX_LINE: u64 = 8 * 1024;
@@ -27,6 +29,8 @@ pub enum Request {
         /// The password.
         password: String,
     },
+    /// Say how far the log reaches, and delete none of its files as long as this connection is open.
+    HoldFiles,
 }
 
 /// What is answered.
@@ -35,6 +39,11 @@ pub enum Request {
 pub enum Response {
     /// It is done, and durable.
     Done,
+    /// No log file is deleted as long as the connection is open.
+    Held {
+        /// How far the log reaches.
+        end: LogEnd,
+    },
     /// It is not.
     Failed {
         /// Why.

@@ -20,6 +20,9 @@ use crate::store::model::Place;
 /// How long an open waits for the lock that a dying process may still hold.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Entries that [`Index::each`] takes at a time.
+const STEP: usize = 512;
+
 /// The open index.
 #[derive(Debug)]
 pub struct Index {
@@ -96,6 +99,25 @@ impl Index {
                 .take(limit)
                 .collect()
         })
+    }
+
+    /// Hands every entry that begins with `prefix` to `visit`, in small steps: the index goes on meanwhile.
+    pub fn each(
+        &self,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut after: Option<sled::IVec> = None;
+        loop {
+            let entries = self.scan(prefix, after.as_deref(), STEP)?;
+            for (key, value) in &entries {
+                visit(key, value)?;
+            }
+            match entries.into_iter().last() {
+                Some((key, _)) => after = Some(key),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.
