@@ -23,6 +23,7 @@ use crate::artifact::Artifacts;
 use crate::config::Config;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
+use crate::upkeep::scrubber::Scrubber;
 use announce::Announcement;
 use control::{Answer, Control, Request, Response};
 use first_account::first_account;
@@ -143,10 +144,15 @@ async fn work(
     if config.log.format != LogFormat::Json {
         announcement.print_next_steps(data, &sign_in);
     }
+    let scrubber = Scrubber::start(store.clone(), config.scrub)?;
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
         () = answer_control(control, &access, store) => {}
+    }
+    if let Some(scrubber) = scrubber {
+        // It lets go within a step, long before requests do.
+        let _ = actix_rt::task::spawn_blocking(move || scrubber.stop()).await;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry};
 
 pub use error::{ConfigError, Place, Problem};
@@ -31,6 +32,8 @@ pub struct Config {
     pub store: store::Options,
     /// The verbs'.
     pub artifact: artifact::Options,
+    /// The scrub's.
+    pub scrub: scrubber::Options,
     /// The logs'.
     pub log: telemetry::LogOptions,
     /// Each key that is set, dotted, with its value as written and where that stands.

@@ -14,6 +14,7 @@ pub struct Raw {
     pub server: Server,
     pub store: Store,
     pub limits: Limits,
+    pub scrub: Scrub,
     pub log: Log,
     pub metrics: Metrics,
     /// The one key that the defaults leave out.
@@ -78,6 +79,16 @@ pub struct Limits {
     pub stall_window: Span,
     #[serde(deserialize_with = "text")]
     pub stall_bytes: Size,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scrub {
+    pub enabled: bool,
+    #[serde(deserialize_with = "text")]
+    pub rate: Size,
+    #[serde(deserialize_with = "text")]
+    pub every: Span,
 }
 
 #[derive(Debug, Deserialize)]

@@ -187,6 +187,8 @@ fn bad_values_name_their_place() {
         ("[store]\nsegment_queue = 1\n", "store.segment_queue"),
         ("[limits]\nuploads = 0\n", "limits.uploads"),
         ("[limits]\nstall_window = \"1ms\"\n", "limits.stall_window"),
+        ("[scrub]\nrate = \"1KiB\"\n", "scrub.rate"),
+        ("[scrub]\nevery = \"1ms\"\n", "scrub.every"),
         ("[log]\nformat = \"xml\"\n", "log.format"),
         ("[log]\nlevel = \"inof\"\n", "log.level"),
         ("[metrics]\nlisten = \"127.0.0.1:3000\"\n", "metrics.listen"),

@@ -15,6 +15,7 @@ use super::raw::{PolicyRule, Raw};
 use super::units::{Count, OrNone, Size, Span};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Policy, PolicyTable};
+use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let http = check.http(&raw);
     let store = check.store(&raw);
     let artifact = check.artifact(&raw);
+    let scrub = check.scrub(&raw);
     let log = check.log(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
@@ -40,6 +42,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
             metrics_listen,
             store,
             artifact,
+            scrub,
             log,
             effective: places,
         })
@@ -124,6 +127,15 @@ impl Check<'_> {
             min_bytes_per_window: given.stall_bytes.0,
             stall_window,
             policies: self.policies(&raw.policies),
+        }
+    }
+
+    fn scrub(&mut self, raw: &Raw) -> scrubber::Options {
+        let given = &raw.scrub;
+        scrubber::Options {
+            enabled: given.enabled,
+            rate: self.size("scrub.rate", given.rate, MIB..=u64::MAX),
+            every: self.span("scrub.every", given.every, SECOND..=365 * DAY),
         }
     }
 

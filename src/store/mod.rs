@@ -29,6 +29,7 @@ mod recovery;
 mod replay;
 mod room;
 mod rope;
+mod scrub;
 mod shared;
 pub mod snapshot;
 mod stage;
@@ -329,6 +330,11 @@ impl Store {
             }
         }
         ticket
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &std::path::Path {
+        self.inner.shared.data()
     }
 
     /// How far the log reaches now, and a hold on its files: what is below may be copied as long as that lives.

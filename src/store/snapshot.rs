@@ -109,6 +109,11 @@ impl LogEnd {
     }
 }
 
+/// Whether nobody writes to the file again.
+pub(super) fn is_sealed(file: &File, binding: &Binding) -> io::Result<bool> {
+    Ok(sealed_at(file, binding, file.metadata()?.len())?.is_some())
+}
+
 /// Where the records of a sealed file end.
 fn sealed_at(file: &File, binding: &Binding, size: u64) -> io::Result<Option<u64>> {
     let Some(at) = size.checked_sub(Trailer::LEN as u64) else {
