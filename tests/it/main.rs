@@ -8,6 +8,7 @@
 
 mod accounts;
 mod auth;
+mod backup;
 mod broken;
 mod checked;
 mod damage;
@@ -27,3 +28,4 @@ mod refusals;
 mod settings;
 mod shutdown;
 mod support;
+mod verify;
