@@ -27,8 +27,9 @@ use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
+use crate::upkeep::scrubber::Scrubber;
 use announce::{Announcement, SignIn};
-use control::{Control, Request, Response};
+use control::{Answer, Control, Request, Response};
 use first_account::first_account;
 use signals::Signals;
 use web::Web;
@@ -154,10 +155,15 @@ async fn work(
     if config.log.format != LogFormat::Json {
         announcement.print_next_steps(data, &sign_in);
     }
+    let scrubber = Scrubber::start(store.clone(), config.scrub)?;
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(control, &access, collector) => {}
+        () = answer_control(control, &access, store, collector) => {}
+    }
+    if let Some(scrubber) = scrubber {
+        // It lets go within a step, long before requests do.
+        let _ = actix_rt::task::spawn_blocking(move || scrubber.stop()).await;
     }
     Ok(())
 }
@@ -193,33 +199,44 @@ async fn end(web: Web, store: Store, collector: Collector, mut signals: Signals)
 }
 
 /// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(control: io::Result<Control>, access: &Access, collector: &Collector) {
+async fn answer_control(control: io::Result<Control>, access: &Access, store: &Store, collector: &Collector) {
     match control {
         Ok(control) => {
             control
-                .serve(async |request| answer(access, collector, request).await)
+                .serve(async |request| answer(access, store, collector, request).await)
                 .await
         }
         Err(error) => {
-            tracing::warn!(%error, "no control socket: `larder account` and `larder gc` work only while the daemon is down");
+            tracing::warn!(%error, "no control socket: the command line can reach the store only while the daemon is down");
             std::future::pending().await
         }
     }
 }
 
-async fn answer(access: &Access, collector: &Collector, request: Request) -> Response {
-    let (account, password) = match request {
-        Request::SetPassword { account, password } => (account, password),
-        Request::Collect { dry_run } => return collection::request(collector, dry_run),
-        Request::Collected { run } => return collection::outcome(collector, run),
-    };
+async fn answer(access: &Access, store: &Store, collector: &Collector, request: Request) -> Answer {
+    match request {
+        Request::SetPassword { account, password } => set_password(access, account, password).await.into(),
+        Request::Collect { dry_run } => collection::request(collector, dry_run).into(),
+        Request::Collected { run } => collection::outcome(collector, run).into(),
+        Request::HoldFiles => match store.snapshot() {
+            Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
+            Err(error) => failed(error).into(),
+        },
+    }
+}
+
+async fn set_password(access: &Access, account: String, password: String) -> Response {
     match access.set_password(&account, &password).await {
         Ok(()) => {
             tracing::info!(account, "password set from the command line");
             Response::Done
         }
-        Err(error) => Response::Failed {
-            message: error.to_string(),
-        },
+        Err(error) => failed(error),
+    }
+}
+
+fn failed(error: impl ToString) -> Response {
+    Response::Failed {
+        message: error.to_string(),
     }
 }

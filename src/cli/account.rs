@@ -69,7 +69,7 @@ fn set_password(config: Config, account: &str, password: &str) -> Result<(), Fai
         password: password.to_owned(),
     };
     match control::ask(&config.store.data, &request) {
-        Ok(Response::Done) => Ok(()),
+        Ok(Response::Done | Response::Held { .. }) => Ok(()),
         Ok(Response::Failed { message }) => Err(Failure::Failed(message)),
         Ok(other) => Err(Failure::Failed(format!(
             "the daemon gave an answer that does not fit: {other:?}"

@@ -4,13 +4,16 @@
 //! failures and turns them into exit codes.
 
 mod account;
+mod backup;
 mod check_config;
 mod failure;
 mod gc;
 mod progress;
 mod rebuild_index;
+mod restore;
 mod serve;
 mod store_args;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,10 @@ Examples:
       Set a password, whether the daemon runs or not.
   larder gc --dry-run
       Show how much space belongs to nothing any more.
+  larder backup /backups/larder
+      Copy the store, whether the daemon runs or not; again to bring the copy up to date.
+  larder verify
+      Read every record of a store that is not in use.
 
 Configuration: built-in defaults < file (--config, else the variable LARDER_CONFIG) < environment variables \
 (LARDER__SECTION__KEY, as in LARDER__STORE__DATA) < flags.
@@ -65,6 +72,9 @@ enum Command {
     RebuildIndex(rebuild_index::Args),
     Account(account::Args),
     Gc(gc::Args),
+    Verify(verify::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
 }
 
 /// Does what the command line of this process says. The result is the process's exit code.
@@ -83,6 +93,9 @@ pub fn main() -> ExitCode {
         Command::RebuildIndex(args) => args.run(),
         Command::Account(args) => args.run(),
         Command::Gc(args) => args.run(),
+        Command::Verify(args) => args.run(),
+        Command::Backup(args) => args.run(),
+        Command::Restore(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -157,6 +170,9 @@ mod tests {
             "rebuild-index",
             "account",
             "gc",
+            "verify",
+            "backup",
+            "restore",
             "LARDER__STORE__DATA",
             "Exit codes: 0 done",
             "3 the store is in use",

@@ -13,6 +13,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
 pub use error::{ConfigError, Place, Problem};
@@ -33,6 +34,8 @@ pub struct Config {
     pub artifact: artifact::Options,
     /// The background work's.
     pub upkeep: upkeep::Options,
+    /// The scrub's.
+    pub scrub: scrubber::Options,
     /// The logs'.
     pub log: telemetry::LogOptions,
     /// Each key that is set, dotted, with its value as written and where that stands.

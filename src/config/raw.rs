@@ -15,6 +15,7 @@ pub struct Raw {
     pub store: Store,
     pub limits: Limits,
     pub gc: Gc,
+    pub scrub: Scrub,
     pub log: Log,
     pub metrics: Metrics,
     /// The one key that the defaults leave out.
@@ -97,6 +98,15 @@ pub struct Gc {
     pub rate: Size,
     #[serde(deserialize_with = "text")]
     pub yield_above: Span,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Scrub {
+    pub enabled: bool,
+    #[serde(deserialize_with = "text")]
+    pub rate: Size,
+    #[serde(deserialize_with = "text")]
+    pub every: Span,
 }
 
 #[derive(Debug, Deserialize)]

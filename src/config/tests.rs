@@ -191,6 +191,8 @@ fn bad_values_name_their_place() {
         ("[gc]\nevery = \"1s\"\n", "gc.every"),
         ("[gc]\nafter_removed = 5\n", "gc.after_removed"),
         ("[gc]\nyield_above = \"2h\"\n", "gc.yield_above"),
+        ("[scrub]\nrate = \"1KiB\"\n", "scrub.rate"),
+        ("[scrub]\nevery = \"1ms\"\n", "scrub.every"),
         ("[log]\nformat = \"xml\"\n", "log.format"),
         ("[log]\nlevel = \"inof\"\n", "log.level"),
         ("[metrics]\nlisten = \"127.0.0.1:3000\"\n", "metrics.listen"),

@@ -15,6 +15,7 @@ use super::raw::{self, PolicyRule, Raw};
 use super::units::{Count, OrNone, Size, Span};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Policy, PolicyTable};
+use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let store = check.store(&raw);
     let artifact = check.artifact(&raw);
     let upkeep = check.gc(&raw);
+    let scrub = check.scrub(&raw);
     let log = check.log(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
@@ -42,6 +44,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
             store,
             artifact,
             upkeep,
+            scrub,
             log,
             effective: places,
         })
@@ -158,6 +161,15 @@ impl Check<'_> {
             every: self.span("gc.every", given.every, minute..=365 * DAY),
             rate: self.size("gc.rate", given.rate, MIB..=u64::MAX),
             yield_above: self.span("gc.yield_above", given.yield_above, Duration::ZERO..=minute),
+        }
+    }
+
+    fn scrub(&mut self, raw: &Raw) -> scrubber::Options {
+        let given = &raw.scrub;
+        scrubber::Options {
+            enabled: given.enabled,
+            rate: self.size("scrub.rate", given.rate, MIB..=u64::MAX),
+            every: self.span("scrub.every", given.every, SECOND..=365 * DAY),
         }
     }
 

@@ -644,31 +644,10 @@ mod over_a_store {
         fn replayed(&self, _: u64, _: u64) {}
     }
 
-    /// A store with the account [`OWNER`].
-    fn open(data: &std::path::Path) -> Store {
-        let store = Store::open(store::Options::at(data), &Silent).unwrap();
-        let account = crate::store::model::Account {
-            id: OWNER,
-            name: "owner".into(),
-            kind: crate::store::model::AccountKind::User,
-            visibility: Default::default(),
-            active: true,
-            admin: false,
-            email: String::new(),
-            password: None,
-            created: 0,
-        };
-        drop(store.commit(crate::store::change::Change::PutAccount {
-            expect: None,
-            account,
-        }));
-        store
-    }
-
     #[actix_rt::test]
     async fn one_wins_goes_and_comes_again() {
         let dir = tempfile::tempdir().unwrap();
-        let store = open(&dir.path().join("data"));
+        let store = Store::open(store::Options::at(dir.path().join("data")), &Silent).unwrap();
         let owners = Owners::new(Arc::new(store.clone()), Options::default());
         for round in 0..10 {
             let racers = (0..64).map(|i| {
@@ -702,7 +681,7 @@ mod over_a_store {
     #[actix_rt::test]
     async fn removals_and_publications_follow_each_other_without_waiting() {
         let dir = tempfile::tempdir().unwrap();
-        let store = open(&dir.path().join("data"));
+        let store = Store::open(store::Options::at(dir.path().join("data")), &Silent).unwrap();
         let owners = Owners::new(Arc::new(store.clone()), Options::default());
         let name = || at("ccache", "1", "f");
         publish(owners.clone(), publication(Policy::Cache, name(), b"a"))

@@ -42,6 +42,13 @@ pub enum Change {
     PutChecksums(Digest, Checksums),
     /// Take a member out. The membership must stand as given.
     RemoveMember(Membership),
+    /// Note that a copy of a chunk, or of a blob's manifest, is damaged. Expects that it is the one in use.
+    Quarantine {
+        /// The chunk or blob.
+        digest: Digest,
+        /// Where the copy lies.
+        place: Place,
+    },
     /// Take chunks and manifests that nothing leads to out of the index. Only collection asks for it.
     Drop(Garbage),
     /// Bulk chunks have been copied to other segments. Only compaction asks for it.

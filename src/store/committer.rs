@@ -3,7 +3,7 @@
 //!
 //! Group commit is self-clocking: while one sync runs the next group gathers.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
@@ -14,11 +14,12 @@ use super::collect::barrier::Barrier;
 use super::counts::Counts;
 use super::damage::Damage;
 use super::error::StoreError;
-use super::index::{Batch, Index};
+use super::index::{Batch, Index, keys};
 use super::log::format::FILE_HEADER_LEN;
 use super::log::group::{FinishedGroup, GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal, MIN_FILE};
 use super::metrics;
+use super::model::{Id, Place};
 use super::position::{Applied, Witness};
 use super::proof::Proof;
 use super::room::Room;
@@ -76,6 +77,8 @@ pub struct Committer {
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
     /// What is still to be swept.
     pub(super) sweeps: VecDeque<Removed>,
+    /// Accounts whose removal has been staged.
+    pub(super) removed: HashSet<Id>,
     /// The last step of sweeping failed.
     pub(super) sweep_failed: bool,
     /// The proof of an index that was found on disk, until it is done.
@@ -227,6 +230,7 @@ impl Committer {
                     self.note_sweeps();
                 }
                 self.note_marks(&waiters.changes);
+                self.note_healed(&waiters.changes);
             }
             waiters.settle(outcome);
         }
@@ -285,6 +289,7 @@ impl Committer {
             group: &mut group,
             damage: &self.damage,
             counts: Counts::default(),
+            removed: &mut self.removed,
             barrier: &self.barrier,
             removed_bytes: 0,
         };
@@ -316,6 +321,30 @@ impl Committer {
             .any(|change| matches!(change, Change::Mark { last_of_file: true }));
         if asked && self.journal.offset() > FILE_HEADER_LEN {
             self.rotate(MIN_FILE);
+        }
+    }
+
+    /// Copies that were written again in place of damaged ones.
+    fn note_healed(&self, changes: &[Change]) {
+        if self.damage.is_empty() {
+            return;
+        }
+        for change in changes {
+            let Change::Publish(publish) = change else {
+                continue;
+            };
+            let blob = &publish.blob;
+            let mut digests = vec![blob.digest];
+            if let Content::Bulk(bulk) = &blob.content {
+                digests.extend(bulk.chunks.iter().map(|pinned| pinned.chunk.digest));
+            }
+            for digest in digests {
+                for key in [keys::chunk(&digest), keys::manifest(&digest)] {
+                    if let Ok(Some(place)) = self.index.get_as::<Place>(&key) {
+                        self.damage.healed(&digest, Some(place));
+                    }
+                }
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::log::format::FILE_HEADER_LEN;
 use super::log::simulated::Simulated;
 use super::log::testing::Unsteady;
-use super::tests::{Quiet, account, closed_entries, entries, find, open, open_empty, publish, remove_file};
+use super::tests::{Quiet, account, closed_entries, entries, find, open, publish, remove_file};
 use super::*;
 
 pub(super) fn crashed(data: &Path) -> tempfile::TempDir {
@@ -51,7 +51,7 @@ const FIRST_CHUNK: usize = 4096 + 128 + 64;
 #[tokio::test]
 async fn an_idle_crash_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open_empty(dir.path());
+    let store = open(dir.path());
     let copy = crashed(dir.path());
     drop(store);
     let report = rebuild_index(Options::at(copy.path()), &Quiet).unwrap();
@@ -522,4 +522,66 @@ async fn an_index_of_another_log_is_not_believed() {
         position::Applied::START,
         "the log has another group there"
     );
+}
+
+/// The entry of a quarantined copy of `body`, if there is one.
+fn quarantined(store: &Store, body: &[u8]) -> Option<Place> {
+    let key = keys::quarantine(&Digest::of(body));
+    store.inner.index.get_as(&key).unwrap()
+}
+
+#[tokio::test]
+async fn quarantine_outlives_restart_and_rebuild_and_is_lifted_by_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "p", "1", "f", b"bbbb").settled().await.unwrap();
+    let path = file(dir.path(), 1);
+    let at = position_of(&path, b"bbbb");
+    let (_, _, found) = find(&store, "p", "1", "f").unwrap();
+    // Behind the store's back, in place.
+    let rot = |bytes: &[u8]| {
+        use std::os::unix::fs::FileExt;
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.write_all_at(bytes, at as u64).unwrap();
+    };
+    rot(b"xbbb");
+    let read = store.open_file(&found).unwrap().read(0..4).next().await;
+    assert!(matches!(read, Err(StoreError::Damaged(_))), "{read:?}");
+    for _ in 0..500 {
+        if quarantined(&store, b"bbbb").is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(quarantined(&store, b"bbbb").is_some(), "it is written down");
+    store.close();
+    drop(store);
+    // Were the copy looked at again, it would be found good.
+    rot(b"bbbb");
+    for rebuild in [false, true] {
+        if rebuild {
+            rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
+        }
+        let store = open(dir.path());
+        let read = store.open_file(&found).unwrap().read(0..4).next().await;
+        assert!(matches!(read, Err(StoreError::Damaged(_))), "{rebuild}: {read:?}");
+        assert!(store.is_damaged(&found).unwrap());
+        store.close();
+    }
+    let store = open(dir.path());
+    publish(&store, "q", "1", "f", b"bbbb").settled().await.unwrap();
+    assert_eq!(quarantined(&store, b"bbbb"), None);
+    assert!(!store.is_damaged(&found).unwrap());
+    assert!(
+        store.inner.readers.damage().is_empty(),
+        "nothing is remembered for nothing"
+    );
+    let live = entries(&store.inner.index);
+    store.close();
+    drop(store);
+    rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
+    assert_eq!(closed_entries(dir.path()), live);
+    let store = open(dir.path());
+    let read = store.open_file(&found).unwrap().read(0..4).next().await.unwrap();
+    assert_eq!(read.as_deref(), Some(&b"bbbb"[..]));
 }

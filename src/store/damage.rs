@@ -1,17 +1,19 @@
-//! What has been found damaged since the start, so that it is written again when the same bytes come back.
+//! What has been found damaged, so that it is not served and is written again when the same bytes come back.
 //!
 //! A damaged copy is damaged for good, so copies are remembered by place: once a chunk has another place, it is whole.
+//! Copies are written down in the log by [`super::quarantine`] and loaded from the index at the next start.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::bulk::ChunkPlaces;
 use super::error::StoreError;
-use super::index::Index;
+use super::index::{Index, decode, keys};
 use super::log::files::LogFiles;
 use super::metrics;
 use super::model::Place;
+use super::quarantine::{Damaged, Reports};
 use crate::chunk::Digest;
 
 /// Copies that are remembered at most; a store with more is beyond healing by uploads.
@@ -22,16 +24,57 @@ const CAPACITY: usize = 1 << 20;
 pub struct Damage {
     copies: Mutex<HashMap<Digest, Option<Place>>>,
     len: AtomicUsize,
+    /// Who writes new ones down.
+    reports: OnceLock<Reports>,
 }
 
 impl Damage {
     /// Remembers that the copy at `place` cannot be served.
     pub fn report(&self, digest: Digest, place: Option<Place>) {
+        if self.remember(digest, place)
+            && let Some(reports) = self.reports.get()
+        {
+            // Nobody takes it any more once the store is closing.
+            let _ = reports.send(Some(Damaged { digest, place }));
+        }
+    }
+
+    /// From now on what is found is told to `reports`.
+    pub fn tell(&self, reports: Reports) {
+        let _ = self.reports.set(reports);
+    }
+
+    /// Remembers what earlier runs wrote down.
+    pub fn load(&self, index: &Index) -> Result<(), StoreError> {
+        for (key, value) in index.scan(&keys::quarantines(), None, CAPACITY)? {
+            let digest: Option<[u8; Digest::LEN]> = key.get(1..).and_then(|digest| digest.try_into().ok());
+            if let Some(digest) = digest {
+                self.remember(digest.into(), Some(decode(&value)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a copy once the chunk is at `place`.
+    pub fn healed(&self, digest: &Digest, place: Option<Place>) {
         let mut copies = self.lock();
-        if copies.len() < CAPACITY && copies.insert(digest, place).is_none() {
-            metrics::damaged_chunk();
+        if copies.get(digest).is_some_and(|damaged| *damaged != place) {
+            copies.remove(digest);
+            metrics::damaged_chunks(copies.len());
         }
         self.len.store(copies.len(), Ordering::Release);
+    }
+
+    /// Whether this is news.
+    fn remember(&self, digest: Digest, place: Option<Place>) -> bool {
+        let mut copies = self.lock();
+        if copies.len() >= CAPACITY {
+            return false;
+        }
+        let news = copies.insert(digest, place) != Some(place);
+        metrics::damaged_chunks(copies.len());
+        self.len.store(copies.len(), Ordering::Release);
+        news
     }
 
     /// Whether the copy at `place`, which is where the index says it is, has been found damaged.

@@ -57,6 +57,13 @@ pub fn lock(data: &Path) -> Result<File, OpenError> {
 }
 
 impl Identity {
+    /// Reads `store.toml`.
+    pub fn load(data: &Path) -> Result<Self, OpenError> {
+        let path = data.join("store.toml");
+        let text = fs::read_to_string(&path).map_err(StoreError::from)?;
+        Self::parse(&path, &text)
+    }
+
     /// Reads `store.toml`, or makes one: only a directory without log files can become a new store.
     pub fn load_or_create(data: &Path, chunking: ChunkerParams) -> Result<Self, OpenError> {
         let path = data.join("store.toml");

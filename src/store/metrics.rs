@@ -129,7 +129,7 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         ),
         damaged_chunks: gauge(
             "larder_store_damaged_chunks",
-            "Chunks and manifests found damaged since the start; the same bytes, published again, heal them.",
+            "Chunks and manifests in quarantine; the same bytes, published again, heal them.",
         ),
         room: RoomGauges::register(),
         refused: counters(
@@ -189,9 +189,11 @@ pub fn group(commits: usize, bytes: u64, sync: Duration) {
     FAMILIES.sync_seconds.observe(sync.as_secs_f64());
 }
 
-/// A chunk was found damaged.
-pub fn damaged_chunk() {
-    FAMILIES.damaged_chunks.inc();
+/// So many chunks are known to be damaged.
+pub fn damaged_chunks(count: usize) {
+    FAMILIES
+        .damaged_chunks
+        .set(i64::try_from(count).unwrap_or(i64::MAX));
 }
 
 /// The index is built again.

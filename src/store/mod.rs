@@ -3,10 +3,13 @@
 //! The log is the database. A commit is true once its journal group is synced; the index follows and can be thrown
 //! away. Bulk chunks go to segments and are synced before a publication that needs them reaches the journal.
 
+mod affected;
+pub mod backup;
 mod ballast;
 pub mod blob;
 pub mod bulk;
 pub mod change;
+pub mod check;
 pub mod collect;
 mod committer;
 mod compact;
@@ -17,6 +20,7 @@ pub mod damage;
 pub mod error;
 #[cfg(test)]
 mod fault_tests;
+pub mod holds;
 mod identity;
 pub mod index;
 #[cfg(test)]
@@ -32,12 +36,15 @@ mod position;
 #[cfg(test)]
 mod power_cut_tests;
 mod proof;
+mod quarantine;
 mod rebuild;
 mod recovery;
 mod replay;
 mod room;
 mod rope;
+mod scrub;
 mod shared;
+pub mod snapshot;
 mod stage;
 mod sweeps;
 #[cfg(test)]
@@ -46,6 +53,7 @@ mod threads;
 pub mod ticket;
 mod trust;
 pub mod upload;
+pub mod verify;
 
 use std::io;
 use std::path::PathBuf;
@@ -61,6 +69,7 @@ use change::{Change, CommitError};
 use collect::barrier::Barrier;
 use committer::Message;
 use error::StoreError;
+use holds::{Hold, Holds};
 use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
@@ -68,8 +77,11 @@ use model::{
     Account, ChunkRef, File, Id, Manifest, Membership, Package, Permission, Place, Shape, Token, Version,
 };
 pub use open::{RebuildReport, rebuild_index};
+use position::Applied;
+use quarantine::Quarantine;
 pub use room::{Disk, Limits, RoomState};
 use shared::Shared;
+use snapshot::LogEnd;
 use threads::Threads;
 use ticket::Ticket;
 use upload::BlobWriter;
@@ -178,6 +190,9 @@ struct Inner {
     collecting: Mutex<()>,
     commits: SyncSender<Message>,
     threads: Mutex<Option<Threads>>,
+    quarantine: Mutex<Option<Quarantine>>,
+    /// Who needs the log files to stay.
+    holds: Arc<Holds>,
     /// Held as long as the store is open.
     _lock: std::fs::File,
 }
@@ -380,6 +395,9 @@ impl Store {
         let Some(place) = place else {
             return damaged("it is missing");
         };
+        if self.inner.readers.damage().is_damaged(blob, Some(place)) {
+            return damaged("it is quarantined");
+        }
         let record = match self.inner.readers.files().record(&place) {
             Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return damaged("its file is missing");
@@ -415,6 +433,29 @@ impl Store {
         ticket
     }
 
+    /// The data directory.
+    pub fn data(&self) -> &std::path::Path {
+        &self.inner.data
+    }
+
+    /// How far the log reaches now, and a hold on its files: what is below may be copied as long as that lives.
+    ///
+    /// # Errors
+    /// `Index` where the index does not say how far it is.
+    pub fn snapshot(&self) -> Result<(LogEnd, Hold), StoreError> {
+        let hold = self.inner.holds.hold();
+        // What has been acknowledged is in the index.
+        let applied = Applied::load(&self.inner.index)?.unwrap_or(Applied::START);
+        let segments = self.inner.bulk.segments.durable();
+        let end = LogEnd::new(self.inner.identity.uuid, (applied.file, applied.offset), segments);
+        Ok((end, hold))
+    }
+
+    /// Who needs the log files to stay: compaction asks before it deletes one.
+    pub fn holds(&self) -> &Arc<Holds> {
+        &self.inner.holds
+    }
+
     /// Stops writing, makes the index durable and marks the shutdown as clean. Blocks. Reads go on until the last
     /// clone is dropped.
     pub fn close(&self) {
@@ -425,6 +466,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(threads) = threads else { return };
+        self.inner.end_quarantine();
         let _ = self.inner.commits.send(Message::Close);
         let ended = threads.join(|| self.health() == Health::Ready);
         if let Err(error) = self.inner.bulk.segments.close() {
@@ -443,8 +485,22 @@ impl Store {
     }
 }
 
+impl Inner {
+    fn end_quarantine(&self) {
+        let running = self
+            .quarantine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(quarantine) = running {
+            quarantine.end();
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.end_quarantine();
         // Without close() the threads end here too, but the shutdown does not count as clean.
         if let Some(threads) = self
             .threads

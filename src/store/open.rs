@@ -1,6 +1,6 @@
 //! Opening a store: lock, identity, index, recovery, threads; and the rebuild by hand.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,7 @@ use super::log::segment::{SegmentOptions, SegmentWriter};
 use super::log::segment_recovery::{Damage, recover_segments};
 use super::position::Applied;
 use super::proof::Proof;
+use super::quarantine::Quarantine;
 use super::recovery::{self, Recovered, Report};
 use super::room::{Counted, Room};
 use super::shared::Shared;
@@ -187,11 +188,15 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         barrier: barrier.clone(),
         seal,
         sweeps,
+        removed: HashSet::new(),
         sweep_failed: false,
         proof,
         index_cache: options.index_cache,
         buffer: Vec::new(),
     })?;
+    let quarantine = Quarantine::start(index.clone(), readers.files().clone(), commits.clone())?;
+    readers.damage().load(&index)?;
+    readers.damage().tell(quarantine.reports());
     let inner = Inner {
         identity,
         data: options.data,
@@ -204,6 +209,8 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         collecting: Mutex::new(()),
         commits,
         threads: Mutex::new(Some(threads)),
+        quarantine: Mutex::new(Some(quarantine)),
+        holds: Arc::default(),
         _lock: lock,
     };
     Ok(Store {

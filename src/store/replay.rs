@@ -1,11 +1,13 @@
 //! What a record does to the index. The one place that says so: commits, recovery and rebuild all come here.
 
 use super::error::StoreError;
-use super::index::{Batch, keys};
+use super::index::Batch;
+use super::index::keys::{self, Key};
 use super::log::record::{
     Dropped, Published, Record, RemovedAccount, RemovedFile, RemovedVersion, Sweep, SweepPackage,
 };
 use super::model::{Charged, Id, Place, Totals};
+use crate::chunk::Digest;
 
 /// File keys that leave the index in one step, or a few more.
 pub const SWEEP_STEP: usize = 256;
@@ -13,11 +15,11 @@ pub const SWEEP_STEP: usize = 256;
 /// Applies one record that stands at `place`. Idempotent, also over an index that is already further.
 pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(), StoreError> {
     match record {
-        Record::Chunk(digest) => batch.put(keys::chunk(digest), &place),
-        Record::Manifest(blob, _) => batch.put(keys::manifest(blob), &place),
+        Record::Chunk(digest) => copy(batch, keys::chunk(digest), digest, &place),
+        Record::Manifest(blob, _) => copy(batch, keys::manifest(blob), blob, &place),
         Record::Places(places) => places
             .iter()
-            .try_for_each(|placed| batch.put(keys::chunk(&placed.digest), &placed.place)),
+            .try_for_each(|placed| copy(batch, keys::chunk(&placed.digest), &placed.digest, &placed.place)),
         Record::Publish(published) => publish(batch, published),
         Record::RemoveFile(removed) => remove_file(batch, removed),
         Record::RemoveVersion(removed) => remove_version(batch, removed),
@@ -54,19 +56,35 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
         Record::SweepPackage(step) => sweep_package(batch, step),
         Record::RemoveMember(member) => remove_member(batch, member.organisation, member.user),
         Record::Drop(dropped) => forget(batch, dropped),
+        Record::Quarantine(copy) => batch.put(keys::quarantine(&copy.digest), &copy.place),
+    }
+}
+
+/// There is a copy at `place`; one elsewhere that was damaged no longer counts.
+fn copy(batch: &mut Batch<'_>, key: Key, digest: &Digest, place: &Place) -> Result<(), StoreError> {
+    batch.put(key, place)?;
+    let damaged: Option<Place> = batch.get(&keys::quarantine(digest))?;
+    match damaged.is_some_and(|damaged| damaged != *place) {
+        true => batch.remove(keys::quarantine(digest)),
+        false => Ok(()),
     }
 }
 
 fn forget(batch: &mut Batch<'_>, dropped: &Dropped) -> Result<(), StoreError> {
     for digest in &dropped.chunks {
         batch.remove(keys::chunk(digest))?;
-        batch.remove(keys::checksums(digest))?;
+        forget_about(batch, digest)?;
     }
     for blob in &dropped.manifests {
         batch.remove(keys::manifest(blob))?;
-        batch.remove(keys::checksums(blob))?;
+        forget_about(batch, blob)?;
     }
     Ok(())
+}
+
+fn forget_about(batch: &mut Batch<'_>, digest: &Digest) -> Result<(), StoreError> {
+    batch.remove(keys::checksums(digest))?;
+    batch.remove(keys::quarantine(digest))
 }
 
 fn publish(batch: &mut Batch<'_>, published: &Published) -> Result<(), StoreError> {

@@ -59,6 +59,8 @@ pub struct Stage<'a, 'b> {
     pub damage: &'a Damage,
     /// What owners and packages hold, changed so far.
     pub counts: Counts,
+    /// Accounts whose removal has been staged since the store was opened.
+    pub removed: &'a mut HashSet<Id>,
     /// Is told what publications rely on.
     pub barrier: &'a Barrier,
     /// Bytes of files whose names went: a hint for when to collect.
@@ -81,6 +83,7 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::Quarantine { digest, place } => self.quarantine(digest, place),
             Change::Drop(garbage) => self.drop_garbage(garbage),
             Change::Move(moves) => self.move_chunks(moves),
             Change::Copy(originals) => self.copy(originals),
@@ -164,7 +167,7 @@ impl Stage<'_, '_> {
             return Ok(Staged::Conflict);
         }
         // An account that owns packages is not removed, so only the first one has to ask.
-        if stands.is_none() && !self.batch.contains(&keys::account_id(publish.owner))? {
+        if stands.is_none() && self.is_removed(publish.owner)? {
             return Ok(Staged::Conflict);
         }
         let stands: Option<Version> = self.batch.get(&keys::version(package, &version.name))?;
@@ -257,6 +260,21 @@ impl Stage<'_, '_> {
     fn is_sound(&self, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
         let place: Option<Place> = self.batch.get(key)?;
         Ok(place.is_some() && !self.damage.is_damaged(digest, place))
+    }
+
+    fn quarantine(&mut self, digest: &Digest, place: &Place) -> Result<Staged, StoreError> {
+        let mut in_use = false;
+        for key in [keys::chunk(digest), keys::manifest(digest)] {
+            in_use |= self.batch.get::<Place>(&key)?.as_ref() == Some(place);
+        }
+        let known: Option<Place> = self.batch.get(&keys::quarantine(digest))?;
+        if !in_use || known.as_ref() == Some(place) {
+            return Ok(Staged::Conflict);
+        }
+        self.record(Record::Quarantine(PlacedChunk {
+            digest: *digest,
+            place: *place,
+        }))
     }
 
     fn remove_file(&mut self, remove: &RemoveFile) -> Result<Staged, StoreError> {
@@ -382,6 +400,7 @@ impl Stage<'_, '_> {
         let memberships = members
             .chain(elsewhere.map(|(user, organisation)| (organisation, user)))
             .collect();
+        self.removed.insert(account.id);
         self.record(Record::RemoveAccount(RemovedAccount {
             account: account.clone(),
             tokens,
@@ -413,6 +432,12 @@ impl Stage<'_, '_> {
             true => self.record(Record::Checksums(*blob, *checksums)),
             false => Ok(Staged::Conflict),
         }
+    }
+
+    /// Whether there was an account with this id when the store was opened, or later, and is none now. An upload that
+    /// began before that has come through this process, so there is no need to ask the index about all others.
+    fn is_removed(&self, account: Id) -> Result<bool, StoreError> {
+        Ok(self.removed.contains(&account) && !self.batch.contains(&keys::account_id(account))?)
     }
 
     /// Whether there is an account with this id, of this kind.

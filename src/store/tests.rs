@@ -21,27 +21,12 @@ impl Progress for Quiet {
     fn replayed(&self, _done: u64, _total: u64) {}
 }
 
-/// Opens the store; a new one is empty.
-pub(super) fn open_empty(data: &Path) -> Store {
+pub(super) fn open(data: &Path) -> Store {
     let options = Options {
         index_cache: 4 << 20,
         ..Options::at(data)
     };
     Store::open(options, &Quiet).unwrap()
-}
-
-/// Opens the store; a new one gets the account 1, which owns what tests publish.
-pub(super) fn open(data: &Path) -> Store {
-    let store = open_empty(data);
-    if store.accounts().unwrap().is_empty() {
-        let account = owner(store.next_id());
-        assert_eq!(account.id, 1);
-        drop(store.commit(Change::PutAccount {
-            expect: None,
-            account,
-        }));
-    }
-    store
 }
 
 fn owner(id: Id) -> Account {
@@ -238,9 +223,9 @@ async fn the_last_file_takes_its_version_and_the_last_version_its_package() {
         .await
         .unwrap();
     assert_eq!(store.package(1, "p").unwrap(), None);
-    // Beside the owner only the bytes are left, for collection to find.
+    // Only the bytes are left, for collection to find.
     let left = entries(&store.inner.index);
-    assert!(left.keys().all(|key| b"cai".contains(&key[0])), "{left:?}");
+    assert!(left.keys().all(|key| key[0] == b'c'), "{left:?}");
 }
 
 #[tokio::test]
@@ -569,7 +554,7 @@ async fn a_package_goes_at_once_and_is_swept_with_all_its_versions() {
     remove_package(&store, "big").await.unwrap();
     remove_package(&store, "other").await.unwrap();
     swept(&store).await;
-    assert_eq!(entry_kinds(&store), b"aci");
+    assert_eq!(entry_kinds(&store), b"c");
     store.close();
     drop(store);
     let live = closed_entries(dir.path());
@@ -594,6 +579,7 @@ async fn an_account_takes_its_tokens_and_memberships_along_but_not_its_packages(
         store.commit(change).settled().await.unwrap();
         account
     };
+    assert_eq!(new(AccountKind::User).await.id, 1, "who owns what tests publish");
     let user = new(AccountKind::User).await;
     let tools = new(AccountKind::Organisation).await;
     let games = new(AccountKind::Organisation).await;

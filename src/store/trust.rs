@@ -201,6 +201,12 @@ pub fn shrink(index: &Index, cache: u64) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// Whether the index was closed in order.
+pub fn is_clean(index: &Index) -> Result<bool, StoreError> {
+    let state: Option<State> = index.get_as(keys::STATE)?;
+    Ok(state == Some(State::Clean))
+}
+
 /// The index is closed in order: the next open believes it anywhere.
 pub fn mark_clean(index: &Index) -> Result<(), StoreError> {
     // What the mark speaks for first.

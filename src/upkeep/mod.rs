@@ -2,6 +2,7 @@
 
 pub mod collector;
 mod metrics;
+pub mod scrubber;
 pub mod throttle;
 
 pub use collector::Collector;

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod auth;
+mod backup;
 mod broken;
 mod browse;
 mod checked;
@@ -34,3 +35,4 @@ mod refusals;
 mod settings;
 mod shutdown;
 mod support;
+mod verify;

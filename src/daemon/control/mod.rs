@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::store::collect::Collected;
+use crate::store::snapshot::LogEnd;
 
-pub use client::{AskError, ask};
-pub use server::Control;
+pub use client::{AskError, Held, ask, hold_files};
+pub use server::{Answer, Control};
 
 /// A line is not longer than this, bytes.
 const MAX_LINE: u64 = 8 * 1024;
@@ -39,6 +40,8 @@ pub enum Request {
         /// Its number.
         run: u64,
     },
+    /// Say how far the log reaches, and delete none of its files as long as this connection is open.
+    HoldFiles,
 }
 
 /// What is answered.
@@ -58,6 +61,11 @@ pub enum Response {
     Collected {
         /// What it did.
         collected: Collected,
+    },
+    /// No log file is deleted as long as the connection is open.
+    Held {
+        /// How far the log reaches.
+        end: LogEnd,
     },
     /// It is not.
     Failed {

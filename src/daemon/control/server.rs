@@ -1,11 +1,14 @@
-//! The daemon's end: one connection after the other, each short.
+//! The daemon's end: one connection after the other, each short; what a client holds it holds on the side.
 
+use std::any::Any;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
@@ -14,6 +17,28 @@ use super::{MAX_LINE, Request, Response, socket, to_line};
 
 /// A client has this long to send its line, and again to take the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is answered, and what is kept until the client closes the connection.
+pub struct Answer {
+    response: Response,
+    kept: Option<Box<dyn Any>>,
+}
+
+impl Answer {
+    /// An answer that keeps `kept`.
+    pub fn keeping(response: Response, kept: impl Any) -> Self {
+        Answer {
+            response,
+            kept: Some(Box::new(kept)),
+        }
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Answer { response, kept: None }
+    }
+}
 
 /// The socket. Dropping it takes its file away.
 #[derive(Debug)]
@@ -37,12 +62,18 @@ impl Control {
     }
 
     /// Answers requests until it is dropped.
-    pub async fn serve(&self, answer: impl AsyncFn(Request) -> Response) {
+    pub async fn serve(&self, answer: impl AsyncFn(Request) -> Answer) {
+        let mut clients = FuturesUnordered::new();
         loop {
-            let talked = match self.listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(()) = clients.next() => continue,
+            };
+            let talked = match accepted {
                 Ok((stream, _)) => talk(stream, &answer).await,
                 Err(error) => Err(error),
             };
+            let talked = talked.map(|client| clients.extend(client.map(until_closed)));
             if let Err(error) = talked {
                 tracing::warn!(%error, "control connection failed");
                 // An accept that fails for want of descriptors would fail again at once.
@@ -59,18 +90,29 @@ impl Drop for Control {
     }
 }
 
-async fn talk(stream: UnixStream, answer: &impl AsyncFn(Request) -> Response) -> io::Result<()> {
+/// A client and what it holds.
+type Holder = (BufReader<UnixStream>, Box<dyn Any>);
+
+/// Keeps what a client holds until it hangs up.
+async fn until_closed((mut stream, kept): Holder) {
+    // Nothing more is expected of it; whatever ends the read ends the hold.
+    let _ = stream.read(&mut [0]).await;
+    drop(kept);
+}
+
+async fn talk(stream: UnixStream, answer: &impl AsyncFn(Request) -> Answer) -> io::Result<Option<Holder>> {
     // The mode keeps others out; this also holds for who connected before the mode was set.
     let peer = stream.peer_cred()?.uid();
     if peer != 0 && peer != rustix::process::geteuid().as_raw() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     let mut stream = BufReader::new(stream);
-    let response = match timeout(PATIENCE, read(&mut stream)).await?? {
+    let Answer { response, kept } = match timeout(PATIENCE, read(&mut stream)).await?? {
         Ok(request) => answer(request).await,
-        Err(message) => Response::Failed { message },
+        Err(message) => Response::Failed { message }.into(),
     };
-    timeout(PATIENCE, stream.write_all(&to_line(&response))).await?
+    timeout(PATIENCE, stream.write_all(&to_line(&response))).await??;
+    Ok(kept.map(|kept| (stream, kept)))
 }
 
 /// A request, or why the line is none.

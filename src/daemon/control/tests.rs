@@ -5,6 +5,28 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Holds that are out.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
+struct Release;
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        HELD.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn end(journal_file: u64) -> LogEnd {
+    LogEnd {
+        store: [7; 16],
+        journal_file,
+        journal_offset: 2,
+        segment_file: 3,
+        segment_offset: 4,
+    }
+}
 
 fn set_password(account: &str) -> Request {
     Request::SetPassword {
@@ -14,16 +36,19 @@ fn set_password(account: &str) -> Request {
 }
 
 /// Answers `Done` for alice and refuses everyone else.
-async fn only_alice(request: Request) -> Response {
-    let Request::SetPassword { account, .. } = request else {
-        panic!("not asked for");
-    };
-    match account.as_str() {
-        "alice" => Response::Done,
-        _ => Response::Failed {
+async fn only_alice(request: Request) -> Answer {
+    let response = match request {
+        Request::SetPassword { account, .. } if account == "alice" => Response::Done,
+        Request::SetPassword { account, .. } => Response::Failed {
             message: format!("there is no account {account}"),
         },
-    }
+        Request::Collect { .. } | Request::Collected { .. } => panic!("not asked for"),
+        Request::HoldFiles => {
+            let held = HELD.fetch_add(1, Ordering::SeqCst) + 1;
+            return Answer::keeping(Response::Held { end: end(held) }, Release);
+        }
+    };
+    response.into()
 }
 
 /// Runs `client` on its own thread while a control socket in a fresh directory is served.
@@ -91,4 +116,23 @@ async fn the_socket_is_private_replaces_a_stale_one_and_goes_with_the_daemon() {
         ask(data.path(), &set_password("alice")),
         Err(AskError::NotRunning)
     ));
+}
+
+#[tokio::test]
+async fn files_are_held_until_the_client_hangs_up_and_others_are_served_meanwhile() {
+    with_server(|data| {
+        let held = hold_files(&data).unwrap();
+        assert_eq!(held.end, end(1));
+        assert_eq!(ask(&data, &set_password("alice")).unwrap(), Response::Done);
+        assert_eq!(HELD.load(Ordering::SeqCst), 1);
+        drop(held);
+        for _ in 0..500 {
+            if HELD.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the hold outlives its connection");
+    })
+    .await;
 }

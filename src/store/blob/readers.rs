@@ -115,6 +115,9 @@ impl Readers {
         }
         let place = self.places.place(&chunk.digest).ok()??;
         check_len(&chunk, &place).ok()?;
+        if self.damage.is_damaged(&chunk.digest, Some(place)) {
+            return None;
+        }
         let file = self.files.open(place.kind, place.file).ok()?;
         if part && self.verified.contains(&place) {
             return Some(Source::File(file, place));
@@ -157,7 +160,14 @@ impl Readers {
 
     fn locate(&self, chunk: &ChunkRef) -> Result<Place, StoreError> {
         let place = self.places.place_in_time(&chunk.digest)?;
-        place.ok_or_else(|| self.damaged(chunk, None, &"the index has no place for it"))
+        let place = place.ok_or_else(|| self.damaged(chunk, None, &"the index has no place for it"))?;
+        match self.damage.is_damaged(&chunk.digest, Some(place)) {
+            true => Err(StoreError::Damaged(format!(
+                "chunk {}: it is quarantined",
+                chunk.digest
+            ))),
+            false => Ok(place),
+        }
     }
 
     fn fetch_at(&self, chunk: ChunkRef, place: &Place, part: bool) -> Result<Source, StoreError> {

@@ -339,6 +339,7 @@ impl<'a> World<'a> {
             damage: &Damage::default(),
             barrier: &self.barrier,
             counts: Default::default(),
+            removed: &mut Default::default(),
             removed_bytes: 0,
         };
         for change in &changes {

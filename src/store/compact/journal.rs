@@ -57,7 +57,9 @@ pub(super) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Comp
             pass.keep(fate);
             break;
         }
-        pass.retire(&[(FileKind::Journal, number)])?;
+        if !pass.retire(&[(FileKind::Journal, number)])? {
+            break;
+        }
         total = total.saturating_sub(len) + (pass.done.copied - before);
     }
     Ok(pass.done)
@@ -208,6 +210,7 @@ impl Pass<'_> {
             Record::Account(_)
             | Record::Token(_)
             | Record::Member(_)
+            | Record::Quarantine(_)
             | Record::Totals(_)
             | Record::Checksums(..) => true,
             Record::RemoveFile(_)

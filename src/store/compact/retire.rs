@@ -51,10 +51,10 @@ impl Pass<'_> {
         Ok(false)
     }
 
-    /// Removes files that nothing leads into, in this order.
-    pub(super) fn retire(&mut self, retired: &[FileId]) -> Result<(), StoreError> {
+    /// Removes files that nothing leads into, in this order. False: some had to stay, because a backup copies them.
+    pub(super) fn retire(&mut self, retired: &[FileId]) -> Result<bool, StoreError> {
         if retired.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         self.keep_segment_numbers(retired)?;
         self.inner.index.checkpoint()?;
@@ -67,7 +67,11 @@ impl Pass<'_> {
             let len = std::fs::metadata(&path)?.len();
             // Durable before the next one goes: a file of the journal that came back without those behind it would
             // bring back what they removed.
-            self.inner.disk.remove(&path)?;
+            let Some(removed) = self.inner.holds.unless_held(|| self.inner.disk.remove(&path)) else {
+                self.done.waiting += 1;
+                return Ok(false);
+            };
+            removed?;
             self.inner.readers.files().forget(kind, number);
             self.inner.bulk.room.give_back(len);
             self.done.files += 1;
@@ -81,7 +85,7 @@ impl Pass<'_> {
             );
             reached(Step::Unlinked);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A segment's number is not used again, because the journal says how far they have come.

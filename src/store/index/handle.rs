@@ -18,6 +18,8 @@ use crate::store::model::Place;
 
 /// How long a look-up that may block waits for an index that is being built again.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Entries that [`Index::each`] takes at a time.
+const STEP: usize = 512;
 /// How often it looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -205,6 +207,25 @@ impl Index {
     /// Bytes held on disk behind the end of sled's file.
     pub fn reserved(&self) -> io::Result<u64> {
         self.tree().reserved()
+    }
+
+    /// Hands every entry that begins with `prefix` to `visit`, in small steps: the index goes on meanwhile.
+    pub fn each(
+        &self,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut after: Option<Key> = None;
+        loop {
+            let entries = self.scan(prefix, after.as_deref(), STEP)?;
+            for (key, value) in &entries {
+                visit(key, value)?;
+            }
+            match entries.last() {
+                Some((key, _)) => after = Some(key.to_vec()),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.

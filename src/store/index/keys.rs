@@ -18,6 +18,7 @@
 //! | `y` package id | a removed [`Package`] whose versions are still to be swept |
 //! | `q` account id, `k` package id | [`Totals`](crate::store::model::Totals), absent where nothing is held |
 //! | `h` blob digest | [`Checksums`](crate::store::model::Checksums), where somebody asked for them |
+//! | `d` digest | place of a damaged copy of the chunk, or of the blob's manifest |
 //! | `m` word | about the index itself |
 //!
 //! A name in a key is its ASCII-folded spelling and a zero byte, then, where the package matches names exactly, the
@@ -58,6 +59,18 @@ pub fn manifest(blob: &Digest) -> Key {
     let mut key = chunk(blob);
     key[0] = b'b';
     key
+}
+
+/// A damaged copy of a chunk or manifest.
+pub fn quarantine(digest: &Digest) -> Key {
+    let mut key = chunk(digest);
+    key[0] = b'd';
+    key
+}
+
+/// Prefix of all damaged copies.
+pub fn quarantines() -> Key {
+    vec![b'd']
 }
 
 /// A file of a version.

@@ -29,6 +29,12 @@ pub fn path(data: &Path, kind: FileKind, number: u64) -> PathBuf {
     directory(data, kind).join(format!("{number:016x}.{extension}"))
 }
 
+/// A place in words: `journal/0000000000000001.log at 4096`.
+pub fn describe(place: &Place) -> String {
+    let path = path(Path::new(""), place.kind, place.file);
+    format!("{} at {}", path.display(), place.offset)
+}
+
 /// The number in the name of a log file; `None` for a name that is not one.
 pub fn number(kind: FileKind, name: &str) -> Option<u64> {
     let (stem, end) = name.split_once('.')?;

@@ -151,6 +151,8 @@ pub enum RecordKind {
     Sweep = 10,
     /// Chunks and manifests were dropped by collection.
     Drop = 11,
+    /// A copy of a chunk or manifest was found damaged.
+    Quarantine = 12,
     /// An account was removed, with its tokens and memberships.
     RemoveAccount = 13,
     /// Somebody became a member of an organisation, or has another permission there.
@@ -174,7 +176,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 20] = [
+        const ALL: [RecordKind; 21] = [
             Chunk,
             Manifest,
             Places,
@@ -186,6 +188,7 @@ impl RecordKind {
             RemoveToken,
             Sweep,
             Drop,
+            Quarantine,
             RemoveAccount,
             Member,
             RemoveMember,

@@ -177,7 +177,8 @@ pub fn read(
     }
 }
 
-fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Vec<Found>, FormatError> {
+/// What footer records say, which begin at `start` of the file.
+pub fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Vec<Found>, FormatError> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < bytes.len() {

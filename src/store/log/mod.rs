@@ -10,7 +10,7 @@ pub mod format;
 pub mod group;
 pub mod journal;
 pub mod journal_footer;
-mod page_cache;
+pub mod page_cache;
 pub mod record;
 pub mod rot;
 pub mod scan;

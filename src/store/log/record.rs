@@ -54,6 +54,8 @@ pub enum Record {
     Checksums(Digest, Checksums),
     /// Collection dropped chunks and manifests that no name led to.
     Drop(Dropped),
+    /// A copy is damaged and not to be served; lifted when the chunk has another place.
+    Quarantine(PlacedChunk),
 }
 
 /// A bulk chunk and its place.
@@ -208,6 +210,7 @@ impl Record {
             Record::Member(member) => (RecordKind::Member, None, postcard::to_stdvec(member)?),
             Record::RemoveMember(member) => (RecordKind::RemoveMember, None, postcard::to_stdvec(member)?),
             Record::Drop(dropped) => (RecordKind::Drop, None, postcard::to_stdvec(dropped)?),
+            Record::Quarantine(copy) => (RecordKind::Quarantine, None, postcard::to_stdvec(copy)?),
         })
     }
 
@@ -226,6 +229,7 @@ impl Record {
             | Record::Manifest(..)
             | Record::Places(_)
             | Record::Drop(_)
+            | Record::Quarantine(_)
             | Record::Totals(_)
             | Record::Checksums(..) => 0,
             Record::Publish(Published {
@@ -272,6 +276,7 @@ impl Record {
             RecordKind::Member => Record::Member(from_payload(payload)?),
             RecordKind::RemoveMember => Record::RemoveMember(from_payload(payload)?),
             RecordKind::Drop => Record::Drop(from_payload(payload)?),
+            RecordKind::Quarantine => Record::Quarantine(from_payload(payload)?),
             RecordKind::Group | RecordKind::Footer => {
                 return Err(FormatError { what: "record type" });
             }
@@ -319,6 +324,20 @@ mod tests {
                     })
                     .collect(),
             )
+        })
+    }
+
+    fn quarantines() -> impl Strategy<Value = Record> {
+        (any::<[u8; 32]>(), any::<u64>(), any::<u32>()).prop_map(|(digest, offset, stored_len)| {
+            Record::Quarantine(PlacedChunk {
+                digest: digest.into(),
+                place: Place {
+                    kind: FileKind::Journal,
+                    file: 1,
+                    offset,
+                    stored_len,
+                },
+            })
         })
     }
 
@@ -379,6 +398,7 @@ mod tests {
     fn records() -> impl Strategy<Value = Record> {
         prop_oneof![
             places(),
+            quarantines(),
             manifest(),
             (any::<u64>(), names()).prop_map(|(owner, (package, version, file))| Record::Publish(
                 Published {

@@ -5,7 +5,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::files::{LogFile, cut_short};
-use super::format::{Binding, RECORD_HEADER_LEN, RecordHeader, RecordKind, Trailer, padded};
+use super::format::{Binding, FormatError, RECORD_HEADER_LEN, RecordHeader, RecordKind, Trailer, padded};
 use crate::chunk::Digest;
 use crate::store::error::StoreError;
 use crate::store::model::Place;
@@ -85,6 +85,26 @@ impl Footer {
         })?;
         postcard::from_bytes(&record.payload).map(Some).map_err(damaged)
     }
+}
+
+/// The footer in `bytes`, which begin at `start` of the file.
+///
+/// # Errors
+/// `Damaged` where they are no footer.
+pub fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Footer, FormatError> {
+    let header = RecordHeader::decode(bytes, binding, start)?;
+    let payload = bytes
+        .get(RECORD_HEADER_LEN..RECORD_HEADER_LEN + header.stored_len as usize)
+        .ok_or(FormatError {
+            what: "footer is cut short",
+        })?;
+    header.check_payload(payload)?;
+    if header.kind != RecordKind::Footer || header.version != 1 {
+        return Err(FormatError { what: "record type" });
+    }
+    postcard::from_bytes(payload).map_err(|_| FormatError {
+        what: "footer encoding",
+    })
 }
 
 /// Offset of the footer record in a file of `len` bytes, read with `read`; `None` where it has no valid trailer.

@@ -66,6 +66,10 @@ impl Stage<'_, '_> {
                 let stands: Option<Permission> = self.batch.get(&key)?;
                 self.record_if(stands == Some(member.permission), record)
             }
+            Record::Quarantine(copy) => {
+                let stands = self.leads_to(&keys::quarantine(&copy.digest), &copy.place)?;
+                self.record_if(stands, record)
+            }
             Record::Totals(counted) => self.copy_totals(counted),
             Record::Checksums(blob, checksums) => {
                 let stands: Option<Checksums> = self.batch.get(&keys::checksums(blob))?;

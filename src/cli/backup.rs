@@ -1,0 +1,79 @@
+//! `larder backup`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use super::progress::Bar;
+use super::store_args::{self, StoreArgs};
+use crate::daemon::control::{self, AskError};
+use crate::store::Store;
+use crate::store::backup::{self, BackupError, BackupReport};
+use crate::telemetry;
+
+/// Copy the store into a directory, or bring the copy there up to date, whether the daemon runs or not
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Where the backup is, or shall be
+    dir: PathBuf,
+
+    /// Copy sealed files even where they could be hard links that share the disk's blocks with the store
+    #[arg(long)]
+    copy: bool,
+
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+impl Args {
+    /// Copies.
+    pub fn run(self) -> Result<(), Failure> {
+        let config = self.store.load(Vec::new())?;
+        telemetry::init(&config.log).map_err(Failure::Usage)?;
+        let data = config.store.data.clone();
+        store_args::must_exist(&data)?;
+        let bar = Bar::new("copying");
+        let copied = match control::hold_files(&data) {
+            Ok(held) => backup::backup(&data, &held.end, &self.dir, !self.copy, &bar),
+            Err(AskError::NotRunning) => {
+                let opening = Bar::new("replaying the log");
+                let store = Store::open(config.store, &opening)?;
+                opening.finish();
+                let (end, _hold) = store.snapshot().map_err(Failure::failed)?;
+                let copied = backup::backup(&data, &end, &self.dir, !self.copy, &bar);
+                store.close();
+                copied
+            }
+            Err(error) => return Err(Failure::failed(error)),
+        };
+        bar.finish();
+        let report = copied.map_err(failure)?;
+        let _ = writeln!(io::stdout(), "{}", line(&report));
+        Ok(())
+    }
+}
+
+fn line(report: &BackupReport) -> String {
+    let size = |bytes| bytesize::ByteSize::b(bytes).display().iec();
+    let BackupReport {
+        files,
+        bytes,
+        copied,
+        shared,
+        removed,
+    } = *report;
+    format!(
+        "backup complete: {files} files, {}; {} copied, {} linked, {removed} old files removed",
+        size(bytes),
+        size(copied),
+        size(shared)
+    )
+}
+
+/// How a backup or a restore ends badly.
+pub fn failure(error: BackupError) -> Failure {
+    match error {
+        BackupError::InUse(_) => Failure::InUse(error.to_string()),
+        other => Failure::failed(other),
+    }
+}
