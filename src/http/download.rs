@@ -21,6 +21,7 @@ use super::disposition::attachment;
 use super::error::Refusal;
 use super::head::Head;
 use super::ranges::{self, Multipart, Plan, content_range};
+use super::server::WRITE_BUFFER;
 use super::state::State;
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Fetched};
@@ -209,7 +210,7 @@ impl Sending {
         let mut reader = blob.read(range);
         let first = reader.next().await?.unwrap_or_default();
         // A small file is sent in one go.
-        if first.len() as u64 == len {
+        if first.len() as u64 == len && first.len() <= WRITE_BUFFER {
             return Ok(BoxBody::new(first));
         }
         let sending = Sending {
@@ -229,12 +230,12 @@ impl Sending {
     /// The next bytes, which may be none yet; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         if let Some(bytes) = self.ready.pop() {
-            return Ok(Some(bytes));
+            return Ok(Some(self.slice(bytes)));
         }
         if let Some(reader) = &mut self.reader
             && let Some(bytes) = reader.next().await?
         {
-            return Ok(Some(bytes));
+            return Ok(Some(self.slice(bytes)));
         }
         self.reader = None;
         if let Some((head, range)) = self.parts.next() {
@@ -243,5 +244,13 @@ impl Sending {
         }
         let tail = std::mem::take(&mut self.tail);
         Ok(Some(tail).filter(|tail| !tail.is_empty()))
+    }
+
+    /// As much of the bytes as is written in one go; the rest is sent next.
+    fn slice(&mut self, mut bytes: Bytes) -> Bytes {
+        if bytes.len() > WRITE_BUFFER {
+            self.ready.push(bytes.split_off(WRITE_BUFFER));
+        }
+        bytes
     }
 }
