@@ -9,7 +9,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use futures_util::stream;
-use larder::access::{Access, Credentials, NewUser};
+use larder::access::{Access, Credentials, NewToken, NewUser};
 use larder::artifact::{self, Artifacts, Coordinates, PublishRequest};
 use larder::chunk::{Chunker, ChunkerParams, Digest};
 use larder::owner::policy::{Policy, PolicyTable};
@@ -211,7 +211,12 @@ fn daemon(c: &mut Criterion) {
     let access = Access::new(store.clone());
     let system = actix_rt::System::new();
     let owner = system.block_on(access.create_user(new_user())).expect("a user");
-    let token = access.create_token(&owner, "bench", &["write:package"]);
+    let new = NewToken {
+        name: "bench".to_owned(),
+        scopes: vec!["write:package".to_owned()],
+        ..NewToken::default()
+    };
+    let token = access.create_token(&owner, &new);
     let (_, secret) = system.block_on(token).expect("a token");
 
     let header = format!("Bearer {}", secret.expose());

@@ -30,6 +30,21 @@ pub struct NewUser {
     pub admin: bool,
 }
 
+/// What is to change of a user; `None` stays as it is.
+#[derive(Clone, Default)]
+pub struct AccountEdit {
+    /// 8 to 256 characters.
+    pub password: Option<String>,
+    /// For people; may be empty.
+    pub email: Option<String>,
+    /// Who may read what the user owns.
+    pub visibility: Option<Visibility>,
+    /// Whether the user may sign in.
+    pub active: Option<bool>,
+    /// Whether the user may do everything.
+    pub admin: Option<bool>,
+}
+
 /// Why an account or token was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -54,6 +69,21 @@ pub enum AccountError {
     /// The account has a token of this name.
     #[error("a token of this name already exists")]
     TokenNameTaken,
+    /// Not what a token can be narrowed to.
+    #[error("{0}")]
+    BadGrants(String),
+    /// It would be wrong from the start.
+    #[error("the token would have expired already")]
+    ExpiresInThePast,
+    /// The server would have nobody to administer it.
+    #[error("the last active admin cannot be removed, deactivated or lose its rights")]
+    LastAdmin,
+    /// It owns packages.
+    #[error("the account still owns packages: remove them first, or ask with purge=true")]
+    HasPackages,
+    /// Not a member of the organisation.
+    #[error("the user is not a member")]
+    NoSuchMember,
     /// No such user.
     #[error("the user does not exist")]
     NoSuchUser,
@@ -79,6 +109,11 @@ impl AccountError {
             AccountError::BadScopes(_) => "bad-scopes",
             AccountError::BadTokenName => "bad-token-name",
             AccountError::TokenNameTaken => "token-name-taken",
+            AccountError::BadGrants(_) => "bad-grants",
+            AccountError::ExpiresInThePast => "expires-in-the-past",
+            AccountError::LastAdmin => "last-admin",
+            AccountError::HasPackages => "has-packages",
+            AccountError::NoSuchMember => "no-such-member",
             AccountError::NoSuchUser => "no-such-user",
             AccountError::NoSuchToken => "no-such-token",
             AccountError::Commit(_) => "commit-failed",
@@ -130,24 +165,80 @@ impl Access {
 
     /// Gives a user another password; the old one is wrong from then on. Durable when this returns.
     pub async fn set_password(&self, name: &str, password: &str) -> Result<(), AccountError> {
-        password::check(password)?;
+        let edit = AccountEdit {
+            password: Some(password.to_owned()),
+            ..AccountEdit::default()
+        };
+        self.edit_user(name, edit).await.map(drop)
+    }
+
+    /// Changes a user. Durable when this returns.
+    pub async fn edit_user(&self, name: &str, edit: AccountEdit) -> Result<Account, AccountError> {
+        if let Some(password) = &edit.password {
+            password::check(password)?;
+        }
+        check_email(edit.email.as_deref().unwrap_or_default())?;
         self.user(name)?;
-        let hash = self.hash(password.to_owned()).await?;
+        let hash = match edit.password.clone() {
+            Some(password) => Some(self.hash(password).await?),
+            None => None,
+        };
         for _ in 0..ATTEMPTS {
             let before = self.user(name)?;
+            let after = edited(&before, &edit, hash.as_ref());
+            if !is_active_admin(&after) {
+                self.not_the_last_admin(&before)?;
+            }
             let change = Change::PutAccount {
-                account: Account {
-                    password: Some(hash.clone()),
-                    ..before.clone()
-                },
+                account: after.clone(),
                 expect: Some(before),
             };
             match self.gate.directory.commit(change).settled().await {
+                Err(CommitError::Conflict) => continue,
+                settled => return Ok(settled.map(|()| after)?),
+            }
+        }
+        Err(CommitError::Conflict.into())
+    }
+
+    /// Removes a user or an organisation that owns no packages, with its tokens and memberships. Durable when this
+    /// returns.
+    pub async fn remove_account(&self, account: &Account) -> Result<(), AccountError> {
+        for _ in 0..ATTEMPTS {
+            let found = self.gate.directory.account_by_id(account.id)?;
+            let account = found.ok_or(AccountError::NoSuchUser)?;
+            self.not_the_last_admin(&account)?;
+            if self.gate.directory.has_packages(account.id)? {
+                return Err(AccountError::HasPackages);
+            }
+            match self
+                .gate
+                .directory
+                .commit(Change::RemoveAccount(account))
+                .settled()
+                .await
+            {
                 Err(CommitError::Conflict) => continue,
                 settled => return Ok(settled?),
             }
         }
         Err(CommitError::Conflict.into())
+    }
+
+    /// Whether the account may go, were its packages gone.
+    ///
+    /// # Errors
+    /// `LastAdmin`.
+    pub fn may_be_removed(&self, account: &Account) -> Result<(), AccountError> {
+        self.not_the_last_admin(account)
+    }
+
+    fn not_the_last_admin(&self, account: &Account) -> Result<(), AccountError> {
+        let another = |other: &Account| other.id != account.id && is_active_admin(other);
+        match is_active_admin(account) && !self.accounts()?.iter().any(another) {
+            true => Err(AccountError::LastAdmin),
+            false => Ok(()),
+        }
     }
 
     /// The user of this name. Organisations have neither passwords nor tokens.
@@ -161,6 +252,21 @@ impl Access {
     async fn hash(&self, password: String) -> Result<String, StoreError> {
         Ok(self.gate.hashing.run(move || password::hash(&password)).await??)
     }
+}
+
+fn edited(before: &Account, edit: &AccountEdit, hash: Option<&String>) -> Account {
+    Account {
+        password: hash.cloned().or_else(|| before.password.clone()),
+        email: edit.email.clone().unwrap_or_else(|| before.email.clone()),
+        visibility: edit.visibility.unwrap_or(before.visibility),
+        active: edit.active.unwrap_or(before.active),
+        admin: edit.admin.unwrap_or(before.admin),
+        ..before.clone()
+    }
+}
+
+fn is_active_admin(account: &Account) -> bool {
+    account.kind == AccountKind::User && account.active && account.admin
 }
 
 fn check_email(email: &str) -> Result<(), AccountError> {
@@ -295,5 +401,66 @@ mod tests {
         assert_eq!(code("ann", "short").await, "bad-password");
         locked(&bench.fake.forced).extend(vec![CommitError::Conflict; ATTEMPTS]);
         assert_eq!(code("ann", "battery staple").await, "commit-failed");
+    }
+
+    #[tokio::test]
+    async fn an_edit_changes_what_it_names() {
+        let bench = Bench::new();
+        let before = bench.access.create_user(new_user("ann")).await.unwrap();
+        let edit = AccountEdit {
+            active: Some(false),
+            visibility: Some(Visibility::Private),
+            ..AccountEdit::default()
+        };
+        let after = bench.access.edit_user("ANN", edit).await.unwrap();
+        let expected = Account {
+            active: false,
+            visibility: Visibility::Private,
+            ..before
+        };
+        assert_eq!(after, expected);
+        assert_eq!(bench.access.account("ann").unwrap(), Some(expected));
+    }
+
+    #[tokio::test]
+    async fn the_last_admin_stays() {
+        let bench = Bench::new();
+        let admin = |name| NewUser {
+            admin: true,
+            ..new_user(name)
+        };
+        let ann = bench.access.create_user(admin("ann")).await.unwrap();
+        bench.access.create_user(new_user("bob")).await.unwrap();
+        let step_down = || AccountEdit {
+            admin: Some(false),
+            ..AccountEdit::default()
+        };
+        let rest = || AccountEdit {
+            active: Some(false),
+            ..AccountEdit::default()
+        };
+        for edit in [step_down(), rest()] {
+            let error = bench.access.edit_user("ann", edit).await.err().unwrap();
+            assert_eq!(error.code(), "last-admin");
+        }
+        let error = bench.access.remove_account(&ann).await.unwrap_err();
+        assert_eq!(error.code(), "last-admin");
+        bench.access.create_user(admin("eve")).await.unwrap();
+        bench.access.edit_user("ann", step_down()).await.unwrap();
+        bench.access.remove_account(&ann).await.unwrap();
+        assert_eq!(bench.access.account("ann").unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_owner_of_packages_is_not_removed() {
+        let bench = Bench::new();
+        let ann = bench.access.create_user(new_user("ann")).await.unwrap();
+        locked(&bench.fake.publishers).push(ann.id);
+        let error = bench.access.remove_account(&ann).await.unwrap_err();
+        assert_eq!(error.code(), "has-packages");
+        locked(&bench.fake.publishers).clear();
+        bench.access.remove_account(&ann).await.unwrap();
+        let error = bench.access.remove_account(&ann).await.unwrap_err();
+        assert_eq!(error.code(), "no-such-user");
     }
 }

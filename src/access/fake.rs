@@ -11,7 +11,7 @@ use super::directory::Directory;
 use super::{Access, locked};
 use crate::store::change::{Change, CommitError};
 use crate::store::error::StoreError;
-use crate::store::model::{Account, AccountKind, Id, Token, Visibility};
+use crate::store::model::{Account, AccountKind, Id, Membership, Millis, Permission, Token, Visibility};
 use crate::store::ticket::{Outcome, Ticket, ticket};
 
 /// An ordinary, active, public user without a password.
@@ -34,6 +34,9 @@ pub(super) fn account(id: Id, name: &str) -> Account {
 pub(super) struct Fake {
     accounts: Mutex<Vec<Account>>,
     tokens: Mutex<Vec<Token>>,
+    members: Mutex<Vec<Membership>>,
+    /// Owners of packages.
+    pub(super) publishers: Mutex<Vec<Id>>,
     last_id: AtomicU64,
     /// Outcomes to give to the next commits instead of looking at them.
     pub(super) forced: Mutex<Vec<CommitError>>,
@@ -90,6 +93,13 @@ impl Fake {
         );
     }
 
+    /// Lets all tokens expire at this time.
+    pub(super) fn expire_tokens(&self, at: Millis) {
+        locked(&self.tokens)
+            .iter_mut()
+            .for_each(|token| token.expires = Some(at));
+    }
+
     /// Takes the account of this name away.
     pub(super) fn remove(&self, name: &str) {
         locked(&self.accounts).retain(|account| account.name != name);
@@ -124,6 +134,21 @@ impl Fake {
                     .ok_or(CommitError::Conflict)?;
                 tokens.remove(at);
             }
+            Change::RemoveAccount(account) => {
+                if self.account(&account.name).ok().flatten().as_ref() != Some(&account) {
+                    return Err(CommitError::Conflict);
+                }
+                self.remove(&account.name);
+                locked(&self.tokens).retain(|token| token.account != account.id);
+                locked(&self.members)
+                    .retain(|member| ![member.user, member.organisation].contains(&account.id));
+            }
+            Change::PutMember(new) => {
+                let mut members = locked(&self.members);
+                members.retain(|member| (member.user, member.organisation) != (new.user, new.organisation));
+                members.push(new);
+            }
+            Change::RemoveMember(old) => locked(&self.members).retain(|member| *member != old),
             other => panic!("not a change of accounts: {other:?}"),
         }
         Ok(())
@@ -165,6 +190,24 @@ impl Directory for Fake {
             .filter(|token| token.account == account)
             .cloned()
             .collect())
+    }
+
+    fn membership(&self, organisation: Id, user: Id) -> Result<Option<Permission>, StoreError> {
+        let members = self.members(organisation)?;
+        let found = members.iter().find(|member| member.user == user);
+        Ok(found.map(|member| member.permission))
+    }
+
+    fn members(&self, organisation: Id) -> Result<Vec<Membership>, StoreError> {
+        let members = locked(&self.members);
+        let of = members
+            .iter()
+            .filter(|member| member.organisation == organisation);
+        Ok(of.copied().collect())
+    }
+
+    fn has_packages(&self, owner: Id) -> Result<bool, StoreError> {
+        Ok(locked(&self.publishers).contains(&owner))
     }
 
     fn secret(&self) -> &[u8; 32] {

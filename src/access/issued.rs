@@ -2,32 +2,49 @@
 
 use super::accounts::ATTEMPTS;
 use super::clock::wall_millis;
+use super::grants::Grants;
 use super::token;
 use super::{Access, AccountError, Scopes, Secret};
 use crate::store::change::{Change, CommitError};
 use crate::store::error::StoreError;
-use crate::store::model::{Account, AccountKind, Token};
+use crate::store::model::{Account, AccountKind, Grant, Millis, Token};
 
 /// Longest name of a token in bytes.
 const MAX_NAME: usize = 255;
 
+/// A token to be created.
+#[derive(Clone, Debug, Default)]
+pub struct NewToken {
+    /// Unique within the account.
+    pub name: String,
+    /// Names of scopes, see [`Scopes::from_names`].
+    pub scopes: Vec<String>,
+    /// From when on it is wrong; `None`: never.
+    pub expires: Option<Millis>,
+    /// What it is narrowed to; empty: everything that its account may do.
+    pub grants: Vec<Grant>,
+}
+
 impl Access {
     /// Creates a token for a user. The secret is in the answer and nowhere else. Durable when this returns.
-    pub async fn create_token<S: AsRef<str>>(
+    pub async fn create_token(
         &self,
         account: &Account,
-        name: &str,
-        scopes: &[S],
+        new: &NewToken,
     ) -> Result<(Token, Secret), AccountError> {
-        check_name(name)?;
-        let scopes = Scopes::from_names(scopes)?;
+        check_name(&new.name)?;
+        let scopes = Scopes::from_names(&new.scopes)?;
+        Grants::new(&new.grants)?;
+        if new.expires.is_some_and(|expires| expires <= wall_millis()) {
+            return Err(AccountError::ExpiresInThePast);
+        }
         for _ in 0..ATTEMPTS {
             // Asked each time: a conflict is a name taken meanwhile, or an account that went away.
             self.still_a_user(account)?;
-            if self.tokens(account)?.iter().any(|token| token.name == name) {
+            if self.tokens(account)?.iter().any(|token| token.name == new.name) {
                 return Err(AccountError::TokenNameTaken);
             }
-            let (token, secret) = self.new_token(account, name, scopes)?;
+            let (token, secret) = self.new_token(account, new, scopes)?;
             match self
                 .gate
                 .directory
@@ -76,20 +93,22 @@ impl Access {
     fn new_token(
         &self,
         account: &Account,
-        name: &str,
+        new: &NewToken,
         scopes: Scopes,
     ) -> Result<(Token, Secret), StoreError> {
-        let new = token::generate()?;
+        let made = token::generate()?;
         let token = Token {
             id: self.gate.directory.next_id(),
             account: account.id,
-            name: name.to_owned(),
-            hash: new.form().hash(self.gate.directory.secret()),
-            last_eight: new.form().last_eight().to_owned(),
+            name: new.name.clone(),
+            hash: made.form().hash(self.gate.directory.secret()),
+            last_eight: made.form().last_eight().to_owned(),
             scopes: scopes.0,
             created: wall_millis(),
+            expires: new.expires,
+            grants: new.grants.clone(),
         };
-        Ok((token, new.into_secret()))
+        Ok((token, made.into_secret()))
     }
 }
 
@@ -109,6 +128,14 @@ mod tests {
     use crate::access::fake::{self, Bench};
     use crate::access::locked;
 
+    fn new(name: &str, scopes: &[&str]) -> NewToken {
+        NewToken {
+            name: name.to_owned(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            ..NewToken::default()
+        }
+    }
+
     fn bench() -> (Bench, Account) {
         let bench = Bench::new();
         let ann = fake::account(1, "ann");
@@ -119,7 +146,7 @@ mod tests {
     async fn refused(bench: &Bench, account: &Account, name: &str, scopes: &[&str]) -> &'static str {
         bench
             .access
-            .create_token(account, name, scopes)
+            .create_token(account, &new(name, scopes))
             .await
             .unwrap_err()
             .code()
@@ -130,7 +157,7 @@ mod tests {
         let (bench, ann) = bench();
         let (token, secret) = bench
             .access
-            .create_token(&ann, "ci", &["write:package"])
+            .create_token(&ann, &new("ci", &["write:package"]))
             .await
             .unwrap();
         assert_eq!(bench.access.tokens(&ann).unwrap(), std::slice::from_ref(&token));
@@ -144,7 +171,11 @@ mod tests {
     #[tokio::test]
     async fn what_makes_no_token_is_refused() {
         let (bench, ann) = bench();
-        bench.access.create_token(&ann, "ci", &["all"]).await.unwrap();
+        bench
+            .access
+            .create_token(&ann, &new("ci", &["all"]))
+            .await
+            .unwrap();
         assert_eq!(refused(&bench, &ann, "ci", &["all"]).await, "token-name-taken");
         assert_eq!(refused(&bench, &ann, "b", &[]).await, "bad-scopes");
         assert_eq!(
@@ -168,10 +199,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn grants_and_the_end_of_a_token_are_checked() {
+        let (bench, ann) = bench();
+        let code = async |edit: fn(&mut NewToken)| {
+            let mut token = new("ci", &["all"]);
+            edit(&mut token);
+            bench
+                .access
+                .create_token(&ann, &token)
+                .await
+                .map_err(|error| error.code())
+        };
+        let bad: fn(&mut NewToken) = |token| {
+            token.grants = vec![Grant {
+                packages: "no slash".to_owned(),
+                write: true,
+            }];
+        };
+        assert_eq!(code(bad).await.unwrap_err(), "bad-grants");
+        assert_eq!(
+            code(|token| token.expires = Some(wall_millis()))
+                .await
+                .unwrap_err(),
+            "expires-in-the-past"
+        );
+        let (token, _) = code(|token| token.expires = Some(wall_millis() + 60_000))
+            .await
+            .unwrap();
+        assert!(token.expires.is_some());
+    }
+
+    #[tokio::test]
     async fn conflicts_are_tried_again_but_not_for_ever() {
         let (bench, ann) = bench();
         locked(&bench.fake.forced).extend(vec![CommitError::Conflict; ATTEMPTS - 1]);
-        bench.access.create_token(&ann, "ci", &["all"]).await.unwrap();
+        bench
+            .access
+            .create_token(&ann, &new("ci", &["all"]))
+            .await
+            .unwrap();
         locked(&bench.fake.forced).extend(vec![CommitError::Conflict; ATTEMPTS]);
         assert_eq!(refused(&bench, &ann, "b", &["all"]).await, "commit-failed");
     }
@@ -179,9 +245,17 @@ mod tests {
     #[tokio::test]
     async fn a_token_is_revoked_by_id_before_name() {
         let (bench, ann) = bench();
-        let (first, _) = bench.access.create_token(&ann, "first", &["all"]).await.unwrap();
+        let (first, _) = bench
+            .access
+            .create_token(&ann, &new("first", &["all"]))
+            .await
+            .unwrap();
         let id = first.id.to_string();
-        let (confusing, _) = bench.access.create_token(&ann, &id, &["all"]).await.unwrap();
+        let (confusing, _) = bench
+            .access
+            .create_token(&ann, &new(&id, &["all"]))
+            .await
+            .unwrap();
         bench.access.revoke_token(&ann, &id).await.unwrap();
         assert_eq!(bench.access.tokens(&ann).unwrap(), [confusing]);
         bench.access.revoke_token(&ann, &id).await.unwrap();
@@ -192,7 +266,11 @@ mod tests {
     #[tokio::test]
     async fn a_token_of_somebody_else_cannot_be_revoked() {
         let (bench, ann) = bench();
-        let (token, _) = bench.access.create_token(&ann, "ci", &["all"]).await.unwrap();
+        let (token, _) = bench
+            .access
+            .create_token(&ann, &new("ci", &["all"]))
+            .await
+            .unwrap();
         let bob = fake::account(2, "bob");
         bench.fake.set(bob.clone());
         for name in ["ci".to_owned(), token.id.to_string()] {

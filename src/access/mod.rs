@@ -18,9 +18,11 @@ mod credentials;
 mod directory;
 #[cfg(test)]
 mod fake;
+mod grants;
 mod hashing;
 mod issued;
 mod names;
+mod organisations;
 mod password;
 mod permission;
 mod random;
@@ -34,14 +36,16 @@ mod token;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use accounts::{AccountError, NewUser};
+pub use accounts::{AccountEdit, AccountError, NewUser};
 pub use bootstrap::{
     ADMIN, Bootstrap, BootstrapError, Bootstrapped, PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE,
 };
 pub use credentials::Credentials;
+pub use grants::Grants;
+pub use issued::NewToken;
 pub use names::BadName;
 pub use password::BadPassword;
-pub use permission::{Action, Denied, permit, permit_admin, permit_tokens};
+pub use permission::{Action, Denied, Target, permit, permit_admin, permit_management, permit_tokens};
 pub use scopes::{ScopeError, Scopes};
 pub use secret::Secret;
 
@@ -50,6 +54,7 @@ use crate::store::error::StoreError;
 use crate::store::model::{Account, Id};
 use clock::Clock;
 use directory::Directory;
+use grants::KnownGrants;
 use hashing::Hashing;
 use remembered::Remembered;
 use throttle::Throttle;
@@ -72,6 +77,8 @@ pub struct SignedIn {
     pub scopes: Scopes,
     /// The token, or `None` for a password.
     pub token: Option<Id>,
+    /// What the token is narrowed to, if it is.
+    pub grants: Option<Grants>,
 }
 
 /// Leaves the account's password hash out.
@@ -81,6 +88,7 @@ impl fmt::Debug for SignedIn {
             .field("account", &self.account.name)
             .field("scopes", &self.scopes.names())
             .field("token", &self.token)
+            .field("grants", &self.grants)
             .finish()
     }
 }
@@ -118,6 +126,7 @@ struct Gate {
     remembered: Remembered,
     throttle: Throttle,
     hashing: Hashing,
+    grants: KnownGrants,
 }
 
 impl Access {
@@ -133,6 +142,7 @@ impl Access {
             remembered: Remembered::new(),
             throttle: Throttle::new(),
             hashing: Hashing::new(),
+            grants: KnownGrants::default(),
         };
         Access { gate: Arc::new(gate) }
     }

@@ -81,6 +81,11 @@ impl Scopes {
         self.has(Self::ADMIN) || self.has(Self::ALL)
     }
 
+    /// Whether it is everything that the account may do.
+    pub fn is_all(self) -> bool {
+        self.has(Self::ALL)
+    }
+
     /// Whether only public owners may be touched.
     pub fn is_public_only(self) -> bool {
         self.has(Self::PUBLIC_ONLY)

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 
+use super::clock::wall_millis;
 use super::hashing::Lane;
 use super::remembered::Fingerprint;
 use super::throttle::Guesser;
 use super::token::{self, WellFormed};
 use super::{Access, AuthError, Caller, Credentials, Gate, Scopes, SignedIn, password};
 use crate::store::error::StoreError;
-use crate::store::model::{Account, AccountKind, Id};
+use crate::store::model::{AccountKind, Id};
 
 /// The password that marks the user of Basic credentials as a token, besides the empty one.
 const TOKEN_AS_USER: &str = "x-oauth-basic";
@@ -66,8 +67,18 @@ impl Access {
         if !bool::from(token.hash.ct_eq(&hash)) {
             return Err(AuthError::Wrong);
         }
+        if token.expires.is_some_and(|expires| expires <= wall_millis()) {
+            return Err(AuthError::Wrong);
+        }
         let account = directory.account_by_id(token.account)?.ok_or(AuthError::Wrong)?;
-        signed_in(account, Scopes(token.scopes), Some(token.id))
+        // Stored grants were good when they were made; a token whose grants cannot be read may do nothing.
+        let grants = self.gate.grants.of(&token).map_err(|_| AuthError::Wrong)?;
+        signed_in(SignedIn {
+            account,
+            scopes: Scopes(token.scopes),
+            token: Some(token.id),
+            grants,
+        })
     }
 
     async fn by_password(&self, user: &str, text: &str, from: Option<IpAddr>) -> Result<Caller, AuthError> {
@@ -89,7 +100,12 @@ impl Access {
         if account.password != Some(phc) {
             return Err(AuthError::Wrong);
         }
-        signed_in(account, Scopes::ALL, None)
+        signed_in(SignedIn {
+            account,
+            scopes: Scopes::ALL,
+            token: None,
+            grants: None,
+        })
     }
 
     fn attempt(&self, user: &str, password: &str, from: Option<IpAddr>) -> Result<Attempt, AuthError> {
@@ -155,15 +171,11 @@ impl Gate {
     }
 }
 
-fn signed_in(account: Account, scopes: Scopes, token: Option<Id>) -> Result<Caller, AuthError> {
-    match account.kind {
+fn signed_in(who: SignedIn) -> Result<Caller, AuthError> {
+    match who.account.kind {
         AccountKind::Organisation => Err(AuthError::Wrong),
-        AccountKind::User if !account.active => Err(AuthError::Inactive),
-        AccountKind::User => Ok(Caller::User(Box::new(SignedIn {
-            account,
-            scopes,
-            token,
-        }))),
+        AccountKind::User if !who.account.active => Err(AuthError::Inactive),
+        AccountKind::User => Ok(Caller::User(Box::new(who))),
     }
 }
 

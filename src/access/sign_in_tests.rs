@@ -8,7 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::access::NewToken;
 use crate::access::fake::{self, Bench};
+use crate::store::model::{Account, Grant};
 
 const PASSWORD: &str = "correct horse";
 
@@ -30,7 +32,12 @@ fn basic(user: &str, password: &str) -> Credentials {
 
 async fn token(bench: &Bench, scope: &str) -> String {
     let ann = bench.access.account("ann").unwrap().unwrap();
-    let (_, secret) = bench.access.create_token(&ann, scope, &[scope]).await.unwrap();
+    let new = NewToken {
+        name: scope.to_owned(),
+        scopes: vec![scope.to_owned()],
+        ..NewToken::default()
+    };
+    let (_, secret) = bench.access.create_token(&ann, &new).await.unwrap();
     secret.expose().to_owned()
 }
 
@@ -82,6 +89,43 @@ async fn every_form_of_a_token_is_equal() {
             "Ann by token: read:package",
             "{form:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_token_ends_when_it_expires() {
+    let bench = bench();
+    let token = token(&bench, "all").await;
+    let ask_token = async || ask(&bench, Credentials::Token(token.clone())).await;
+    bench.fake.expire_tokens(wall_millis() + 60_000);
+    assert_eq!(ask_token().await, "Ann by token: all");
+    bench.fake.expire_tokens(wall_millis());
+    assert_eq!(ask_token().await, "wrong");
+}
+
+#[tokio::test]
+async fn a_narrowed_token_brings_its_grants() {
+    let bench = bench();
+    let ann = bench.access.account("ann").unwrap().unwrap();
+    let new = NewToken {
+        name: "ci".to_owned(),
+        scopes: vec!["all".to_owned()],
+        grants: vec![Grant {
+            packages: "ci/app".to_owned(),
+            write: false,
+        }],
+        ..NewToken::default()
+    };
+    let (_, secret) = bench.access.create_token(&ann, &new).await.unwrap();
+    let credentials = Credentials::Token(secret.expose().to_owned());
+    // Twice: made ready, then known.
+    for _ in 0..2 {
+        let Ok(Caller::User(who)) = bench.access.authenticate(&credentials, None).await else {
+            panic!("signed in");
+        };
+        let grants = who.grants.unwrap();
+        assert!(grants.cover("ci", Some("app"), crate::access::Action::Read));
+        assert!(!grants.cover("ci", Some("lib"), crate::access::Action::Read));
     }
 }
 

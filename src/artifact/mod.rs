@@ -1,6 +1,8 @@
-//! The verbs that every door calls: publish, fetch, remove.
+//! The verbs that every door calls: publish, fetch, browse, remove.
 
+pub mod browse;
 pub mod checksum;
+pub mod checksums;
 pub mod error;
 mod fetch;
 mod metrics;
@@ -11,6 +13,8 @@ mod remove;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::owner::{self, Owners, PolicyTable, WriteCondition};
 use crate::store::Store;
@@ -83,6 +87,7 @@ pub struct Artifacts {
     store: Store,
     owners: Owners,
     options: Arc<Options>,
+    hashing: Arc<Semaphore>,
 }
 
 impl Artifacts {
@@ -99,6 +104,7 @@ impl Artifacts {
             owners: Owners::new(Arc::new(store.clone()), bounds),
             store,
             options: Arc::new(options),
+            hashing: Arc::new(Semaphore::new(checksums::AT_ONCE)),
         }
     }
 }

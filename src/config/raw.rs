@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, Size, Span, text};
+use super::units::{Count, Listen, OrAuto, OrNone, Percent, Size, Span, text};
 use crate::telemetry::LogFormat;
 
 /// The whole file.
@@ -51,6 +51,10 @@ pub struct Store {
     pub data: PathBuf,
     #[serde(deserialize_with = "text")]
     pub max_size: OrNone<Size>,
+    #[serde(deserialize_with = "text")]
+    pub high_watermark: Percent,
+    #[serde(deserialize_with = "text")]
+    pub low_watermark: Percent,
     #[serde(deserialize_with = "text")]
     pub inline_limit: Size,
     #[serde(deserialize_with = "text")]

@@ -56,7 +56,7 @@ fn the_defaults_are_complete_and_valid() {
     let config = load(&Sources::default()).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.store.data.to_str(), Some("./larder-data"));
-    assert_eq!(config.store.max_size, None);
+    assert_eq!(config.store.limits, crate::store::Limits::default());
     assert_eq!(config.artifact.max_uploads, 1024);
     assert_eq!(config.artifact.max_uploads_per_owner, 256);
     assert_eq!(config.artifact.max_file_size, None);
@@ -68,7 +68,7 @@ fn the_defaults_are_complete_and_valid() {
 fn the_production_file_loads() {
     let config = with_file(include_str!("../../config/production.toml")).unwrap();
     assert_eq!(config.artifact.max_file_size, Some(10 << 30));
-    assert_eq!(config.store.max_size, Some(920 << 30));
+    assert_eq!(config.store.limits.max_size, Some(920 << 30));
     assert!(!config.http.query_tokens);
 }
 
@@ -241,6 +241,19 @@ fn every_rule_of_a_file_is_kept_in_order() {
         config.artifact.policies.policy("other", "x"),
         crate::owner::Policy::Release
     );
+}
+
+#[test]
+fn the_low_watermark_is_below_the_high_one() {
+    let config = with_file("[store]\nhigh_watermark = \"70%\"\nlow_watermark = 60\n").unwrap();
+    assert_eq!((config.store.limits.high, config.store.limits.low), (70, 60));
+    let error = only(with_file("[store]\nhigh_watermark = \"80%\"\n"));
+    assert!(
+        error.contains("store.low_watermark: 85% is not below store.high_watermark, 80%"),
+        "{error}"
+    );
+    let error = only(with_file("[store]\nhigh_watermark = \"1.5\"\n"));
+    assert!(error.contains("\"1.5\" is not a percentage"), "{error}");
 }
 
 /// Lines that are close to right, so that the cases reach beyond the parser.

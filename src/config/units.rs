@@ -25,6 +25,10 @@ pub struct Span(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u64);
 
+/// A part of a hundred: `90%`; 0 to 100, without fractions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent(pub u8);
+
 /// A value, or the word `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrNone<T>(pub Option<T>);
@@ -77,6 +81,18 @@ impl FromStr for Count {
             .parse()
             .map_err(|_| UnitError(format!("{text:?} is not a whole number")))?;
         Ok(Count(count))
+    }
+}
+
+impl FromStr for Percent {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let number = text.trim().trim_end_matches('%').trim_end().parse();
+        match number {
+            Ok(percent @ 0..=100) => Ok(Percent(percent)),
+            _ => Err(UnitError(format!("{text:?} is not a percentage; write \"90%\""))),
+        }
     }
 }
 
@@ -191,6 +207,16 @@ mod tests {
         assert_eq!("1h 30m".parse(), Ok(Span(Duration::from_secs(5400))));
         for wrong in ["", "30", "-5s", "soon", "99999999999999999999s"] {
             assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn percentages_are_whole_and_at_most_100() {
+        assert_eq!("90%".parse(), Ok(Percent(90)));
+        assert_eq!(" 5 % ".parse(), Ok(Percent(5)));
+        assert_eq!("100".parse(), Ok(Percent(100)));
+        for wrong in ["", "%", "101%", "-1%", "0.9", "90.5%", "most"] {
+            assert!(wrong.parse::<Percent>().is_err(), "{wrong}");
         }
     }
 

@@ -11,7 +11,7 @@ use serde::de::value::Error as ValueError;
 use super::Config;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
-use super::raw::{PolicyRule, Raw};
+use super::raw::{self, PolicyRule, Raw};
 use super::units::{Count, OrNone, Size, Span};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Policy, PolicyTable};
@@ -91,10 +91,7 @@ impl Check<'_> {
         let one_chunk = u64::from(chunking.max_size);
         store::Options {
             data: given.data.clone(),
-            max_size: given
-                .max_size
-                .0
-                .map(|size| self.size("store.max_size", size, 16 * MIB..=u64::MAX)),
+            limits: self.limits(given),
             chunking,
             inline_limit: u32::try_from(inline_limit).unwrap_or(u32::MAX),
             index_cache: self.size("store.index_cache", given.index_cache, MIB..=u64::MAX),
@@ -105,6 +102,29 @@ impl Check<'_> {
                 2 * one_chunk..=u64::MAX,
             ),
             read_buffers: self.size("store.read_buffers", given.read_buffers, 2 * one_chunk..=u64::MAX),
+        }
+    }
+
+    fn limits(&mut self, given: &raw::Store) -> store::Limits {
+        let (high, low) = (given.high_watermark.0, given.low_watermark.0);
+        if high == 0 {
+            self.problem(
+                "store.high_watermark",
+                "is 0%; no upload would be taken".to_owned(),
+            );
+        } else if low >= high {
+            self.problem(
+                "store.low_watermark",
+                format!("{low}% is not below store.high_watermark, {high}%"),
+            );
+        }
+        store::Limits {
+            max_size: given
+                .max_size
+                .0
+                .map(|size| self.size("store.max_size", size, 16 * MIB..=u64::MAX)),
+            high,
+            low,
         }
     }
 

@@ -13,9 +13,10 @@ use super::error::{Door, Refusal};
 use super::fields::{BadField, Fields};
 use super::head::Head;
 use super::incoming::Incoming;
+use super::purge::remove_owner;
 use super::state::{Engine, State};
-use crate::access::{Caller, NewUser, Scopes, permit_admin, permit_tokens};
-use crate::store::model::{Account, Millis, Token, Visibility};
+use crate::access::{AccountEdit, Caller, NewToken, NewUser, Scopes, permit_admin, permit_tokens};
+use crate::store::model::{Account, AccountKind, Grant, Millis, Token, Visibility};
 
 /// Longest body of a call, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -47,20 +48,54 @@ pub async fn users(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusa
 }
 
 fn new_user(fields: &Fields) -> Result<NewUser, BadField> {
-    let (field, what) = ("visibility", "public, limited or private");
     Ok(NewUser {
         name: fields.text("username")?.to_owned(),
         password: fields.text("password")?.to_owned(),
         email: fields.optional_text("email")?.unwrap_or_default().to_owned(),
-        visibility: match fields.optional_text(field)? {
-            None | Some("" | "public") => Visibility::Public,
-            Some("limited") => Visibility::Limited,
-            Some("private") => Visibility::Private,
-            Some(_) => return Err(BadField::Wrong { field, what }),
-        },
+        visibility: visibility(fields)?.unwrap_or_default(),
         active: fields.flag("active", true)?,
         admin: fields.flag("admin", false)?,
     })
+}
+
+/// The field `visibility`.
+pub fn visibility(fields: &Fields) -> Result<Option<Visibility>, BadField> {
+    let (field, what) = ("visibility", "public, limited or private");
+    match fields.optional_text(field)? {
+        None | Some("") => Ok(None),
+        Some("public") => Ok(Some(Visibility::Public)),
+        Some("limited") => Ok(Some(Visibility::Limited)),
+        Some("private") => Ok(Some(Visibility::Private)),
+        Some(_) => Err(BadField::Wrong { field, what }),
+    }
+}
+
+/// PATCH /api/v1/admin/users/{name}
+pub async fn edit_user(
+    state: &State,
+    head: Head<'_>,
+    name: &str,
+    body: &Incoming,
+) -> Result<HttpResponse, Refusal> {
+    let engine = before_user(state, head).await?;
+    let fields = Fields::parse(&read(body).await?)?;
+    let edit = AccountEdit {
+        password: fields.optional_text("password")?.map(str::to_owned),
+        email: fields.optional_text("email")?.map(str::to_owned),
+        visibility: visibility(&fields)?,
+        active: fields.optional_flag("active")?,
+        admin: fields.optional_flag("admin")?,
+    };
+    let account = engine.access.edit_user(name, edit).await?;
+    Ok(HttpResponse::Ok().json(user(&account, head)))
+}
+
+/// DELETE /api/v1/admin/users/{name}
+pub async fn delete_user(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
+    let engine = before_user(state, head).await?;
+    let account = engine.access.account(name)?;
+    let account = account.filter(|account| account.kind == AccountKind::User);
+    remove_owner(engine, &account.ok_or_else(Refusal::no_owner)?, head).await
 }
 
 /// POST /api/v1/users/{user}/tokens
@@ -72,8 +107,7 @@ pub async fn create_token(
 ) -> Result<HttpResponse, Refusal> {
     let (engine, account) = before_token(state, head, name).await?;
     let fields = Fields::parse(&read(body).await?)?;
-    let (name, scopes) = (fields.text("name")?, fields.texts("scopes")?);
-    let (created, secret) = engine.access.create_token(&account, name, &scopes).await?;
+    let (created, secret) = engine.access.create_token(&account, &new_token(&fields)?).await?;
     Ok(HttpResponse::Created().json(token(&created, secret.expose())))
 }
 
@@ -107,7 +141,33 @@ pub async fn tokens(state: &State, head: Head<'_>, name: &str) -> Result<HttpRes
     Ok(listed(shown))
 }
 
-fn listed(items: Vec<Value>) -> HttpResponse {
+fn new_token(fields: &Fields) -> Result<NewToken, BadField> {
+    Ok(NewToken {
+        name: fields.text("name")?.to_owned(),
+        scopes: fields.texts("scopes")?.into_iter().map(str::to_owned).collect(),
+        expires: fields.time("expires_at")?,
+        grants: fields
+            .objects("grants")?
+            .iter()
+            .map(grant)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn grant(fields: &Fields) -> Result<Grant, BadField> {
+    let (field, what) = ("permission", "read or write");
+    Ok(Grant {
+        packages: fields.text("packages")?.to_owned(),
+        write: match fields.text(field)? {
+            "read" => false,
+            "write" => true,
+            _ => return Err(BadField::Wrong { field, what }),
+        },
+    })
+}
+
+/// A list as a response.
+pub fn listed(items: Vec<Value>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header(("x-total-count", items.len().to_string()))
         .json(items)
@@ -134,7 +194,7 @@ pub async fn me(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> 
 }
 
 /// The whole body, within bounds.
-async fn read(body: &Incoming) -> Result<Vec<u8>, Refusal> {
+pub async fn read(body: &Incoming) -> Result<Vec<u8>, Refusal> {
     let mut body = body.clone();
     let collect = async {
         let mut collected = Vec::new();
@@ -152,7 +212,7 @@ async fn read(body: &Incoming) -> Result<Vec<u8>, Refusal> {
 }
 
 /// Gitea's `User`. What Larder does not have is there with the value of "none".
-fn user(account: &Account, head: Head<'_>) -> Value {
+pub fn user(account: &Account, head: Head<'_>) -> Value {
     json!({
         "id": account.id,
         "login": account.name,
@@ -189,11 +249,20 @@ fn token(token: &Token, secret: &str) -> Value {
         "token_last_eight": token.last_eight,
         "scopes": Scopes(token.scopes).names(),
         "created_at": time(token.created),
+        "expires_at": token.expires.map(time),
+        "grants": token.grants.iter().map(shown_grant).collect::<Vec<_>>(),
+    })
+}
+
+fn shown_grant(grant: &Grant) -> Value {
+    json!({
+        "packages": grant.packages,
+        "permission": if grant.write { "write" } else { "read" },
     })
 }
 
 /// RFC 3339, in whole seconds as Gitea has it.
-fn time(millis: Millis) -> String {
+pub fn time(millis: Millis) -> String {
     let time = Timestamp::from_second(millis.div_euclid(1000)).unwrap_or(Timestamp::UNIX_EPOCH);
     time.to_string()
 }
@@ -276,10 +345,12 @@ mod tests {
             last_eight: "12345678".to_owned(),
             scopes: Scopes::WRITE_PACKAGE.0,
             created: 0,
+            expires: None,
+            grants: Vec::new(),
         };
         let expected = json!({
             "id": 8, "name": "ci", "sha1": "s", "token_last_eight": "12345678", "scopes": ["write:package"],
-            "created_at": "1970-01-01T00:00:00Z",
+            "created_at": "1970-01-01T00:00:00Z", "expires_at": null, "grants": [],
         });
         assert_eq!(token(&known, "s"), expected);
     }

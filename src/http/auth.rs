@@ -3,7 +3,7 @@
 use super::error::{Door, Refusal};
 use super::head::Head;
 use super::state::{Engine, State};
-use crate::access::{Action, Caller, SignedIn, permit};
+use crate::access::{Action, Caller, SignedIn, Target, permit};
 use crate::store::model::Account;
 
 /// The sender. Wrong credentials are refused here, also where none are needed.
@@ -13,17 +13,23 @@ pub async fn caller(state: &State, engine: &Engine, head: Head<'_>, door: Door) 
     caller.map_err(|error| door.auth(error))
 }
 
-/// The owner of packages that the path names, if the sender may do this there.
+/// The owner of packages that the path names, if the sender may do this with this package there.
 pub async fn permitted(
     state: &State,
     engine: &Engine,
     head: Head<'_>,
     owner: &str,
+    package: &str,
     action: Action,
 ) -> Result<(Caller, Account), Refusal> {
     let caller = caller(state, engine, head, Door::Packages).await?;
     let owner = engine.access.account(owner)?.ok_or_else(Refusal::no_owner)?;
-    permit(&caller, &owner, action).map_err(|denied| Door::Packages.denied(denied))?;
+    let target = Target {
+        owner: &owner,
+        package: Some(package),
+        membership: engine.access.membership(&caller, &owner)?,
+    };
+    permit(&caller, target, action).map_err(|denied| Door::Packages.denied(denied))?;
     Ok((caller, owner))
 }
 

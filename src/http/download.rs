@@ -41,7 +41,7 @@ pub async fn get(
     at: &Coordinates,
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
-    let (_, owner) = permitted(state, engine, head, owner, Action::Read).await?;
+    let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
     let Fetched { file, blob } = engine.artifacts.fetch(&owner, at)?;
     if let Some(response) = judged(head, &file)? {
         return Ok(response);
@@ -65,7 +65,7 @@ pub async fn head(
     at: &Coordinates,
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
-    let (_, owner) = permitted(state, engine, head, owner, Action::Read).await?;
+    let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
     let Fetched { file, .. } = engine.artifacts.fetch(&owner, at)?;
     if let Some(response) = judged(head, &file)? {
         return Ok(response);

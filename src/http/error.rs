@@ -359,8 +359,12 @@ impl From<AccountError> for Refusal {
         let status = match error {
             AccountError::Commit(error) => return error.into(),
             AccountError::Store(error) => return error.into(),
-            AccountError::NoSuchUser | AccountError::NoSuchToken => StatusCode::NOT_FOUND,
-            AccountError::BadScopes(_) | AccountError::TokenNameTaken => StatusCode::BAD_REQUEST,
+            AccountError::NoSuchUser | AccountError::NoSuchToken | AccountError::NoSuchMember => {
+                StatusCode::NOT_FOUND
+            }
+            AccountError::BadScopes(_) | AccountError::TokenNameTaken | AccountError::BadGrants(_) => {
+                StatusCode::BAD_REQUEST
+            }
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Refusal::new(status, error.code(), error.to_string())

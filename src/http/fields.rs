@@ -1,7 +1,10 @@
 //! Fields of a JSON object that a client sent. What is unknown is ignored, as Gitea's other fields must be; what has
 //! the wrong type is named.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
+
+use crate::store::model::Millis;
 
 /// A body that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,14 +57,43 @@ impl Fields {
         }
     }
 
-    /// A truth value; `null` counts as absent.
-    pub fn flag(&self, field: &'static str, absent: bool) -> Result<bool, BadField> {
+    /// A truth value that may be absent or `null`.
+    pub fn optional_flag(&self, field: &'static str) -> Result<Option<bool>, BadField> {
         let what = "true or false";
         match self.0.get(field) {
-            None | Some(Value::Null) => Ok(absent),
-            Some(Value::Bool(flag)) => Ok(*flag),
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(_) => Err(BadField::Wrong { field, what }),
         }
+    }
+
+    /// A time in RFC 3339 that may be absent or `null`.
+    pub fn time(&self, field: &'static str) -> Result<Option<Millis>, BadField> {
+        let what = "a time like 2027-01-31T12:00:00Z";
+        let time = self.optional_text(field)?.map(str::parse::<Timestamp>);
+        let time = time.transpose().map_err(|_| BadField::Wrong { field, what })?;
+        Ok(time.map(Timestamp::as_millisecond))
+    }
+
+    /// A list of objects; empty if absent or `null`.
+    pub fn objects(&self, field: &'static str) -> Result<Vec<Fields>, BadField> {
+        let what = "a list of objects";
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(|item| match item {
+                    Value::Object(fields) => Ok(Fields(fields.clone())),
+                    _ => Err(BadField::Wrong { field, what }),
+                })
+                .collect(),
+            Some(_) => Err(BadField::Wrong { field, what }),
+        }
+    }
+
+    /// A truth value; `null` counts as absent.
+    pub fn flag(&self, field: &'static str, absent: bool) -> Result<bool, BadField> {
+        Ok(self.optional_flag(field)?.unwrap_or(absent))
     }
 
     /// A list of texts; empty if absent or `null`.

@@ -29,7 +29,7 @@ pub async fn before_body<'a>(
     at: &Coordinates,
 ) -> Result<Admitted<'a>, Refusal> {
     let engine = state.engine()?;
-    let (caller, owner) = permitted(state, engine, head, owner, Action::Write).await?;
+    let (caller, owner) = permitted(state, engine, head, owner, &at.package, Action::Write).await?;
     at.validate()?;
     if head.headers.contains_key(CONTENT_RANGE) {
         return Err(Refusal::bad_request(
@@ -111,7 +111,7 @@ pub async fn delete_file(
     at: &Coordinates,
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
-    let (_, owner) = permitted(state, engine, head, owner, Action::Delete).await?;
+    let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Delete).await?;
     engine.artifacts.remove_file(&owner, at).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -125,7 +125,7 @@ pub async fn delete_version(
     version: &str,
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
-    let (_, owner) = permitted(state, engine, head, owner, Action::Delete).await?;
+    let (_, owner) = permitted(state, engine, head, owner, package, Action::Delete).await?;
     engine.artifacts.remove_version(&owner, package, version).await?;
     Ok(HttpResponse::NoContent().finish())
 }

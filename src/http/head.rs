@@ -7,7 +7,9 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, Uri};
 use actix_web::{HttpMessage, HttpRequest};
+use percent_encoding::percent_decode_str;
 
+use super::fields::BadField;
 use crate::access::Credentials;
 
 /// What handlers and the `Expect` handler decide on. Borrowed, cheap to copy.
@@ -50,6 +52,26 @@ impl Head<'_> {
     pub fn credentials(&self, query_tokens: bool) -> Credentials {
         let authorization = self.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
         Credentials::parse(authorization, self.uri.query().unwrap_or_default(), query_tokens)
+    }
+
+    /// The value of a parameter of the query, decoded; the first one counts.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let pairs = self.uri.query().unwrap_or_default().split('&');
+        let (_, value) = pairs
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| *key == name)?;
+        let value = value.replace('+', " ");
+        Some(percent_decode_str(&value).decode_utf8_lossy().into_owned())
+    }
+
+    /// A parameter of the query that is `true` or `false`; absent is false.
+    pub fn query_flag(&self, field: &'static str) -> Result<bool, BadField> {
+        let what = "true or false";
+        match self.query(field).as_deref() {
+            None | Some("" | "false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(_) => Err(BadField::Wrong { field, what }),
+        }
     }
 
     /// The length of the body, where it is announced.

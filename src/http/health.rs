@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::head::Head;
 use super::state::{Phase, State};
-use crate::store::Health;
+use crate::store::{Disk, Health, RoomState};
 use crate::telemetry::metrics;
 
 /// This build.
@@ -119,7 +119,10 @@ impl Checks {
             },
         }];
         match (state.engine(), phase) {
-            (Ok(engine), _) => checks.extend(store_checks(&engine.store.health())),
+            (Ok(engine), _) => {
+                checks.extend(store_checks(&engine.store.health()));
+                checks.push(room_check(&engine.store.room()));
+            }
             (Err(_), Phase::Starting { done, total }) if total > 0 => checks.push(Check {
                 name: "store",
                 passes: false,
@@ -162,6 +165,27 @@ fn store_checks(health: &Health) -> [Check; 3] {
         ),
         check("index", !matches!(health, Health::IndexFailed(_)), "failed"),
     ]
+}
+
+/// A full store is ready: it serves and removes. So this never fails; it says how things stand.
+fn room_check(room: &RoomState) -> Check {
+    let uploads = match (room.above_high, room.resting) {
+        (true, _) => format!("uploads are refused until {} bytes less are held", room.above_low),
+        (false, true) => "uploads are refused, a write has just found the disk full".to_owned(),
+        (false, false) => "uploads are taken".to_owned(),
+    };
+    let limit = room
+        .limit
+        .map_or("no limit".to_owned(), |limit| format!("of {limit} bytes"));
+    let Disk { size, free, .. } = room.disk;
+    Check {
+        name: "room",
+        passes: true,
+        says: format!(
+            "{uploads}; {} bytes used, {limit}; {free} of {size} bytes of the disk free",
+            room.used
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +246,42 @@ mod tests {
     }
 
     #[test]
+    fn a_full_store_is_ready_and_says_why_it_refuses() {
+        let mut room = RoomState {
+            used: 95,
+            limit: Some(100),
+            reserved: 0,
+            ballast: 0,
+            disk: Disk {
+                size: 1000,
+                free: 500,
+                inodes: 7,
+            },
+            above_high: true,
+            above_low: 10,
+            resting: false,
+        };
+        let check = room_check(&room);
+        assert!(check.passes);
+        assert_eq!(
+            check.says,
+            "uploads are refused until 10 bytes less are held; 95 bytes used, of 100 bytes; \
+             500 of 1000 bytes of the disk free"
+        );
+        (room.above_high, room.limit) = (false, None);
+        assert_eq!(
+            room_check(&room).says,
+            "uploads are taken; 95 bytes used, no limit; 500 of 1000 bytes of the disk free"
+        );
+        room.resting = true;
+        assert!(
+            room_check(&room)
+                .says
+                .contains("a write has just found the disk full")
+        );
+    }
+
+    #[test]
     fn what_machines_are_told_is_what_there_is() {
         let document: serde_json::Value = serde_json::from_str(&openapi()).unwrap();
         assert_eq!(document["info"]["version"], json!(VERSION));
@@ -246,6 +306,6 @@ mod tests {
             assert_eq!(listed, allowed, "{path}");
             known += 1;
         }
-        assert_eq!(known, 14);
+        assert_eq!(known, 24);
     }
 }

@@ -34,6 +34,30 @@ pub enum Route {
     UnknownPackages,
     /// `/api/v1/admin/users`
     AdminUsers,
+    /// `/api/v1/admin/users/{user}`
+    AdminUser {
+        /// Which.
+        user: String,
+    },
+    /// `/api/v1/orgs`
+    Organisations,
+    /// `/api/v1/orgs/{org}`
+    Organisation {
+        /// Which.
+        name: String,
+    },
+    /// `/api/v1/orgs/{org}/members`
+    Members {
+        /// Of which.
+        organisation: String,
+    },
+    /// `/api/v1/orgs/{org}/members/{user}`
+    Member {
+        /// Of which.
+        organisation: String,
+        /// Who.
+        user: String,
+    },
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -45,6 +69,43 @@ pub enum Route {
         user: String,
         /// Its id or name.
         token: String,
+    },
+    /// `/api/v1/packages/{owner}`
+    OwnerPackages {
+        /// Whose.
+        owner: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}`
+    Package {
+        /// Whose.
+        owner: String,
+        /// Which.
+        name: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}/-/latest`
+    LatestVersion {
+        /// Whose.
+        owner: String,
+        /// Of which package.
+        name: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}/{version}`
+    PackageVersion {
+        /// Whose.
+        owner: String,
+        /// Of which package.
+        name: String,
+        /// Which.
+        version: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}/{version}/files`
+    VersionFiles {
+        /// Whose.
+        owner: String,
+        /// Of which package.
+        name: String,
+        /// Of which version.
+        version: String,
     },
     /// `/api/v1/user`
     Me,
@@ -113,10 +174,39 @@ fn packages(segments: &[&str]) -> Route {
 fn api(segments: &[&str]) -> Route {
     match segments {
         ["admin", "users"] => Route::AdminUsers,
+        ["admin", "users", user] => Route::AdminUser { user: decode(user) },
+        ["orgs"] => Route::Organisations,
+        ["orgs", name] => Route::Organisation { name: decode(name) },
+        ["orgs", name, "members"] => Route::Members {
+            organisation: decode(name),
+        },
+        ["orgs", name, "members", user] => Route::Member {
+            organisation: decode(name),
+            user: decode(user),
+        },
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
             token: decode(token),
+        },
+        ["packages", owner] => Route::OwnerPackages { owner: decode(owner) },
+        ["packages", owner, "generic", name] => Route::Package {
+            owner: decode(owner),
+            name: decode(name),
+        },
+        ["packages", owner, "generic", name, "-", "latest"] => Route::LatestVersion {
+            owner: decode(owner),
+            name: decode(name),
+        },
+        ["packages", owner, "generic", name, version] => Route::PackageVersion {
+            owner: decode(owner),
+            name: decode(name),
+            version: decode(version),
+        },
+        ["packages", owner, "generic", name, version, "files"] => Route::VersionFiles {
+            owner: decode(owner),
+            name: decode(name),
+            version: decode(version),
         },
         ["user"] => Route::Me,
         ["version"] => Route::ApiVersion,
@@ -145,6 +235,12 @@ impl Route {
         match self {
             Route::File { .. } => &["GET", "HEAD", "PUT", "DELETE"],
             Route::Version { .. } | Route::Token { .. } => &["DELETE"],
+            Route::AdminUser { .. } => &["PATCH", "DELETE"],
+            Route::Organisations => &["POST"],
+            Route::Organisation { .. } | Route::Package { .. } | Route::PackageVersion { .. } => {
+                &["GET", "HEAD", "DELETE"]
+            }
+            Route::Member { .. } => &["PUT", "DELETE"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -160,6 +256,16 @@ impl Route {
         matches!(
             self,
             Route::AdminUsers
+                | Route::AdminUser { .. }
+                | Route::OwnerPackages { .. }
+                | Route::Package { .. }
+                | Route::LatestVersion { .. }
+                | Route::PackageVersion { .. }
+                | Route::VersionFiles { .. }
+                | Route::Organisations
+                | Route::Organisation { .. }
+                | Route::Members { .. }
+                | Route::Member { .. }
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me

@@ -10,7 +10,7 @@ use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::state::State;
-use super::{admin, download, generic, health};
+use super::{admin, download, generic, health, organisations, packages};
 
 /// What an address serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +66,36 @@ async fn answer(
         ) => generic::delete_version(state, head, owner, package, version).await,
         (Route::AdminUsers, "POST") => admin::create_user(state, head, body).await,
         (Route::AdminUsers, _) => admin::users(state, head).await,
+        (Route::AdminUser { user }, "PATCH") => admin::edit_user(state, head, user, body).await,
+        (Route::AdminUser { user }, _) => admin::delete_user(state, head, user).await,
+        (Route::Organisations, _) => organisations::create(state, head, body).await,
+        (Route::Organisation { name }, "DELETE") => organisations::delete(state, head, name).await,
+        (Route::Organisation { name }, _) => organisations::get(state, head, name).await,
+        (Route::Members { organisation }, _) => organisations::members(state, head, organisation).await,
+        (Route::Member { organisation, user }, "PUT") => {
+            organisations::put_member(state, head, organisation, user, body).await
+        }
+        (Route::Member { organisation, user }, _) => {
+            organisations::remove_member(state, head, organisation, user).await
+        }
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
         (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
+        (Route::OwnerPackages { owner }, _) => packages::list(state, head, owner).await,
+        (Route::Package { owner, name }, "DELETE") => {
+            packages::delete_package(state, head, owner, name).await
+        }
+        (Route::Package { owner, name }, _) => packages::package(state, head, owner, name).await,
+        (Route::LatestVersion { owner, name }, _) => packages::latest(state, head, owner, name).await,
+        (Route::PackageVersion { owner, name, version }, "DELETE") => {
+            packages::delete_version(state, head, owner, name, version).await
+        }
+        (Route::PackageVersion { owner, name, version }, _) => {
+            packages::version(state, head, owner, name, version).await
+        }
+        (Route::VersionFiles { owner, name, version }, _) => {
+            packages::files(state, head, owner, name, version).await
+        }
         (Route::Me, _) => admin::me(state, head).await,
         (Route::ApiVersion, _) => Ok(health::version()),
         (Route::Swagger, _) => Ok(health::swagger()),
@@ -119,7 +146,13 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminUsers, "POST") => admin::before_user(state, head).await.map(drop),
+        (Route::AdminUsers, "POST") | (Route::AdminUser { .. }, "PATCH") => {
+            admin::before_user(state, head).await.map(drop)
+        }
+        (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
+        (Route::Member { organisation, .. }, "PUT") => {
+            organisations::managed(state, head, organisation).await.map(drop)
+        }
         (Route::Tokens { user }, "POST") => admin::before_token(state, head, user).await.map(drop),
         _ => Ok(()),
     }

@@ -13,9 +13,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::time::Instant;
 
-use super::decide::{Decision, Wish, could_heal, decide_publish, decide_remove_file, decide_remove_version};
+use super::decide::{
+    Decision, Wish, could_heal, decide_publish, decide_remove_file, decide_remove_package,
+    decide_remove_version,
+};
 use super::directory::Shards;
-use super::messages::{Answer, Named, Publication, Publish, RemoveFile, RemoveVersion};
+use super::messages::{Answer, Named, Publication, Publish, RemoveFile, RemovePackage, RemoveVersion};
 use super::metrics::LiveActor;
 use super::names::Names;
 use super::tentative::{Found, Tentative};
@@ -170,6 +173,24 @@ impl OwnerActor {
         Ok(Answer::UnderWay { value: (), ticket })
     }
 
+    fn remove_package(&mut self, message: &RemovePackage) -> Result<Answer<()>, StoreError> {
+        let found = self
+            .tentative
+            .package(&*self.names, self.owner, &message.package)?;
+        let package = match decide_remove_package(found.standing) {
+            Ok(package) => package,
+            Err(refusal) => return Ok(Answer::refused(refusal, found.basis)),
+        };
+        let ticket = self.names.commit(Change::RemovePackage(change::RemovePackage {
+            owner: self.owner,
+            package: package.clone(),
+        }));
+        if is_under_way(&ticket) {
+            self.tentative.package_removed(&package, &ticket);
+        }
+        Ok(Answer::UnderWay { value: (), ticket })
+    }
+
     fn stop_when_idle(&mut self, ctx: &mut Context<Self>) {
         let rest = self.idle.saturating_sub(self.last_used.elapsed());
         if rest.is_zero() && self.tentative.is_settled() && self.sign_off(ctx) {
@@ -221,6 +242,15 @@ impl Handler<RemoveVersion> for OwnerActor {
     fn handle(&mut self, message: RemoveVersion, _: &mut Self::Context) -> Self::Result {
         self.last_used = Instant::now();
         self.remove_version(&message)
+    }
+}
+
+impl Handler<RemovePackage> for OwnerActor {
+    type Result = Result<Answer<()>, StoreError>;
+
+    fn handle(&mut self, message: RemovePackage, _: &mut Self::Context) -> Self::Result {
+        self.last_used = Instant::now();
+        self.remove_package(&message)
     }
 }
 

@@ -88,6 +88,11 @@ pub fn decide_remove_file(standing: Standing) -> Result<(Package, Version, File)
     }
 }
 
+/// What a removal of a package takes away, or why there is nothing to remove.
+pub fn decide_remove_package(standing: Standing) -> Result<Package, Refusal> {
+    standing.package.ok_or(Refusal::NoVersion)
+}
+
 /// What a removal of a version takes away, or why there is nothing to remove.
 pub fn decide_remove_version(standing: Standing) -> Result<(Package, Version), Refusal> {
     standing.package.zip(standing.version).ok_or(Refusal::NoVersion)

@@ -49,6 +49,17 @@ pub struct RemoveVersion {
     pub version: Arc<str>,
 }
 
+/// Remove a package with all its versions.
+#[derive(Clone, Debug)]
+pub struct RemovePackage {
+    /// Package name.
+    pub package: Arc<str>,
+}
+
+impl Message for RemovePackage {
+    type Result = Result<Answer<()>, StoreError>;
+}
+
 impl Message for Publish {
     type Result = Result<Answer<Named>, StoreError>;
 }

@@ -12,6 +12,7 @@ pub mod messages;
 mod metrics;
 pub mod names;
 mod owners;
+pub mod pattern;
 pub mod policy;
 pub mod precondition;
 pub mod tentative;
@@ -24,5 +25,6 @@ mod stress;
 mod tests;
 
 pub use owners::{Options, OwnerError, Owners};
+pub use pattern::{Pattern, PatternError};
 pub use policy::{Policy, PolicyTable};
 pub use precondition::{EtagSet, WriteCondition};

@@ -11,7 +11,7 @@ use super::actor::OwnerActor;
 use super::decide::Refusal;
 use super::directory::Directory;
 use super::gate::{Admission, UploadPermit};
-use super::messages::{Answer, Named, Publication, Publish, RemoveFile, RemoveVersion};
+use super::messages::{Answer, Named, Publication, Publish, RemoveFile, RemovePackage, RemoveVersion};
 use super::metrics::METRICS;
 use super::names::{FileName, Names};
 use crate::store::change::CommitError;
@@ -127,6 +127,15 @@ impl Owners {
         let message = RemoveVersion {
             package: package.into(),
             version: version.into(),
+        };
+        self.ask(owner, message).await
+    }
+
+    /// Removes a package with all its versions. Durable on return.
+    pub async fn remove_package(&self, owner: Id, package: &str) -> Result<(), OwnerError> {
+        let _permit = self.admit_removal()?;
+        let message = RemovePackage {
+            package: package.into(),
         };
         self.ask(owner, message).await
     }

@@ -1,10 +1,10 @@
 //! What happens to a name that is taken.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
+
+use super::pattern::{Pattern, PatternError, lower};
 
 /// A policy (API.md §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,27 +37,7 @@ pub struct PolicyTable {
     /// Patterns without a wildcard, by `owner/package`: nothing is more specific.
     literal: HashMap<String, Policy>,
     /// The others, most specific first.
-    globs: Vec<Rule>,
-}
-
-/// A pattern that is not `owner/package-glob`. The text names the pattern.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PatternError(pub String);
-
-/// A pattern with a wildcard, and what it says.
-#[derive(Clone, Debug)]
-struct Rule {
-    owner: Part,
-    package: Part,
-    policy: Policy,
-}
-
-/// One side of a pattern, in lower case.
-#[derive(Clone, Debug)]
-enum Part {
-    Literal(String),
-    Glob { matcher: GlobMatcher, literals: usize },
+    globs: Vec<(Pattern, Policy)>,
 }
 
 impl PolicyTable {
@@ -68,23 +48,17 @@ impl PolicyTable {
     pub fn new(rules: &[(String, Policy)]) -> Result<Self, PatternError> {
         let mut table = PolicyTable::default();
         for (pattern, policy) in rules {
-            let (owner, package) = split(pattern)?;
-            match (Part::new(pattern, owner)?, Part::new(pattern, package)?) {
-                (Part::Literal(owner), Part::Literal(package)) => {
-                    table.literal.insert(format!("{owner}/{package}"), *policy);
-                }
-                (owner, package) => table.globs.push(Rule {
-                    owner,
-                    package,
-                    policy: *policy,
-                }),
+            let pattern = Pattern::new(pattern)?;
+            match pattern.literal() {
+                Some(literal) => drop(table.literal.insert(literal, *policy)),
+                None => table.globs.push((pattern, *policy)),
             }
         }
         // The sort is stable: reversed first, the later of two equals comes first.
         table.globs.reverse();
         table
             .globs
-            .sort_by_key(|rule| std::cmp::Reverse(rule.specificity()));
+            .sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.specificity()));
         Ok(table)
     }
 
@@ -101,105 +75,9 @@ impl PolicyTable {
         }
         self.globs
             .iter()
-            .find(|rule| rule.owner.matches(&owner) && rule.package.matches(&package))
-            .map(|rule| rule.policy)
+            .find(|(pattern, _)| pattern.matches(&owner, &package))
+            .map(|(_, policy)| *policy)
             .unwrap_or_default()
-    }
-}
-
-impl Rule {
-    fn specificity(&self) -> (bool, bool, usize) {
-        (
-            self.owner.is_literal(),
-            self.package.is_literal(),
-            self.owner.literals() + self.package.literals(),
-        )
-    }
-}
-
-impl Part {
-    fn new(pattern: &str, part: &str) -> Result<Self, PatternError> {
-        let part = part.to_ascii_lowercase();
-        if !part.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-            return Ok(Part::Literal(part));
-        }
-        let glob = GlobBuilder::new(&part)
-            .backslash_escape(true)
-            .build()
-            .map_err(|error| bad(pattern, &error.kind().to_string()))?;
-        Ok(Part::Glob {
-            matcher: glob.compile_matcher(),
-            literals: count_literals(&part),
-        })
-    }
-
-    fn is_literal(&self) -> bool {
-        matches!(self, Part::Literal(_))
-    }
-
-    fn literals(&self) -> usize {
-        match self {
-            Part::Literal(text) => text.chars().count(),
-            Part::Glob { literals, .. } => *literals,
-        }
-    }
-
-    fn matches(&self, name: &str) -> bool {
-        match self {
-            Part::Literal(text) => text == name,
-            Part::Glob { matcher, .. } => matcher.is_match(name),
-        }
-    }
-}
-
-fn split(pattern: &str) -> Result<(&str, &str), PatternError> {
-    let (owner, package) = pattern
-        .split_once('/')
-        .ok_or_else(|| bad(pattern, "it needs a slash between owner and package"))?;
-    if package.contains('/') {
-        return Err(bad(pattern, "it has more than one slash"));
-    }
-    if owner.is_empty() {
-        return Err(bad(pattern, "the owner is empty"));
-    }
-    if package.is_empty() {
-        return Err(bad(pattern, "the package is empty"));
-    }
-    if pattern.contains(char::is_whitespace) {
-        return Err(bad(pattern, "no name has white space"));
-    }
-    Ok((owner, package))
-}
-
-fn bad(pattern: &str, why: &str) -> PatternError {
-    PatternError(format!("bad pattern {pattern:?}: {why}"))
-}
-
-/// Characters of a glob that stand for themselves, wherever they stand; sets and alternatives count as none.
-fn count_literals(glob: &str) -> usize {
-    let mut count = 0;
-    let mut depth = 0usize;
-    let mut chars = glob.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth = depth.saturating_sub(1),
-            '*' | '?' => {}
-            '\\' => {
-                chars.next();
-                count += usize::from(depth == 0);
-            }
-            _ => count += usize::from(depth == 0),
-        }
-    }
-    count
-}
-
-fn lower(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|b| b.is_ascii_uppercase()) {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
     }
 }
 
@@ -265,37 +143,5 @@ mod tests {
         assert_eq!(table(&rules).unwrap().policy("ci", "aa"), Policy::Cache);
         let rules = [("ci/a", Policy::Package), ("CI/A", Policy::Cache)];
         assert_eq!(table(&rules).unwrap().policy("ci", "a"), Policy::Cache);
-    }
-
-    #[test]
-    fn globs_know_sets_alternatives_and_escapes() {
-        let table = table(&[
-            ("ci/{bazel,ccache}", Policy::Cache),
-            ("ci/v[0-9]", Policy::Package),
-            ("ci/a\\b?", Policy::WriteOnce),
-        ])
-        .unwrap();
-        assert_eq!(table.policy("ci", "ccache"), Policy::Cache);
-        assert_eq!(table.policy("ci", "v7"), Policy::Package);
-        assert_eq!(table.policy("ci", "v77"), Policy::Release);
-        assert_eq!(table.policy("ci", "abc"), Policy::WriteOnce);
-        assert_eq!(count_literals("a\\b?{cd,e}[fg]h"), 3);
-    }
-
-    #[test]
-    fn bad_patterns_are_named() {
-        for (pattern, why) in [
-            ("app", "needs a slash"),
-            ("/app", "owner is empty"),
-            ("ci/", "package is empty"),
-            ("a/b/c", "more than one slash"),
-            ("ci/ app", "white space"),
-            ("ci/a[", "unclosed"),
-            ("ci/a{b", "unclosed"),
-        ] {
-            let error = table(&[("ok/*", Policy::Cache), (pattern, Policy::Cache)]).unwrap_err();
-            assert!(error.0.contains(&format!("{pattern:?}")), "{error}");
-            assert!(error.0.contains(why), "{error}");
-        }
     }
 }

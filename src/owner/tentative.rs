@@ -83,6 +83,17 @@ impl Tentative {
         Ok(found)
     }
 
+    /// What stands under a package's name; looks for no version.
+    pub fn package(&mut self, names: &dyn Names, owner: Id, package: &str) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        let folded = package.to_ascii_lowercase();
+        found.standing.package = match under_way(&mut self.packages, &folded, &mut found.basis) {
+            Some(package) => package,
+            None => names.package(owner, package)?,
+        };
+        Ok(found)
+    }
+
     /// What stands under a version's name; looks for no file.
     pub fn version(
         &mut self,
@@ -91,12 +102,7 @@ impl Tentative {
         package: &str,
         version: &str,
     ) -> Result<Found, StoreError> {
-        let mut found = Found::default();
-        let folded = package.to_ascii_lowercase();
-        found.standing.package = match under_way(&mut self.packages, &folded, &mut found.basis) {
-            Some(package) => package,
-            None => names.package(owner, package)?,
-        };
+        let mut found = self.package(names, owner, package)?;
         if let Some(package) = &found.standing.package {
             let key = (package.id, key(package, version));
             found.standing.version = match under_way(&mut self.versions, &key, &mut found.basis) {
@@ -151,6 +157,13 @@ impl Tentative {
     pub fn version_removed(&mut self, package: &Package, version: &Version, ticket: &Ticket) {
         let key = (package.id, key(package, &version.name));
         self.versions.insert(key, Entry::certain(None, ticket));
+        self.sweep_if_large();
+    }
+
+    /// The removal of a package is under way.
+    pub fn package_removed(&mut self, package: &Package, ticket: &Ticket) {
+        let folded = package.name.to_ascii_lowercase();
+        self.packages.insert(folded, Entry::certain(None, ticket));
         self.sweep_if_large();
     }
 

@@ -644,10 +644,31 @@ mod over_a_store {
         fn replayed(&self, _: u64, _: u64) {}
     }
 
+    /// A store with the account [`OWNER`].
+    fn open(data: &std::path::Path) -> Store {
+        let store = Store::open(store::Options::at(data), &Silent).unwrap();
+        let account = crate::store::model::Account {
+            id: OWNER,
+            name: "owner".into(),
+            kind: crate::store::model::AccountKind::User,
+            visibility: Default::default(),
+            active: true,
+            admin: false,
+            email: String::new(),
+            password: None,
+            created: 0,
+        };
+        drop(store.commit(crate::store::change::Change::PutAccount {
+            expect: None,
+            account,
+        }));
+        store
+    }
+
     #[actix_rt::test]
     async fn one_wins_goes_and_comes_again() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(store::Options::at(dir.path().join("data")), &Silent).unwrap();
+        let store = open(&dir.path().join("data"));
         let owners = Owners::new(Arc::new(store.clone()), Options::default());
         for round in 0..10 {
             let racers = (0..64).map(|i| {
@@ -661,11 +682,13 @@ mod over_a_store {
             assert_eq!(won.len(), 1, "round {round}");
             let refused = |result: &&Result<_, _>| is_refused(result, Refusal::VersionExists);
             assert_eq!(results.iter().filter(refused).count(), 63);
-            if round % 2 == 0 {
-                owners.remove_version(OWNER, "app", "1").await.unwrap();
-            } else {
-                let name = at("APP", "1", &won[0].file.name);
-                owners.remove_file(OWNER, name).await.unwrap();
+            match round % 3 {
+                0 => owners.remove_version(OWNER, "app", "1").await.unwrap(),
+                1 => owners.remove_package(OWNER, "App").await.unwrap(),
+                _ => {
+                    let name = at("APP", "1", &won[0].file.name);
+                    owners.remove_file(OWNER, name).await.unwrap();
+                }
             }
             assert_eq!(
                 store.package(OWNER, "app").unwrap(),
@@ -679,7 +702,7 @@ mod over_a_store {
     #[actix_rt::test]
     async fn removals_and_publications_follow_each_other_without_waiting() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(store::Options::at(dir.path().join("data")), &Silent).unwrap();
+        let store = open(&dir.path().join("data"));
         let owners = Owners::new(Arc::new(store.clone()), Options::default());
         let name = || at("ccache", "1", "f");
         publish(owners.clone(), publication(Policy::Cache, name(), b"a"))
@@ -689,10 +712,14 @@ mod over_a_store {
             (0..64).map(|i| publish(owners.clone(), publication(Policy::Cache, name(), BODIES[i % 2]))),
         );
         let removed = futures_util::future::join_all((0..8).map(|_| owners.remove_file(OWNER, name())));
-        let (replaced, removed) = futures_util::join!(replaced, removed);
+        let packages = futures_util::future::join_all((0..4).map(|_| owners.remove_package(OWNER, "ccache")));
+        let (replaced, removed, packages) = futures_util::join!(replaced, removed, packages);
         assert!(replaced.iter().all(Result::is_ok), "{replaced:?}");
         let fits = |result: &Result<(), OwnerError>| result.is_ok() || is_refused(result, Refusal::NoVersion);
-        assert!(removed.iter().all(fits), "{removed:?}");
+        assert!(
+            removed.iter().chain(&packages).all(fits),
+            "{removed:?} {packages:?}"
+        );
         store.close();
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::model::{Account, File, Id, Package, Token, Version};
+use super::model::{Account, Checksums, File, Id, Membership, Package, Token, Version};
 use super::upload::NewBlob;
+use crate::chunk::Digest;
 
 /// One atomic change of names. The committer checks what it expects against everything committed before it, writes
 /// its records, syncs them, and only then makes it visible.
@@ -15,6 +16,8 @@ pub enum Change {
     RemoveFile(RemoveFile),
     /// Take a version's name away, with all its files.
     RemoveVersion(RemoveVersion),
+    /// Take a package's name away, with all its versions.
+    RemovePackage(RemovePackage),
     /// Create an account, or replace the one that is expected.
     PutAccount {
         /// What is there now: `None` for a name that is free.
@@ -26,6 +29,28 @@ pub enum Change {
     PutToken(Token),
     /// Revoke a token.
     RemoveToken(Token),
+    /// Remove an account, with its tokens and memberships. It must stand as given and own no packages.
+    RemoveAccount(Account),
+    /// Make a user a member of an organisation, or give a member another permission. Both must be there.
+    PutMember(Membership),
+    /// Keep the checksums of a blob that is stored.
+    PutChecksums(Digest, Checksums),
+    /// Take a member out. The membership must stand as given.
+    RemoveMember(Membership),
+}
+
+impl Change {
+    /// Whether it leads to more room: such changes may use what is kept for them, and the ballast.
+    pub fn frees(&self) -> bool {
+        matches!(
+            self,
+            Change::RemoveFile(_)
+                | Change::RemoveVersion(_)
+                | Change::RemovePackage(_)
+                | Change::RemoveAccount(_)
+                | Change::RemoveToken(_)
+        )
+    }
 }
 
 /// Publication of a file.
@@ -85,6 +110,15 @@ pub struct RemoveVersion {
     pub package: Package,
     /// The version that must be there now.
     pub version: Version,
+}
+
+/// Removal of a whole package.
+#[derive(Debug)]
+pub struct RemovePackage {
+    /// The account that owns the package.
+    pub owner: Id,
+    /// The package that must be there now.
+    pub package: Package,
 }
 
 /// Why a change was not made.

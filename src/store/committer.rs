@@ -10,17 +10,21 @@ use std::time::{Duration, Instant};
 
 use super::bulk::Bulk;
 use super::change::{Change, CommitError};
+use super::counts::Counts;
 use super::damage::Damage;
 use super::error::StoreError;
-use super::index::{Batch, Index, keys};
-use super::log::group::{GroupBuilder, GroupContext};
+use super::index::{Batch, Index};
+use super::log::format::FILE_HEADER_LEN;
+use super::log::group::{FinishedGroup, GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
-use super::model::Id;
 use super::position::Applied;
+use super::room::Room;
 use super::shared::Shared;
 use super::stage::{Stage, Staged};
+use super::sweeps::{self, Removed};
 use super::ticket::Settle;
+use super::upload::Content;
 
 /// Commits in one group at most.
 const GROUP_COMMITS: usize = 256;
@@ -60,8 +64,8 @@ pub struct Committer {
     pub(super) damage: Arc<Damage>,
     /// Seals a file that is full, off this thread.
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
-    /// Removed versions whose files are still in the index.
-    pub(super) sweeps: VecDeque<Id>,
+    /// What is still to be swept.
+    pub(super) sweeps: VecDeque<Removed>,
     /// The last step of sweeping failed.
     pub(super) sweep_failed: bool,
     pub(super) buffer: Vec<u8>,
@@ -76,17 +80,31 @@ struct Waiters {
     changes: Vec<Change>,
 }
 
+/// What a group was filled with.
+#[derive(Clone, Copy)]
+struct Filled {
+    commits: usize,
+    /// Some of it leads to more room.
+    frees: bool,
+}
+
 impl Waiters {
-    /// Stages changes until the group is full; returns how many went in.
+    /// Stages changes until the group is full. Publications for which there is no room are refused.
     fn stage(
         &mut self,
         messages: &mut impl Iterator<Item = (Change, Settle)>,
+        room: &Room,
         stage: &mut Stage<'_, '_>,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Filled, StoreError> {
         while self.changes.len() < GROUP_COMMITS && stage.group.len() < GROUP_BYTES {
             let Some((change, settle)) = messages.next() else {
                 break;
             };
+            if !change.frees() && room.admit(stage.group.len() + body_of(&change)).is_err() {
+                drop(change);
+                settle.settle(Err(CommitError::NoSpace));
+                continue;
+            }
             let staged = stage.change(&change);
             self.changes.push(change);
             match staged {
@@ -98,7 +116,10 @@ impl Waiters {
                 }
             }
         }
-        Ok(self.accepted.len())
+        Ok(Filled {
+            commits: self.accepted.len(),
+            frees: self.changes.iter().any(Change::frees),
+        })
     }
 
     fn settle(self, outcome: Result<(), CommitError>) {
@@ -112,6 +133,14 @@ impl Waiters {
         for settle in self.refused {
             settle.settle(conflict.clone());
         }
+    }
+}
+
+/// Bytes of a body that the journal would take.
+fn body_of(change: &Change) -> u64 {
+    match change {
+        Change::Publish(publish) if matches!(publish.blob.content, Content::Inline(_)) => publish.blob.size,
+        _ => 0,
     }
 }
 
@@ -149,100 +178,112 @@ impl Committer {
     fn commit(&mut self, messages: Vec<(Change, Settle)>) {
         let mut messages = messages.into_iter().peekable();
         while messages.peek().is_some() {
-            if let Some(error) = self.shared.writing_ended() {
+            if let Some(error) = self.cannot_write() {
                 for (_, settle) in messages {
                     settle.settle(Err(error.clone()));
                 }
                 return;
             }
             let mut waiters = Waiters::default();
-            let outcome = self.group(|stage| waiters.stage(&mut messages, stage));
-            if outcome.is_ok() {
-                self.note_sweeps(&waiters.changes);
+            let room = self.bulk.room.clone();
+            let outcome = self.group(|stage| waiters.stage(&mut messages, &room, stage));
+            let removal =
+                |change: &Change| matches!(change, Change::RemoveVersion(_) | Change::RemovePackage(_));
+            if outcome.is_ok() && waiters.changes.iter().any(removal) {
+                self.note_sweeps();
             }
             waiters.settle(outcome);
         }
     }
 
-    /// Takes some files of one removed version out of the index.
+    /// Why nothing can be written now, if so.
+    fn cannot_write(&self) -> Option<CommitError> {
+        self.shared.writing_ended().or_else(|| {
+            let room = self.bulk.room.index_has_room(&self.index);
+            (!room).then_some(CommitError::NoSpace)
+        })
+    }
+
+    /// Takes some of what was removed as a whole out of the index.
     fn sweep_step(&mut self) {
-        let Some(version) = self.sweeps.pop_front() else {
+        let Some(removed) = self.sweeps.pop_front() else {
             return;
         };
         let mut done = false;
-        let swept = match self.shared.writing_ended() {
+        let swept = match self.cannot_write() {
             Some(error) => Err(error),
             None => self.group(|stage| {
-                done = stage.sweep(version)?;
-                Ok(0)
+                done = match removed {
+                    Removed::Version(version) => stage.sweep(version)?,
+                    Removed::Package(package) => stage.sweep_package(package)?,
+                };
+                Ok(Filled {
+                    commits: 0,
+                    frees: true,
+                })
             }),
         };
         self.sweep_failed = swept.is_err();
         if swept.is_err() || !done {
-            self.sweeps.push_back(version);
+            self.sweeps.push_back(removed);
+        }
+        if matches!(removed, Removed::Package(_)) {
+            // It may have left versions behind that are too large for a step.
+            self.note_sweeps();
         }
     }
 
-    /// Makes one group of what `fill` stages, which returns how many commits that is. An empty group is not written.
+    /// Makes one group of what `fill` stages. An empty group is not written.
     fn group(
         &mut self,
-        fill: impl FnOnce(&mut Stage<'_, '_>) -> Result<usize, StoreError>,
+        fill: impl FnOnce(&mut Stage<'_, '_>) -> Result<Filled, StoreError>,
     ) -> Result<(), CommitError> {
         let index = self.index.clone();
         let mut batch = Batch::new(&index, self.applied.index_sum);
         let buffer = std::mem::take(&mut self.buffer);
         let number = self.applied.group + 1;
         let mut group = GroupBuilder::new(self.journal.binding(), self.journal.offset(), number, buffer);
-        let filled = fill(&mut Stage {
+        let mut stage = Stage {
             batch: &mut batch,
             group: &mut group,
             damage: &self.damage,
-        });
-        let commits = filled.map_err(|error| self.index_failed(error))?;
+            counts: Counts::default(),
+        };
+        let filled = fill(&mut stage).and_then(|filled| stage.count().map(|()| filled));
+        let filled = filled.map_err(|error| self.index_failed(error))?;
         if group.is_empty() {
             self.buffer = group.into_buffer();
             return Ok(());
         }
-        self.write(group, &batch, commits)?;
+        self.write(group, &batch, filled)?;
         self.apply(batch)
     }
 
-    /// Versions that were removed just now and whose files are too many to go at once.
-    fn note_sweeps(&mut self, changes: &[Change]) {
-        for change in changes {
-            if let Change::RemoveVersion(remove) = change
-                && self
-                    .index
-                    .get(&keys::sweep(remove.version.id))
-                    .is_ok_and(|found| found.is_some())
-                && !self.sweeps.contains(&remove.version.id)
-            {
-                self.sweeps.push_back(remove.version.id);
-            }
+    /// Looks for what is to be swept. Where that fails, the next start does it.
+    fn note_sweeps(&mut self) {
+        match sweeps::pending(&self.index) {
+            Ok(pending) => self.sweeps = pending,
+            Err(error) => tracing::warn!(%error, "removed names could not be listed for sweeping"),
         }
     }
 
     /// Writes and syncs the group: the moment its commits become true.
-    fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, commits: usize) -> Result<(), CommitError> {
+    fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, filled: Filled) -> Result<(), CommitError> {
         let durable_segments = self.bulk.segments.durable();
         let next_id = self.shared.peek_next_id();
-        let group = group.finish(GroupContext {
+        let mut group = group.finish(GroupContext {
             durable_group: self.applied.group,
             durable_segments,
             next_id,
             index_sum: batch.sum(),
         });
-        let bytes = match self.journal.append(group) {
-            Ok(bytes) => bytes,
-            Err(AppendError::NoSpace) => return Err(CommitError::NoSpace),
-            Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
-        };
+        self.append(&mut group, filled.frees)?;
+        let bytes = group.bytes;
         let started = Instant::now();
         if let Err(error) = self.journal.sync() {
             return Err(self.poison("sync", &error));
         }
-        self.bulk.room.take(bytes.len() as u64);
-        metrics::group(commits, bytes.len() as u64, started.elapsed());
+        metrics::group(filled.commits, bytes.len() as u64, started.elapsed());
         self.applied = Applied {
             group: self.applied.group + 1,
             file: self.journal.binding().file,
@@ -258,6 +299,27 @@ impl Committer {
         Ok(())
     }
 
+    /// Appends a group; one that leads to more room with the help of the ballast.
+    fn append(&mut self, group: &mut FinishedGroup, frees: bool) -> Result<(), CommitError> {
+        let (room, begun) = (self.bulk.room.clone(), self.journal.offset());
+        loop {
+            match self.journal.append(group) {
+                Ok(()) => break,
+                Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
+                Err(AppendError::NoSpace) => {
+                    room.write_failed();
+                    if !frees || !room.give_up_ballast(group.bytes.len() as u64) {
+                        return Err(CommitError::NoSpace);
+                    }
+                }
+            }
+        }
+        // A file without a group is removed again, so its header counts with the first one.
+        let from = if begun == FILE_HEADER_LEN { 0 } else { begun };
+        room.take(self.journal.offset() - from);
+        Ok(())
+    }
+
     /// Begins the next file. Where that fails the full one simply goes on growing.
     fn rotate(&mut self) {
         let binding = self.journal.binding();
@@ -265,7 +327,7 @@ impl Committer {
             self.shared.data(),
             binding.store,
             binding.file + 1,
-            self.journal.next_size(),
+            self.bulk.room.spare(self.journal.next_size()),
         );
         match next {
             Ok(next) => (self.seal)(std::mem::replace(&mut self.journal, next)),

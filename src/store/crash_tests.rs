@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::tests::{Quiet, account, closed_entries, entries, find, open, publish, remove_file};
+use super::tests::{Quiet, account, closed_entries, entries, find, open, open_empty, publish, remove_file};
 use super::*;
 
 fn crashed(data: &Path) -> tempfile::TempDir {
@@ -48,7 +48,7 @@ const FIRST_CHUNK: usize = 4096 + 128 + 64;
 #[tokio::test]
 async fn an_idle_crash_is_no_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open_empty(dir.path());
     let copy = crashed(dir.path());
     drop(store);
     let report = rebuild_index(Options::at(copy.path()), &Quiet).unwrap();
@@ -272,6 +272,8 @@ async fn two_tokens_of_a_name_never_share_a_group() {
             last_eight: "12345678".into(),
             scopes: 1,
             created: 0,
+            expires: None,
+            grants: Vec::new(),
         }))
     };
     let tickets: Vec<_> = (0..50).map(put).collect();

@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
+use super::room::{Reason, RoomState};
 use crate::telemetry::metrics::{counter, counters, gauge, histogram};
 
 /// Commits that can share a group.
@@ -28,6 +29,52 @@ struct Families {
     rows_asked: IntCounter,
     damaged: IntCounter,
     damaged_chunks: IntGauge,
+    room: RoomGauges,
+    refused: IntCounterVec,
+}
+
+struct RoomGauges {
+    used: IntGauge,
+    limit: IntGauge,
+    reserved: IntGauge,
+    ballast: IntGauge,
+    above_high: IntGauge,
+    disk_free: IntGauge,
+    disk_size: IntGauge,
+    inodes_free: IntGauge,
+}
+
+impl RoomGauges {
+    fn register() -> Self {
+        RoomGauges {
+            used: gauge("larder_store_used_bytes", "Bytes written to log files."),
+            limit: gauge(
+                "larder_store_limit_bytes",
+                "Bytes that log files may take (store.max_size); 0: the disk decides.",
+            ),
+            reserved: gauge(
+                "larder_store_reserved_bytes",
+                "Bytes held on disk beyond those used: room in active log files and for the index, and the ballast.",
+            ),
+            ballast: gauge(
+                "larder_store_ballast_bytes",
+                "Bytes reserved for removals and starts on a full disk.",
+            ),
+            above_high: gauge(
+                "larder_store_above_high",
+                "1 from the high watermark on until the store is below the low one: uploads are refused.",
+            ),
+            disk_free: gauge(
+                "larder_disk_free_bytes",
+                "Bytes that the store's disk has left for us.",
+            ),
+            disk_size: gauge("larder_disk_size_bytes", "Bytes of the store's disk."),
+            inodes_free: gauge(
+                "larder_disk_inodes_free",
+                "Files that the store's disk can still take; -1 where it does not count them.",
+            ),
+        }
+    }
 }
 
 static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
@@ -68,6 +115,12 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         damaged_chunks: gauge(
             "larder_store_damaged_chunks",
             "Chunks and manifests found damaged since the start; the same bytes, published again, heal them.",
+        ),
+        room: RoomGauges::register(),
+        refused: counters(
+            "larder_store_refused_total",
+            "Uploads refused for want of room, by what was full.",
+            &[("reason", &["limit", "watermark", "disk", "inodes", "write"])],
         ),
     }
 });
@@ -110,4 +163,30 @@ pub fn index_lookup(known: bool) {
         true => FAMILIES.rows_known.inc(),
         false => FAMILIES.rows_asked.inc(),
     }
+}
+
+/// What the store takes and may take.
+pub fn room(state: &RoomState) {
+    let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(-1));
+    let gauges = &FAMILIES.room;
+    set(&gauges.used, state.used);
+    set(&gauges.limit, state.limit.unwrap_or(0));
+    set(&gauges.reserved, state.reserved);
+    set(&gauges.ballast, state.ballast);
+    set(&gauges.above_high, u64::from(state.above_high));
+    set(&gauges.disk_free, state.disk.free);
+    set(&gauges.disk_size, state.disk.size);
+    set(&gauges.inodes_free, state.disk.inodes);
+}
+
+/// An upload was refused for want of room.
+pub fn refused_for_room(reason: Reason) {
+    let reason = match reason {
+        Reason::Limit => "limit",
+        Reason::Watermark => "watermark",
+        Reason::Disk => "disk",
+        Reason::Inodes => "inodes",
+        Reason::Write => "write",
+    };
+    FAMILIES.refused.with_label_values(&[reason]).inc();
 }

@@ -3,16 +3,19 @@
 //! The log is the database. A commit is true once its journal group is synced; the index follows and can be thrown
 //! away. Bulk chunks go to segments and are synced before a publication that needs them reaches the journal.
 
+mod ballast;
 pub mod blob;
 pub mod bulk;
 pub mod change;
 mod committer;
+mod counts;
 #[cfg(test)]
 mod crash_tests;
 pub mod damage;
 pub mod error;
 mod identity;
 pub mod index;
+mod listing;
 pub mod log;
 mod metrics;
 pub mod model;
@@ -25,6 +28,7 @@ mod room;
 mod rope;
 mod shared;
 mod stage;
+mod sweeps;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -47,8 +51,11 @@ use error::StoreError;
 use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
-use model::{Account, ChunkRef, File, Id, Manifest, Package, Place, Shape, Token, Version};
+use model::{
+    Account, ChunkRef, File, Id, Manifest, Membership, Package, Permission, Place, Shape, Token, Version,
+};
 pub use open::{RebuildReport, rebuild_index};
+pub use room::{Disk, Limits, RoomState};
 use shared::Shared;
 use threads::Threads;
 use ticket::Ticket;
@@ -59,8 +66,8 @@ use upload::BlobWriter;
 pub struct Options {
     /// The data directory; created, with parents, mode 0700.
     pub data: PathBuf,
-    /// Bytes that log files may take; beyond it uploads are refused. `None`: the disk decides.
-    pub max_size: Option<u64>,
+    /// How much the store may take; beyond it uploads are refused.
+    pub limits: Limits,
     /// Chunk sizes for a new store; an existing one keeps its own.
     pub chunking: ChunkerParams,
     /// Bodies up to this size travel inside the journal.
@@ -80,7 +87,7 @@ impl Options {
     pub fn at(data: impl Into<PathBuf>) -> Self {
         Options {
             data: data.into(),
-            max_size: None,
+            limits: Limits::default(),
             chunking: ChunkerParams::default(),
             inline_limit: 256 * 1024,
             index_cache: 128 << 20,
@@ -100,6 +107,12 @@ pub enum OpenError {
     /// It was written by another version of Larder.
     #[error("{0}")]
     Format(String),
+    /// The disk is too full to open it. Nothing is lost.
+    #[error(
+        "the disk of {0} is full and the store cannot be opened; make some room (a few MiB are enough: delete other \
+         files, or enlarge the disk or the quota) and start again; nothing is lost"
+    )]
+    DiskFull(PathBuf),
     /// Anything else.
     #[error(transparent)]
     Failed(#[from] StoreError),
@@ -161,9 +174,14 @@ impl Store {
     /// Whether a body of `bytes` can be taken in.
     ///
     /// # Errors
-    /// `NoSpace` where the store's limit or the disk says no.
+    /// `NoSpace` above the high watermark, or where the store's limit or the disk says no.
     pub fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         self.inner.bulk.room.check(bytes)
+    }
+
+    /// What the store takes and may take, and how much has to go until uploads are taken again. Cheap.
+    pub fn room(&self) -> RoomState {
+        self.inner.bulk.room.state()
     }
 
     /// A fresh id, larger than all before.
@@ -212,6 +230,31 @@ impl Store {
             tokens.extend(self.token(&self.watch(index::decode(&hash))?)?);
         }
         Ok(tokens)
+    }
+
+    /// What a user may do in an organisation as its member.
+    pub fn membership(&self, organisation: Id, user: Id) -> Result<Option<Permission>, StoreError> {
+        self.get(&keys::member(organisation, user))
+    }
+
+    /// The members of an organisation, by id.
+    pub fn members(&self, organisation: Id) -> Result<Vec<Membership>, StoreError> {
+        let entries = self.watch(
+            self.inner
+                .index
+                .scan(&keys::members(organisation), None, usize::MAX),
+        )?;
+        let mut members = Vec::with_capacity(entries.len());
+        for (key, value) in &entries {
+            if let Some((organisation, user)) = keys::two_ids(key) {
+                members.push(Membership {
+                    organisation,
+                    user,
+                    permission: self.watch(index::decode(value))?,
+                });
+            }
+        }
+        Ok(members)
     }
 
     /// The package of this owner and name, in any ASCII case.

@@ -59,6 +59,29 @@ pub struct Account {
     pub created: Millis,
 }
 
+/// What a member may do with the packages of an organisation. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// Download.
+    Read,
+    /// Publish and remove.
+    Write,
+    /// Manage members and settings.
+    Admin,
+}
+
+/// Somebody's place in an organisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The organisation.
+    pub organisation: Id,
+    /// The user.
+    pub user: Id,
+    /// What the user may do there.
+    pub permission: Permission,
+}
+
 /// An access token. Only a hash of the secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
@@ -76,6 +99,19 @@ pub struct Token {
     pub scopes: u32,
     /// When it was created.
     pub created: Millis,
+    /// From when on it is wrong; `None`: never.
+    pub expires: Option<Millis>,
+    /// What it is narrowed to; empty: everything that its account may do.
+    pub grants: Vec<Grant>,
+}
+
+/// A part of what an account may do, for a narrowed token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// `owner/package`, each a name or a glob.
+    pub packages: String,
+    /// Whether it may publish and remove there, or only download.
+    pub write: bool,
 }
 
 /// A package: a name under an owner.
@@ -148,6 +184,49 @@ pub struct ChunkRef {
 pub struct Manifest {
     /// In the order of the body.
     pub chunks: Vec<ChunkRef>,
+}
+
+/// Whose totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Holder {
+    /// An account.
+    Owner(Id),
+    /// A package.
+    Package(Id),
+}
+
+/// What an owner or a package holds. Files of a removed version that is too large to go at once count until they are
+/// swept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Bytes of the files, each counted in full, whoever else has the same bytes.
+    pub bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Versions.
+    pub versions: u64,
+}
+
+/// Checksums of a blob beside its blake3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksums {
+    /// MD5.
+    pub md5: [u8; 16],
+    /// SHA-1.
+    pub sha1: [u8; 20],
+    /// SHA-256.
+    pub sha256: [u8; 32],
+    /// SHA-512, in two halves.
+    pub sha512: [[u8; 32]; 2],
+}
+
+/// Whom the files of a removed version are charged to until they are swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charged {
+    /// The account that owns the package.
+    pub owner: Id,
+    /// The package.
+    pub package: Id,
 }
 
 /// Which of the two kinds of log file.

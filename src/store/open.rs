@@ -1,7 +1,7 @@
 //! Opening a store: lock, identity, index, recovery, threads; and the rebuild by hand.
 
-use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::blob::Readers;
@@ -10,18 +10,18 @@ use super::committer::Committer;
 use super::damage::SoundPlaces;
 use super::error::StoreError;
 use super::identity::{self, Identity};
-use super::index::{Index, keys};
+use super::index::Index;
+use super::log::disk::{Kernel, is_no_space};
 use super::log::files::LogFiles;
 use super::log::journal::{self, Journal};
 use super::log::segment::{SegmentOptions, SegmentWriter};
 use super::log::segment_recovery::{Damage, recover_segments};
-use super::model::Id;
 use super::position::Applied;
 use super::recovery::{self, Recovered, Report};
-use super::room::Room;
+use super::room::{Counted, Room};
 use super::shared::Shared;
 use super::threads::Threads;
-use super::{Inner, OpenError, Options, Progress, Store, metrics, trust};
+use super::{Inner, OpenError, Options, Progress, Store, ballast, metrics, sweeps, trust};
 
 /// Log files that are kept open for reading.
 const OPEN_FILES: usize = 512;
@@ -50,14 +50,18 @@ struct Prepared {
 /// Opens a store, see [`Store::open`].
 pub fn open(options: Options, progress: &dyn Progress) -> Result<Store, OpenError> {
     metrics::init();
-    let Prepared {
-        identity,
-        lock,
-        index,
-        recovered,
-    } = prepare(&options, progress, false)?;
-    let store = start(options, identity, lock, index, recovered)?;
-    Ok(store)
+    let data = options.data.clone();
+    let opened = prepare(&options, progress, false).and_then(|prepared| Ok(start(options, prepared)?));
+    opened.map_err(|error| disk_full(data, error))
+}
+
+/// Says what to do where the disk is full.
+fn disk_full(data: PathBuf, error: OpenError) -> OpenError {
+    match error {
+        OpenError::Failed(StoreError::NoSpace) => OpenError::DiskFull(data),
+        OpenError::Failed(StoreError::Io(error)) if is_no_space(&error) => OpenError::DiskFull(data),
+        error => error,
+    }
 }
 
 /// Throws the index away and makes it again from the log. The store must not be in use.
@@ -67,7 +71,7 @@ pub fn rebuild_index(options: Options, progress: &dyn Progress) -> Result<Rebuil
         recovered,
         lock: _lock,
         ..
-    } = prepare(&options, progress, true)?;
+    } = prepare(&options, progress, true).map_err(|error| disk_full(options.data.clone(), error))?;
     trust::mark_clean(&index)?;
     let Report {
         groups,
@@ -86,6 +90,7 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     let data = &options.data;
     identity::create_dirs(data).map_err(StoreError::from)?;
     let lock = identity::lock(data)?;
+    ballast::make_way(data).map_err(StoreError::from)?;
     let identity = Identity::load_or_create(data, options.chunking)?;
     if rebuild {
         trust::move_aside(data)?;
@@ -118,13 +123,13 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     })
 }
 
-fn start(
-    options: Options,
-    identity: Identity,
-    lock: std::fs::File,
-    index: Index,
-    recovered: Recovered,
-) -> Result<Store, StoreError> {
+fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
+    let Prepared {
+        identity,
+        lock,
+        index,
+        recovered,
+    } = prepared;
     let Recovered {
         applied, next_file, ..
     } = recovered;
@@ -137,8 +142,10 @@ fn start(
     };
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
-    let sweeps = pending_sweeps(&index)?;
-    let (commits, threads) = Threads::start(options.commit_queue, index.clone(), |seal| Committer {
+    let sweeps = sweeps::pending(&index)?;
+    let room = bulk.room.clone();
+    room.keep(&index);
+    let (commits, threads) = Threads::start(options.commit_queue, index.clone(), room, |seal| Committer {
         index: index.clone(),
         shared: shared.clone(),
         journal,
@@ -176,15 +183,17 @@ fn open_bulk(
         tracing::error!(file, offset, len, "a stretch of a segment is damaged");
         metrics::damaged_stretch();
     }
-    let room = Arc::new(Room::new(&options.data, options.max_size)?);
-    let writer = SegmentWriter::start(SegmentOptions {
+    let room = Arc::new(Room::new(&options.data, options.limits)?);
+    let segment_options = SegmentOptions {
         data: options.data.clone(),
         store: identity.uuid,
         next_file: segments.next_file,
         first_size: SegmentOptions::size_after(segments.last_len),
         full_size: SegmentOptions::FULL_SIZE,
         queue_bytes: options.segment_queue,
-    })?;
+    };
+    let disk = Box::new(Counted::new(Kernel, room.clone()));
+    let writer = SegmentWriter::start_on(segment_options, disk)?;
     Bulk::new(writer, places, room, identity.chunking, options.inline_limit)
         .map_err(|error| StoreError::Io(io::Error::other(error)))
 }
@@ -192,12 +201,4 @@ fn open_bulk(
 fn open_readers(options: &Options, identity: &Identity, index: &Arc<Index>) -> Readers {
     let files = Arc::new(LogFiles::new(&options.data, identity.uuid, OPEN_FILES));
     Readers::new(files, index.clone(), options.read_buffers, VERIFIED_CHUNKS)
-}
-
-fn pending_sweeps(index: &Index) -> Result<VecDeque<Id>, StoreError> {
-    let entries = index.scan(&keys::sweeps(), None, usize::MAX)?;
-    Ok(entries
-        .iter()
-        .filter_map(|(key, _)| key.get(1..)?.try_into().ok().map(Id::from_be_bytes))
-        .collect())
 }

@@ -2,10 +2,12 @@
 
 use super::error::StoreError;
 use super::index::{Batch, keys};
-use super::log::record::{Published, Record, RemovedFile, RemovedVersion, Sweep};
-use super::model::Place;
+use super::log::record::{
+    Published, Record, RemovedAccount, RemovedFile, RemovedVersion, Sweep, SweepPackage,
+};
+use super::model::{Charged, Id, Place, Totals};
 
-/// File keys that leave the index in one step.
+/// File keys that leave the index in one step, or a few more.
 pub const SWEEP_STEP: usize = 256;
 
 /// Applies one record that stands at `place`. Idempotent, also over an index that is already further.
@@ -32,6 +34,25 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
             batch.remove(keys::token_of(token.account, token.id))
         }
         Record::Sweep(step) => sweep(batch, step),
+        Record::RemoveAccount(removed) => remove_account(batch, removed),
+        Record::Member(member) => {
+            batch.put(keys::member(member.organisation, member.user), &member.permission)?;
+            batch.put(keys::membership(member.user, member.organisation), &())
+        }
+        Record::Checksums(blob, checksums) => batch.put(keys::checksums(blob), checksums),
+        Record::Totals(counted) => counted.iter().try_for_each(|counted| {
+            let key = keys::totals(counted.holder);
+            match counted.totals == Totals::default() {
+                true => batch.remove(key),
+                false => batch.put(key, &counted.totals),
+            }
+        }),
+        Record::RemovePackage(removed) => {
+            batch.remove(keys::package(removed.owner, &removed.package.name))?;
+            batch.put(keys::package_sweep(removed.package.id), &removed.package)
+        }
+        Record::SweepPackage(step) => sweep_package(batch, step),
+        Record::RemoveMember(member) => remove_member(batch, member.organisation, member.user),
     }
 }
 
@@ -80,12 +101,53 @@ fn remove_version(batch: &mut Batch<'_>, removed: &RemovedVersion) -> Result<(),
         batch.remove(keys::package(*owner, &package.name))?;
     }
     if removed.swept_later {
-        return batch.put(keys::sweep(version.id), &());
+        let charged = Charged {
+            owner: removed.owner,
+            package: package.id,
+        };
+        return batch.put(keys::sweep(version.id), &Some(charged));
     }
     for key in batch.keys(&keys::files(version.id), SWEEP_STEP)? {
         batch.remove(key)?;
     }
     Ok(())
+}
+
+fn sweep_package(batch: &mut Batch<'_>, step: &SweepPackage) -> Result<(), StoreError> {
+    for (version, name) in step.versions.iter().chain(&step.large) {
+        batch.remove(keys::version(&step.package, name))?;
+        batch.remove(keys::creation(step.package.id, *version))?;
+    }
+    for (version, _) in &step.versions {
+        for key in batch.keys(&keys::files(*version), SWEEP_STEP)? {
+            batch.remove(key)?;
+        }
+    }
+    if let Some((version, _)) = step.large {
+        batch.put(keys::sweep(version), &None::<Charged>)?;
+    }
+    if step.done {
+        batch.remove(keys::package_sweep(step.package.id))?;
+    }
+    Ok(())
+}
+
+fn remove_account(batch: &mut Batch<'_>, removed: &RemovedAccount) -> Result<(), StoreError> {
+    let account = &removed.account;
+    for (token, hash) in &removed.tokens {
+        batch.remove(keys::token(hash))?;
+        batch.remove(keys::token_of(account.id, *token))?;
+    }
+    for (organisation, user) in &removed.memberships {
+        remove_member(batch, *organisation, *user)?;
+    }
+    batch.remove(keys::account(&account.name))?;
+    batch.remove(keys::account_id(account.id))
+}
+
+fn remove_member(batch: &mut Batch<'_>, organisation: Id, user: Id) -> Result<(), StoreError> {
+    batch.remove(keys::member(organisation, user))?;
+    batch.remove(keys::membership(user, organisation))
 }
 
 fn sweep(batch: &mut Batch<'_>, step: &Sweep) -> Result<(), StoreError> {

@@ -3,14 +3,21 @@
 
 use std::collections::HashSet;
 
-use super::change::{Change, Expected, Publish, RemoveFile, RemoveVersion};
+use super::change::{Change, Expected, Publish, RemoveFile, RemovePackage, RemoveVersion};
+use super::counts::{Counts, Delta};
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, keys};
 use super::log::group::GroupBuilder;
-use super::log::record::{PlacedChunk, Published, Record, RemovedFile, RemovedVersion, Sweep};
+use super::log::record::{
+    PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage, RemovedVersion, Sweep,
+    SweepPackage,
+};
 use super::metrics;
-use super::model::{Account, File, Id, Manifest, Package, Place, Token, Version};
+use super::model::{
+    Account, AccountKind, Charged, Checksums, File, Holder, Id, Manifest, Membership, Package, Permission,
+    Place, Token, Version,
+};
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{Content, NewBlob};
 use crate::chunk::Digest;
@@ -32,6 +39,8 @@ pub struct Stage<'a, 'b> {
     pub group: &'a mut GroupBuilder,
     /// Copies that cannot be relied on.
     pub damage: &'a Damage,
+    /// What owners and packages hold, changed so far.
+    pub counts: Counts,
 }
 
 impl Stage<'_, '_> {
@@ -41,6 +50,7 @@ impl Stage<'_, '_> {
             Change::Publish(publish) => self.publish(publish),
             Change::RemoveFile(remove) => self.remove_file(remove),
             Change::RemoveVersion(remove) => self.remove_version(remove),
+            Change::RemovePackage(remove) => self.remove_package(remove),
             Change::PutAccount { expect, account } => self.put_account(expect.as_ref(), account),
             Change::PutToken(token) => self.put_token(token),
             Change::RemoveToken(token) => {
@@ -49,12 +59,32 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::RemoveAccount(account) => self.remove_account(account),
+            Change::PutMember(member) => self.put_member(member),
+            Change::PutChecksums(blob, checksums) => self.put_checksums(blob, checksums),
+            Change::RemoveMember(member) => self.remove_member(member),
+        }
+    }
+
+    /// Stages what owners and packages hold after the group. The last thing in it.
+    pub fn count(&mut self) -> Result<(), StoreError> {
+        let counted = std::mem::take(&mut self.counts).into_record(self.batch)?;
+        match counted.is_empty() {
+            true => Ok(()),
+            false => self.record(Record::Totals(counted)).map(drop),
         }
     }
 
     /// Stages one step of sweeping a removed version's files. True: it was the last.
     pub fn sweep(&mut self, version: Id) -> Result<bool, StoreError> {
         let keys = self.batch.keys(&keys::files(version), SWEEP_STEP)?;
+        let charged: Option<Option<Charged>> = self.batch.get(&keys::sweep(version))?;
+        if let Some(charged) = charged.flatten()
+            // With its package everything was discharged.
+            && self.batch.contains(&keys::totals(Holder::Package(charged.package)))?
+        {
+            self.discharge_files(charged.owner, charged.package, &keys)?;
+        }
         let done = keys.len() < SWEEP_STEP;
         let through = keys.last().cloned().unwrap_or_default();
         self.record(Record::Sweep(Sweep {
@@ -65,10 +95,50 @@ impl Stage<'_, '_> {
         Ok(done)
     }
 
+    /// Stages one step of sweeping a removed package's versions. True: it was the last.
+    pub fn sweep_package(&mut self, package: Id) -> Result<bool, StoreError> {
+        let Some(package) = self.batch.get::<Package>(&keys::package_sweep(package))? else {
+            return Ok(true);
+        };
+        let keys = self.batch.keys(&keys::creations(package.id), SWEEP_STEP)?;
+        let mut step = SweepPackage {
+            done: keys.len() < SWEEP_STEP,
+            package,
+            versions: Vec::new(),
+            large: None,
+        };
+        let mut room = SWEEP_STEP;
+        for key in &keys {
+            let Some((_, version)) = keys::two_ids(key) else {
+                continue;
+            };
+            let name = self.batch.get(key)?.unwrap_or_default();
+            let files = self.batch.keys(&keys::files(version), SWEEP_STEP + 1)?.len();
+            if files > SWEEP_STEP {
+                step.large = Some((version, name));
+                room = 0;
+            } else {
+                step.versions.push((version, name));
+                room = room.saturating_sub(files);
+            }
+            if room == 0 {
+                step.done = false;
+                break;
+            }
+        }
+        let done = step.done;
+        self.record(Record::SweepPackage(step))?;
+        Ok(done)
+    }
+
     fn publish(&mut self, publish: &Publish) -> Result<Staged, StoreError> {
         let (package, version, file) = (publish.package.get(), publish.version.get(), &publish.file);
         let stands: Option<Package> = self.batch.get(&keys::package(publish.owner, &package.name))?;
         if stands.as_ref() != present(&publish.package) {
+            return Ok(Staged::Conflict);
+        }
+        // An account that owns packages is not removed, so only the first one has to ask.
+        if stands.is_none() && !self.batch.contains(&keys::account_id(publish.owner))? {
             return Ok(Staged::Conflict);
         }
         let stands: Option<Version> = self.batch.get(&keys::version(package, &version.name))?;
@@ -76,10 +146,16 @@ impl Stage<'_, '_> {
             return Ok(Staged::Conflict);
         }
         let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
-        if stands.map(|file| file.id) != publish.replaces {
+        if stands.as_ref().map(|file| file.id) != publish.replaces {
             return Ok(Staged::Conflict);
         }
         self.content(&publish.blob)?;
+        let mut delta = Delta::file(file.size, 1);
+        if let Some(replaced) = stands {
+            delta += Delta::file(replaced.size, -1);
+        }
+        delta.versions = i64::from(present(&publish.version).is_none());
+        self.charge(publish.owner, package.id, delta);
         self.record(Record::Publish(Published {
             owner: publish.owner,
             package: package.clone(),
@@ -143,10 +219,13 @@ impl Stage<'_, '_> {
             return Ok(Staged::Conflict);
         }
         let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
-        if stands.map(|file| file.id) != Some(file.id) {
+        let Some(stands) = stands.filter(|stands| stands.id == file.id) else {
             return Ok(Staged::Conflict);
-        }
+        };
         let version_gone = self.batch.keys(&keys::files(version.id), 2)?.len() == 1;
+        let mut delta = Delta::file(stands.size, -1);
+        delta.versions = -i64::from(version_gone);
+        self.charge(*owner, package.id, delta);
         let package_gone = version_gone && self.is_only_version(package)?;
         self.record(Record::RemoveFile(RemovedFile {
             owner: *owner,
@@ -168,7 +247,16 @@ impl Stage<'_, '_> {
         if !self.version_stands(package, version)? {
             return Ok(Staged::Conflict);
         }
-        let swept_later = self.batch.keys(&keys::files(version.id), SWEEP_STEP + 1)?.len() > SWEEP_STEP;
+        let files = self.batch.keys(&keys::files(version.id), SWEEP_STEP + 1)?;
+        let swept_later = files.len() > SWEEP_STEP;
+        if !swept_later {
+            self.discharge_files(*owner, package.id, &files)?;
+        }
+        let version_less = Delta {
+            versions: -1,
+            ..Delta::default()
+        };
+        self.charge(*owner, package.id, version_less);
         let package_gone = self.is_only_version(package)?;
         self.record(Record::RemoveVersion(RemovedVersion {
             owner: *owner,
@@ -179,12 +267,86 @@ impl Stage<'_, '_> {
         }))
     }
 
+    fn remove_package(&mut self, remove: &RemovePackage) -> Result<Staged, StoreError> {
+        let key = keys::package(remove.owner, &remove.package.name);
+        let stands: Option<Package> = self.batch.get(&key)?;
+        if stands.is_none_or(|stands| stands.id != remove.package.id) {
+            return Ok(Staged::Conflict);
+        }
+        let held = self.counts.now(self.batch, Holder::Package(remove.package.id))?;
+        self.charge(remove.owner, remove.package.id, Delta::minus(held));
+        self.record(Record::RemovePackage(RemovedPackage {
+            owner: remove.owner,
+            package: remove.package.clone(),
+        }))
+    }
+
     fn put_account(&mut self, expect: Option<&Account>, account: &Account) -> Result<Staged, StoreError> {
         let stands: Option<Account> = self.batch.get(&keys::account(&account.name))?;
         if stands.as_ref() != expect {
             return Ok(Staged::Conflict);
         }
         self.record(Record::Account(account.clone()))
+    }
+
+    fn remove_account(&mut self, account: &Account) -> Result<Staged, StoreError> {
+        let stands: Option<Account> = self.batch.get(&keys::account(&account.name))?;
+        if stands.as_ref() != Some(account) || !self.batch.keys(&keys::packages(account.id), 1)?.is_empty() {
+            return Ok(Staged::Conflict);
+        }
+        let mut tokens = Vec::new();
+        for key in self.batch.keys(&keys::tokens_of(account.id), usize::MAX)? {
+            if let Some(((_, token), hash)) = keys::two_ids(&key).zip(self.batch.get(&key)?) {
+                tokens.push((token, hash));
+            }
+        }
+        let members = self.batch.keys(&keys::members(account.id), usize::MAX)?;
+        let memberships = self.batch.keys(&keys::memberships(account.id), usize::MAX)?;
+        let members = members.iter().filter_map(|key| keys::two_ids(key));
+        let elsewhere = memberships.iter().filter_map(|key| keys::two_ids(key));
+        let memberships = members
+            .chain(elsewhere.map(|(user, organisation)| (organisation, user)))
+            .collect();
+        self.record(Record::RemoveAccount(RemovedAccount {
+            account: account.clone(),
+            tokens,
+            memberships,
+        }))
+    }
+
+    fn put_member(&mut self, member: &Membership) -> Result<Staged, StoreError> {
+        let both = self.is_a(member.organisation, AccountKind::Organisation)?
+            && self.is_a(member.user, AccountKind::User)?;
+        match both {
+            true => self.record(Record::Member(*member)),
+            false => Ok(Staged::Conflict),
+        }
+    }
+
+    fn remove_member(&mut self, member: &Membership) -> Result<Staged, StoreError> {
+        let key = keys::member(member.organisation, member.user);
+        match self.batch.get::<Permission>(&key)? == Some(member.permission) {
+            true => self.record(Record::RemoveMember(*member)),
+            false => Ok(Staged::Conflict),
+        }
+    }
+
+    fn put_checksums(&mut self, blob: &Digest, checksums: &Checksums) -> Result<Staged, StoreError> {
+        let stored =
+            self.batch.contains(&keys::chunk(blob))? || self.batch.contains(&keys::manifest(blob))?;
+        match stored {
+            true => self.record(Record::Checksums(*blob, *checksums)),
+            false => Ok(Staged::Conflict),
+        }
+    }
+
+    /// Whether there is an account with this id, of this kind.
+    fn is_a(&self, id: Id, kind: AccountKind) -> Result<bool, StoreError> {
+        let Some(name) = self.batch.get::<String>(&keys::account_id(id))? else {
+            return Ok(false);
+        };
+        let account: Option<Account> = self.batch.get(&keys::account(&name))?;
+        Ok(account.is_some_and(|account| account.kind == kind))
     }
 
     fn put_token(&mut self, token: &Token) -> Result<Staged, StoreError> {
@@ -204,6 +366,22 @@ impl Stage<'_, '_> {
             }
         }
         self.record(Record::Token(token.clone()))
+    }
+
+    fn charge(&mut self, owner: Id, package: Id, delta: Delta) {
+        self.counts.add(Holder::Owner(owner), delta);
+        self.counts.add(Holder::Package(package), delta);
+    }
+
+    /// Takes the files with these keys off what their owner and package hold.
+    fn discharge_files(&mut self, owner: Id, package: Id, files: &[Vec<u8>]) -> Result<(), StoreError> {
+        let mut delta = Delta::default();
+        for key in files {
+            let file: Option<File> = self.batch.get(key)?;
+            delta += file.map_or_else(Delta::default, |file| Delta::file(file.size, -1));
+        }
+        self.charge(owner, package, delta);
+        Ok(())
     }
 
     fn version_stands(&self, package: &Package, version: &Version) -> Result<bool, StoreError> {

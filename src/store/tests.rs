@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::change::{Expected, Publish, RemoveFile, RemoveVersion};
 use super::index::{keys, sum};
-use super::model::{AccountKind, Shape, Visibility};
+use super::model::{AccountKind, Holder, Shape, Totals, Visibility};
 use super::upload::{Content, NewBlob};
 use super::*;
 use crate::chunk::Digest;
@@ -21,15 +21,41 @@ impl Progress for Quiet {
     fn replayed(&self, _done: u64, _total: u64) {}
 }
 
+/// Opens the store; a new one is empty.
+pub(super) fn open_empty(data: &Path) -> Store {
+    let options = Options {
+        index_cache: 4 << 20,
+        ..Options::at(data)
+    };
+    Store::open(options, &Quiet).unwrap()
+}
+
+/// Opens the store; a new one gets the account 1, which owns what tests publish.
 pub(super) fn open(data: &Path) -> Store {
-    Store::open(
-        Options {
-            index_cache: 4 << 20,
-            ..Options::at(data)
-        },
-        &Quiet,
-    )
-    .unwrap()
+    let store = open_empty(data);
+    if store.accounts().unwrap().is_empty() {
+        let account = owner(store.next_id());
+        assert_eq!(account.id, 1);
+        drop(store.commit(Change::PutAccount {
+            expect: None,
+            account,
+        }));
+    }
+    store
+}
+
+fn owner(id: Id) -> Account {
+    Account {
+        id,
+        name: format!("account-{id}"),
+        kind: AccountKind::User,
+        visibility: Visibility::Public,
+        active: true,
+        admin: false,
+        email: String::new(),
+        password: None,
+        created: 1,
+    }
 }
 
 fn blob(body: &[u8]) -> Arc<NewBlob> {
@@ -42,6 +68,10 @@ fn blob(body: &[u8]) -> Arc<NewBlob> {
 
 /// Publishes over whatever stands.
 pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Ticket {
+    store.commit(Change::Publish(publication(store, package, version, file, body)))
+}
+
+fn publication(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Publish {
     let package = match store.package(1, package).unwrap() {
         Some(package) => Expected::Present(package),
         None => Expected::Absent(Package {
@@ -65,7 +95,7 @@ pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, b
         .unwrap()
         .map(|file| file.id);
     let blob = blob(body);
-    store.commit(Change::Publish(Publish {
+    Publish {
         owner: 1,
         file: File {
             id: store.next_id(),
@@ -81,7 +111,7 @@ pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, b
         version,
         replaces,
         blob,
-    }))
+    }
 }
 
 pub(super) fn find(
@@ -192,9 +222,9 @@ async fn the_last_file_takes_its_version_and_the_last_version_its_package() {
         .await
         .unwrap();
     assert_eq!(store.package(1, "p").unwrap(), None);
-    // Only the bytes are left, for collection to find.
+    // Beside the owner only the bytes are left, for collection to find.
     let left = entries(&store.inner.index);
-    assert!(left.keys().all(|key| key[0] == b'c'), "{left:?}");
+    assert!(left.keys().all(|key| b"cai".contains(&key[0])), "{left:?}");
 }
 
 #[tokio::test]
@@ -236,18 +266,7 @@ async fn a_version_of_many_files_is_swept_and_stays_gone() {
     assert_eq!(find(&store, "p", "1", "f1"), None);
     publish(&store, "p", "1", "new", b"y").settled().await.unwrap();
     // Another commit does not wait for all of the sweeping, nor does a shutdown.
-    for _ in 0..1000 {
-        if store
-            .inner
-            .index
-            .scan(&keys::sweeps(), None, 1)
-            .unwrap()
-            .is_empty()
-        {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    swept(&store).await;
     store.close();
     drop(store);
     let live = closed_entries(dir.path());
@@ -257,6 +276,7 @@ async fn a_version_of_many_files_is_swept_and_stays_gone() {
         "old files are swept"
     );
     assert!(live.keys().all(|key| key[0] != b'x'));
+    assert_eq!(counted(&live), recounted(&live));
     rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
     assert_eq!(closed_entries(dir.path()), live);
 }
@@ -326,6 +346,7 @@ async fn a_rebuilt_index_equals_the_live_one() {
             store.close();
         }
         let live = closed_entries(dir.path());
+        assert_eq!(counted(&live), recounted(&live), "seed {seed}: what is held");
         let report = rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
         assert_eq!(
             (report.damaged, closed_entries(dir.path())),
@@ -389,6 +410,8 @@ async fn tokens_come_and_go() {
         last_eight: "12345678".into(),
         scopes: 1,
         created: 0,
+        expires: None,
+        grants: Vec::new(),
     };
     let orphan = store.commit(Change::PutToken(token.clone())).settled().await;
     assert_eq!(orphan, Err(CommitError::Conflict));
@@ -430,4 +453,257 @@ async fn tokens_come_and_go() {
             .unwrap()
             .is_none()
     );
+}
+
+fn entry_kinds(store: &Store) -> Vec<u8> {
+    let mut kinds: Vec<u8> = entries(&store.inner.index).keys().map(|key| key[0]).collect();
+    kinds.dedup();
+    kinds
+}
+
+/// What owners and packages hold, counted anew; removed versions that are not swept yet would count as well.
+pub(super) fn recounted(entries: &Entries) -> BTreeMap<Holder, Totals> {
+    let id = |bytes: &[u8]| Id::from_be_bytes(bytes.try_into().unwrap());
+    let of_kind = |kind: u8| entries.iter().filter(move |(key, _)| key[0] == kind);
+    let owners: BTreeMap<Id, Id> = of_kind(b'p')
+        .map(|(key, value)| (index::decode::<Package>(value).unwrap().id, id(&key[1..9])))
+        .collect();
+    let packages: BTreeMap<Id, Id> = of_kind(b'o')
+        .map(|(key, _)| keys::two_ids(key).unwrap())
+        .map(|(package, version)| (version, package))
+        .collect();
+    let mut totals: BTreeMap<Holder, Totals> = BTreeMap::new();
+    let mut add = |package: Id, bytes, files, versions| {
+        for holder in [Holder::Package(package), Holder::Owner(owners[&package])] {
+            let totals = totals.entry(holder).or_default();
+            totals.bytes += bytes;
+            totals.files += files;
+            totals.versions += versions;
+        }
+    };
+    packages.values().for_each(|package| add(*package, 0, 0, 1));
+    for (key, value) in of_kind(b'f') {
+        let file: File = index::decode(value).unwrap();
+        add(packages[&id(&key[1..9])], file.size, 1, 0);
+    }
+    totals
+}
+
+fn counted(entries: &Entries) -> BTreeMap<Holder, Totals> {
+    let id = |key: &[u8]| Id::from_be_bytes(key[1..].try_into().unwrap());
+    let held = entries.iter().filter(|(key, _)| b"qk".contains(&key[0]));
+    held.map(|(key, value)| {
+        let holder = match key[0] {
+            b'q' => Holder::Owner(id(key)),
+            _ => Holder::Package(id(key)),
+        };
+        (holder, index::decode(value).unwrap())
+    })
+    .collect()
+}
+
+async fn swept(store: &Store) {
+    for _ in 0..2000 {
+        let pending = sweeps::pending(&store.inner.index).unwrap();
+        if pending.is_empty() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("sweeping does not end");
+}
+
+async fn remove_package(store: &Store, name: &str) -> Result<(), CommitError> {
+    let package = store.package(1, name).unwrap().ok_or(CommitError::Conflict)?;
+    let change = Change::RemovePackage(change::RemovePackage { owner: 1, package });
+    store.commit(change).settled().await
+}
+
+#[tokio::test]
+async fn a_package_goes_at_once_and_is_swept_with_all_its_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut last = None;
+    for version in 0..300 {
+        last = Some(publish(&store, "big", &version.to_string(), "f", b"x"));
+        if version == 0 {
+            last.take().unwrap().settled().await.unwrap();
+        }
+    }
+    for file in 0..600 {
+        let ticket = publish(&store, "big", "wide", &file.to_string(), b"x");
+        if file == 0 {
+            ticket.settled().await.unwrap();
+        } else {
+            last = Some(ticket);
+        }
+    }
+    last.unwrap().settled().await.unwrap();
+    publish(&store, "other", "1", "f", b"x").settled().await.unwrap();
+    remove_package(&store, "BIG").await.unwrap();
+    assert_eq!(find(&store, "big", "7", "f"), None);
+    assert_eq!(remove_package(&store, "big").await, Err(CommitError::Conflict));
+    // The name is free at once, and what comes under it is not swept.
+    publish(&store, "big", "7", "f", b"new").settled().await.unwrap();
+    swept(&store).await;
+    let held = entries(&store.inner.index);
+    assert_eq!(counted(&held), recounted(&held));
+    assert!(find(&store, "big", "7", "f").is_some());
+    assert!(find(&store, "other", "1", "f").is_some());
+    remove_package(&store, "big").await.unwrap();
+    remove_package(&store, "other").await.unwrap();
+    swept(&store).await;
+    assert_eq!(entry_kinds(&store), b"aci");
+    store.close();
+    drop(store);
+    let live = closed_entries(dir.path());
+    rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
+    assert_eq!(closed_entries(dir.path()), live);
+}
+
+#[tokio::test]
+async fn an_account_takes_its_tokens_and_memberships_along_but_not_its_packages() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let commit = async |change| store.commit(change).settled().await;
+    let new = async |kind| {
+        let account = Account {
+            kind,
+            ..owner(store.next_id())
+        };
+        let change = Change::PutAccount {
+            expect: None,
+            account: account.clone(),
+        };
+        store.commit(change).settled().await.unwrap();
+        account
+    };
+    let user = new(AccountKind::User).await;
+    let tools = new(AccountKind::Organisation).await;
+    let games = new(AccountKind::Organisation).await;
+    let member = |organisation, user, permission| Membership {
+        organisation,
+        user,
+        permission,
+    };
+    for change in [
+        member(tools.id, user.id, Permission::Read),
+        member(tools.id, user.id, Permission::Write),
+        member(games.id, user.id, Permission::Admin),
+        member(games.id, 1, Permission::Read),
+    ] {
+        commit(Change::PutMember(change)).await.unwrap();
+    }
+    for wrong in [(user.id, 1), (tools.id, games.id), (tools.id, 77)] {
+        let change = Change::PutMember(member(wrong.0, wrong.1, Permission::Read));
+        assert_eq!(commit(change).await, Err(CommitError::Conflict));
+    }
+    assert_eq!(
+        store.membership(tools.id, user.id).unwrap(),
+        Some(Permission::Write)
+    );
+    assert_eq!(store.members(games.id).unwrap().len(), 2);
+    let stale = member(tools.id, user.id, Permission::Read);
+    assert_eq!(
+        commit(Change::RemoveMember(stale)).await,
+        Err(CommitError::Conflict)
+    );
+    let token = Token {
+        id: store.next_id(),
+        account: user.id,
+        name: "ci".into(),
+        hash: [7; 32],
+        last_eight: "12345678".into(),
+        scopes: 8,
+        created: 0,
+        expires: Some(5),
+        grants: Vec::new(),
+    };
+    commit(Change::PutToken(token)).await.unwrap();
+    publish(&store, "p", "1", "f", b"x").settled().await.unwrap();
+    let publisher = store.account_by_id(1).unwrap().unwrap();
+    assert_eq!(
+        commit(Change::RemoveAccount(publisher)).await,
+        Err(CommitError::Conflict)
+    );
+    let renamed = Account {
+        email: "changed".into(),
+        ..user.clone()
+    };
+    assert_eq!(
+        commit(Change::RemoveAccount(renamed)).await,
+        Err(CommitError::Conflict)
+    );
+    commit(Change::RemoveAccount(user.clone())).await.unwrap();
+    commit(Change::RemoveAccount(games.clone())).await.unwrap();
+    assert_eq!(store.account_by_id(user.id).unwrap(), None);
+    assert_eq!(store.token(&[7; 32]).unwrap(), None);
+    assert_eq!(store.members(tools.id).unwrap(), []);
+    assert_eq!(entry_kinds(&store), b"acfikopqv");
+    let orphan = Publish {
+        owner: user.id,
+        ..publication(&store, "q", "1", "f", b"x")
+    };
+    assert_eq!(commit(Change::Publish(orphan)).await, Err(CommitError::Conflict));
+    store.close();
+    drop(store);
+    let live = closed_entries(dir.path());
+    rebuild_index(Options::at(dir.path()), &Quiet).unwrap();
+    assert_eq!(closed_entries(dir.path()), live);
+}
+
+#[tokio::test]
+async fn used_bytes_are_those_on_disk_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let store = open(dir.path());
+        for number in 0..20 {
+            let version = format!("{round}-{number}");
+            let body = vec![number; 90_000];
+            publish(&store, "p", &version, "f", &body)
+                .settled()
+                .await
+                .unwrap();
+        }
+        let mut upload = store.upload(None);
+        upload.write(vec![round; 700_000].into()).await.unwrap();
+        drop(upload.finish().await.unwrap());
+        store.close();
+        let used = store.room().used;
+        assert!(used > 2_000_000, "{used}");
+        drop(store);
+        assert_eq!(open(dir.path()).room().used, used);
+    }
+}
+
+/// DESIGN §3: a new store takes at most 8 MiB in all, whatever it holds in reserve.
+#[tokio::test]
+async fn a_new_store_takes_little_and_says_how_much_it_reserves() {
+    use std::os::unix::fs::MetadataExt;
+
+    fn on_disk(path: &Path) -> u64 {
+        let meta = path.symlink_metadata().unwrap();
+        let below = match meta.is_dir() {
+            true => fs::read_dir(path)
+                .unwrap()
+                .map(|entry| on_disk(&entry.unwrap().path()))
+                .sum(),
+            false => 0,
+        };
+        meta.blocks() * 512 + below
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let store = open(dir.path());
+    let room = store.room();
+    assert!(room.ballast == 0 || room.ballast == ballast::LEAST, "{room:?}");
+    // The first journal file, what the index has ahead, and the ballast.
+    let expected = (1 << 20) + (1 << 20) + room.ballast;
+    assert!(room.reserved.abs_diff(expected) < 256 << 10, "{room:?}");
+    let mut upload = store.upload(None);
+    upload.write(vec![1; 700_000].into()).await.unwrap();
+    let _held = upload.finish().await.unwrap();
+    let taken = on_disk(dir.path());
+    assert!(taken <= 8 << 20, "{taken} bytes");
 }

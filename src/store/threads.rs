@@ -10,9 +10,13 @@ use super::committer::{Committer, Message};
 use super::index::Index;
 use super::log::journal::Journal;
 use super::position::Applied;
+use super::room::Room;
 
 /// How often the index is made durable: what a kill -9 leaves to replay is bounded by it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the reserves are looked after.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The running threads.
 #[derive(Debug)]
@@ -21,6 +25,9 @@ pub struct Threads {
     sealer: JoinHandle<()>,
     checkpointer: JoinHandle<()>,
     stop_checkpointer: Sender<()>,
+    keeper: JoinHandle<()>,
+    stop_keeper: Sender<()>,
+    room: Arc<Room>,
 }
 
 impl Threads {
@@ -28,12 +35,21 @@ impl Threads {
     pub fn start(
         queue: usize,
         index: Arc<Index>,
+        room: Arc<Room>,
         committer: impl FnOnce(Box<dyn FnMut(Journal) + Send>) -> Committer,
     ) -> io::Result<(SyncSender<Message>, Self)> {
         let (commits, committer_queue) = sync_channel(queue);
         let (full, full_files) = channel::<Journal>();
         let (stop_checkpointer, stopped) = channel();
-        let sealer = thread("larder-seal", move || full_files.into_iter().for_each(seal))?;
+        let (stop_keeper, keeper_stopped) = channel();
+        let sealer_room = room.clone();
+        let sealer = thread("larder-seal", move || {
+            full_files
+                .into_iter()
+                .for_each(|journal| seal(journal, &sealer_room));
+        })?;
+        let (kept, kept_index) = (room.clone(), index.clone());
+        let keeper = thread("larder-room", move || keep(&kept, &kept_index, &keeper_stopped))?;
         let checkpointer = thread("larder-index", move || checkpoint(&index, &stopped))?;
         let committer = committer(Box::new(move |journal| {
             // The sealer outlives the committer; were it gone, recovery would seal the file.
@@ -47,6 +63,9 @@ impl Threads {
                 sealer,
                 checkpointer,
                 stop_checkpointer,
+                keeper,
+                stop_keeper,
+                room,
             },
         ))
     }
@@ -61,9 +80,11 @@ impl Threads {
         let _ = self.sealer.join();
         drop(self.stop_checkpointer);
         let _ = self.checkpointer.join();
+        drop(self.stop_keeper);
+        let _ = self.keeper.join();
         let (journal, applied) = committer.ok()?;
         if sound() {
-            seal(journal);
+            seal(journal, &self.room);
         }
         Some(applied)
     }
@@ -76,10 +97,21 @@ fn thread<T: Send + 'static>(
     Builder::new().name(name.into()).spawn(work)
 }
 
-fn seal(journal: Journal) {
-    let file = journal.binding().file;
-    if let Err(error) = journal.seal() {
-        tracing::error!(file, %error, "a journal file could not be sealed; the next start does it");
+fn seal(journal: Journal, room: &Room) {
+    let (file, end) = (journal.binding().file, journal.offset());
+    let path = journal.path();
+    match journal.seal() {
+        // The groups have been counted, the footer has not. One without any group is gone.
+        Ok(()) => room.take(std::fs::metadata(path).map_or(0, |meta| meta.len().saturating_sub(end))),
+        Err(error) => {
+            tracing::error!(file, %error, "a journal file could not be sealed; the next start does it")
+        }
+    }
+}
+
+fn keep(room: &Room, index: &Index, stopped: &Receiver<()>) {
+    while stopped.recv_timeout(KEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+        room.keep(index);
     }
 }
 

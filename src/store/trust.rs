@@ -61,6 +61,7 @@ pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
                 State::open(&index)?.write(&index)?;
                 return Ok((index, start));
             }
+            Err(StoreError::NoSpace) => return Err(StoreError::NoSpace),
             Err(why) => {
                 tracing::warn!(%why, "the index is rebuilt from the log");
                 move_aside(data)?;
@@ -80,25 +81,26 @@ pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
     ))
 }
 
-fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), String> {
-    let index = Index::open(path, cache).map_err(|error| error.to_string())?;
+fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
+    let index = Index::open(path, cache)?;
     let state = index.get(keys::STATE).and_then(|value| match value {
         Some(value) => decode(&value).map(Some),
         None => Ok(None),
     });
-    let state: State = state
-        .map_err(|error| error.to_string())?
-        .ok_or("it does not say who had it open last")?;
-    let ours = State::open(&index).map_err(|error| error.to_string())?;
+    let unbelievable = |why: &str| StoreError::Index(why.to_owned());
+    let state: State = state?.ok_or_else(|| unbelievable("it does not say who had it open last"))?;
+    let ours = State::open(&index)?;
     if state != State::Clean && (state != ours || !ours.is_known()) {
-        return Err("it was open when the machine went down, or has been copied".into());
+        return Err(unbelievable(
+            "it was open when the machine went down, or has been copied",
+        ));
     }
-    let applied = Applied::load(&index).map_err(|error| error.to_string())?;
-    let applied = applied.ok_or("it does not say how far it is")?;
+    let applied = Applied::load(&index)?;
+    let applied = applied.ok_or_else(|| unbelievable("it does not say how far it is"))?;
     if applied.group > 0 {
         let len = fs::metadata(journal::path(data, applied.file)).map_or(0, |meta| meta.len());
         if len < applied.offset {
-            return Err("it is ahead of the log".into());
+            return Err(unbelievable("it is ahead of the log"));
         }
     }
     Ok((

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::{Bulk, ChunkPlaces};
 use crate::chunk::{ChunkerParams, Digest};
+use crate::store::Limits;
 use crate::store::blob::{Blob, Readers};
 use crate::store::error::StoreError;
 use crate::store::log::files::{self, LogFiles};
@@ -63,7 +64,7 @@ impl Kit {
         let index = Arc::new(Index::default());
         let (segments, disk) = writer(change(options(dir.path())));
         std::fs::create_dir_all(dir.path().join("journal")).unwrap();
-        let room = Arc::new(crate::store::room::Room::new(dir.path(), None).unwrap());
+        let room = Arc::new(crate::store::room::Room::new(dir.path(), Limits::default()).unwrap());
         let bulk = Arc::new(Bulk::new(segments, index.clone(), room, params, INLINE_LIMIT).unwrap());
         Kit {
             dir,

@@ -12,14 +12,19 @@
 //! | `i` account id | account name |
 //! | `t` token hash | [`Token`](crate::store::model::Token) |
 //! | `u` account id, token id | token hash |
-//! | `x` version id | a removed version whose files are still to be swept |
+//! | `g` organisation id, user id | what the user may do there |
+//! | `n` user id, organisation id | that the user is a member there |
+//! | `x` version id | [`Charged`](crate::store::model::Charged) or not: a removed version whose files are still to be swept |
+//! | `y` package id | a removed [`Package`] whose versions are still to be swept |
+//! | `q` account id, `k` package id | [`Totals`](crate::store::model::Totals), absent where nothing is held |
+//! | `h` blob digest | [`Checksums`](crate::store::model::Checksums), where somebody asked for them |
 //! | `m` word | about the index itself |
 //!
 //! A name in a key is its ASCII-folded spelling and a zero byte, then, where the package matches names exactly, the
 //! exact spelling. So both kinds of package are looked up with one point read.
 
 use crate::chunk::Digest;
-use crate::store::model::{Id, Package};
+use crate::store::model::{Holder, Id, Package};
 
 /// A key of the index.
 pub type Key = Vec<u8>;
@@ -87,9 +92,15 @@ pub fn version(package: &Package, name: &str) -> Key {
     key
 }
 
+/// Prefix of all packages of an owner.
+pub fn packages(owner: Id) -> Key {
+    numbered(b'p', owner, 0)
+}
+
 /// A package by name.
 pub fn package(owner: Id, name: &str) -> Key {
-    let mut key = numbered(b'p', owner, name.len() + 1);
+    let mut key = packages(owner);
+    key.reserve(name.len() + 1);
     push_name(&mut key, name, false);
     key
 }
@@ -131,6 +142,39 @@ pub fn tokens_of(account: Id) -> Key {
     numbered(b'u', account, 8)
 }
 
+/// A member of an organisation.
+pub fn member(organisation: Id, user: Id) -> Key {
+    let mut key = members(organisation);
+    key.extend_from_slice(&user.to_be_bytes());
+    key
+}
+
+/// Prefix of all members of an organisation.
+pub fn members(organisation: Id) -> Key {
+    numbered(b'g', organisation, 8)
+}
+
+/// An organisation that a user is a member of.
+pub fn membership(user: Id, organisation: Id) -> Key {
+    let mut key = memberships(user);
+    key.extend_from_slice(&organisation.to_be_bytes());
+    key
+}
+
+/// Prefix of all organisations that a user is a member of.
+pub fn memberships(user: Id) -> Key {
+    numbered(b'n', user, 8)
+}
+
+/// The two numbers of a key that has two, such as [`member`].
+pub fn two_ids(key: &[u8]) -> Option<(Id, Id)> {
+    let (first, second) = key.get(1..17)?.split_at(8);
+    Some((
+        Id::from_be_bytes(first.try_into().ok()?),
+        Id::from_be_bytes(second.try_into().ok()?),
+    ))
+}
+
 /// A version to be swept.
 pub fn sweep(version: Id) -> Key {
     numbered(b'x', version, 0)
@@ -139,6 +183,31 @@ pub fn sweep(version: Id) -> Key {
 /// Prefix of all versions to be swept.
 pub fn sweeps() -> Key {
     vec![b'x']
+}
+
+/// The checksums of a blob.
+pub fn checksums(blob: &Digest) -> Key {
+    let mut key = chunk(blob);
+    key[0] = b'h';
+    key
+}
+
+/// What an owner or a package holds.
+pub fn totals(holder: Holder) -> Key {
+    match holder {
+        Holder::Owner(id) => numbered(b'q', id, 0),
+        Holder::Package(id) => numbered(b'k', id, 0),
+    }
+}
+
+/// A package to be swept.
+pub fn package_sweep(package: Id) -> Key {
+    numbered(b'y', package, 0)
+}
+
+/// Prefix of all packages to be swept.
+pub fn package_sweeps() -> Key {
+    vec![b'y']
 }
 
 /// How far the log has been applied.

@@ -7,4 +7,4 @@ pub mod sum;
 mod tree;
 
 pub use batch::Batch;
-pub use tree::{Index, decode};
+pub use tree::{Index, decode, give_up_reserve, snapshot_bytes};

@@ -3,12 +3,15 @@
 //! sled 0.34.7 can panic where others return errors, and its `flush` does not reach the disk on Linux; both are dealt
 //! with here (evidence: docs/format.md, "The index").
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
 use super::keys;
@@ -32,7 +35,7 @@ const ROWS: u64 = 4;
 pub struct Index {
     db: sled::Db,
     rows: Rows,
-    /// For our own fdatasync.
+    /// For our own fdatasync and reservations.
     file: File,
     path: PathBuf,
     /// A checkpoint failed: what is on the disk is unknown for good, a later success proves nothing.
@@ -54,7 +57,7 @@ impl Index {
             });
             match opened {
                 Ok(db) => {
-                    let file = File::open(path.join("db"))?;
+                    let file = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
                     return Ok(Index {
                         db,
                         rows: Rows::new(cache / ROWS),
@@ -65,6 +68,12 @@ impl Index {
                 }
                 Err(StoreError::Index(why)) if why.contains("WouldBlock") && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(50));
+                }
+                // sled's error, as it is written out: a full disk is no reason to give the index up.
+                Err(StoreError::Index(why))
+                    if why.contains("StorageFull") || why.contains("QuotaExceeded") =>
+                {
+                    return Err(StoreError::NoSpace);
                 }
                 Err(error) => return Err(error),
             }
@@ -121,6 +130,32 @@ impl Index {
         })
     }
 
+    /// Up to `limit` entries that begin with `prefix`, the last first, before the key `before` where given.
+    pub fn scan_back(
+        &self,
+        prefix: &[u8],
+        before: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {
+        guard(|| {
+            let entries = match before {
+                Some(before) => self.db.range(prefix..before),
+                None => self.db.scan_prefix(prefix),
+            };
+            entries.rev().take(limit).collect()
+        })
+    }
+
+    /// How many entries begin with `prefix`.
+    pub fn count(&self, prefix: &[u8]) -> Result<usize, StoreError> {
+        guard(|| {
+            self.db
+                .scan_prefix(prefix)
+                .keys()
+                .try_fold(0, |count, key| key.map(|_| count + 1))
+        })
+    }
+
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         let synced = guard(|| self.db.flush()).and_then(|_| Ok(self.file.sync_data()?));
@@ -140,6 +175,29 @@ impl Index {
         use std::os::unix::fs::MetadataExt;
         let meta = std::fs::metadata(self.path.join("db"))?;
         Ok((meta.dev(), meta.ino()))
+    }
+
+    /// Sees to it that the next `bytes` that sled appends have their place on the disk: behind the end of its file,
+    /// which stays where it is. Cheap where they have it already; without effect where the file system cannot.
+    ///
+    /// # Errors
+    /// Where the disk has no room for them.
+    pub fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let end = self.file.metadata()?.len();
+        loop {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, bytes) {
+                Err(Errno::INTR) => continue,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Bytes held on disk behind the end of sled's file.
+    pub fn reserved(&self) -> io::Result<u64> {
+        use std::os::unix::fs::MetadataExt;
+        let meta = self.file.metadata()?;
+        Ok((meta.blocks() * 512).saturating_sub(meta.len()))
     }
 
     /// Bytes on disk.
@@ -165,6 +223,33 @@ fn guard<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         Ok(result) => result.map_err(|error| StoreError::Index(format!("{error:?}"))),
         Err(_) => Err(StoreError::Index("sled panicked".into())),
     }
+}
+
+/// Bytes of the snapshots of the index at `path`: an open writes one of this size anew. 0 where there is no index.
+pub fn snapshot_bytes(path: &Path) -> io::Result<u64> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
+}
+
+/// Gives up what [`Index::reserve`] reserved for the index at `path`, which is not open.
+pub fn give_up_reserve(path: &Path) -> io::Result<()> {
+    let file = match OpenOptions::new().write(true).open(path.join("db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    // Cutting a file where it ends frees what is behind.
+    file.set_len(file.metadata()?.len())
 }
 
 /// A snapshot that a power cut tore while sled was writing it stops every later open.

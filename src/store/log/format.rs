@@ -137,6 +137,20 @@ pub enum RecordKind {
     RemoveToken = 9,
     /// A step of sweeping away the files of a removed version.
     Sweep = 10,
+    /// An account was removed, with its tokens and memberships.
+    RemoveAccount = 13,
+    /// Somebody became a member of an organisation, or has another permission there.
+    Member = 14,
+    /// Somebody left an organisation.
+    RemoveMember = 15,
+    /// A package was removed with all its versions.
+    RemovePackage = 18,
+    /// A step of sweeping away the versions of a removed package.
+    SweepPackage = 19,
+    /// What owners and packages hold.
+    Totals = 20,
+    /// Checksums of a blob; `digest` is the blob's.
+    Checksums = 21,
     /// Begins a group of the journal; the payload is a [`Group`].
     Group = 16,
     /// Begins the footer of a sealed file.
@@ -146,7 +160,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 12] = [
+        const ALL: [RecordKind; 19] = [
             Chunk,
             Manifest,
             Places,
@@ -157,6 +171,13 @@ impl RecordKind {
             Token,
             RemoveToken,
             Sweep,
+            RemoveAccount,
+            Member,
+            RemoveMember,
+            RemovePackage,
+            SweepPackage,
+            Totals,
+            Checksums,
             Group,
             Footer,
         ];

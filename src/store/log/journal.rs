@@ -63,7 +63,12 @@ impl Journal {
             .create_new(true)
             .mode(0o600)
             .open(&path)?;
-        let created = preallocate(&handle, 0, size).and_then(|allocated| {
+        let reserved = match preallocate(&handle, 0, size) {
+            // It then grows as it is written: on a full disk there may be room for a removal.
+            Err(error) if is_no_space(&error) => Ok(0),
+            reserved => reserved,
+        };
+        let created = reserved.and_then(|allocated| {
             handle.write_all_at(&binding.encode_file_header(), 0)?;
             handle.sync_all()?;
             sync_dir(&files::directory(data, FileKind::Journal))?;
@@ -92,6 +97,11 @@ impl Journal {
         self.binding
     }
 
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
+        path(&self.data, self.binding.file)
+    }
+
     /// Where the next group goes.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -107,9 +117,10 @@ impl Journal {
         (self.size * 4).clamp(MIN_FILE, MAX_FILE)
     }
 
-    /// Writes a group at [`Journal::offset`] and gives its buffer back. Not durable before [`Journal::sync`].
-    pub fn append(&mut self, group: FinishedGroup) -> Result<Vec<u8>, AppendError> {
-        let FinishedGroup { bytes, entry } = group;
+    /// Writes a group at [`Journal::offset`] and notes it for the footer. Not durable before [`Journal::sync`]. Where
+    /// there is no room it can be tried again.
+    pub fn append(&mut self, group: &mut FinishedGroup) -> Result<(), AppendError> {
+        let bytes = &group.bytes;
         let end = self.offset + bytes.len() as u64;
         if end > self.allocated {
             match preallocate(&self.file, self.allocated, end - self.allocated) {
@@ -121,12 +132,11 @@ impl Journal {
                 }
             }
         }
-        match self.file.write_all_at(&bytes, self.offset) {
+        match self.file.write_all_at(bytes, self.offset) {
             Ok(()) => {
                 self.offset = end;
-                let listed = self.footer.add(entry);
-                listed.map_err(|error| AppendError::Failed(io::Error::other(error)))?;
-                Ok(bytes)
+                let listed = self.footer.add(std::mem::take(&mut group.entry));
+                listed.map_err(|error| AppendError::Failed(io::Error::other(error)))
             }
             Err(error) if is_no_space(&error) && end > self.allocated => {
                 // What was written of it must not be found behind the next group.
@@ -228,8 +238,8 @@ mod tests {
         let mut journal = Journal::create(dir.path(), STORE, 1, MIN_FILE).unwrap();
         // Enough for a footer of several records.
         for number in 1..=8000 {
-            let group = group(&journal, number);
-            journal.append(group).unwrap();
+            let mut group = group(&journal, number);
+            journal.append(&mut group).unwrap();
         }
         let (binding, end) = (journal.binding(), journal.offset());
         journal.seal().unwrap();

@@ -18,7 +18,7 @@ use crate::chunk::Digest;
 const RECORD_TARGET: usize = 1 << 20;
 
 /// A group as the footer lists it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Entry {
     /// Number of the group; of the last one in a damaged stretch.
     pub(super) number: u64,

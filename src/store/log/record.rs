@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::format::{Codec, FormatError, RecordHeader, RecordKind, SegmentPosition};
 use super::segment::end_of;
 use crate::chunk::Digest;
-use crate::store::model::{Account, File, Id, Manifest, Package, Place, Token, Version};
+use crate::store::model::{
+    Account, Checksums, File, Holder, Id, Manifest, Membership, Package, Place, Token, Totals, Version,
+};
 
 /// Version of all payload encodings below.
 const PAYLOAD_VERSION: u16 = 1;
@@ -36,6 +38,20 @@ pub enum Record {
     RemoveToken(Token),
     /// Files of a removed version were swept from the index.
     Sweep(Sweep),
+    /// An account was removed.
+    RemoveAccount(RemovedAccount),
+    /// Somebody became a member of an organisation, or has another permission there.
+    Member(Membership),
+    /// Somebody left an organisation.
+    RemoveMember(Membership),
+    /// A package was removed; [`SweepPackage`] records follow.
+    RemovePackage(RemovedPackage),
+    /// Versions of a removed package were swept from the index.
+    SweepPackage(SweepPackage),
+    /// What owners and packages hold after the group.
+    Totals(Vec<Counted>),
+    /// Checksums of the blob with this digest.
+    Checksums(Digest, Checksums),
 }
 
 /// A bulk chunk and its place.
@@ -105,6 +121,48 @@ pub struct Sweep {
     pub done: bool,
 }
 
+/// A removal of a package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedPackage {
+    /// Owner of the package.
+    pub owner: Id,
+    /// The package.
+    pub package: Package,
+}
+
+/// What an owner or a package holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Whose totals.
+    pub holder: Holder,
+    /// Absolute, not a change.
+    pub totals: Totals,
+}
+
+/// A step of sweeping a removed package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepPackage {
+    /// The removed package.
+    pub package: Package,
+    /// Versions, by id and name, that left the index with their files.
+    pub versions: Vec<(Id, String)>,
+    /// One more that left it, but whose files are too many to go at once: [`Sweep`] records follow.
+    pub large: Option<(Id, String)>,
+    /// Nothing is left.
+    pub done: bool,
+}
+
+/// A removal of an account that owns no packages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedAccount {
+    /// The account.
+    pub account: Account,
+    /// Its tokens, by id and hash: they went with it.
+    pub tokens: Vec<(Id, [u8; 32])>,
+    /// Its memberships and, of an organisation, its members, as (organisation, user).
+    pub memberships: Vec<(Id, Id)>,
+}
+
 impl Record {
     /// Type, digest and payload of every record but a chunk, whose payload is raw bytes.
     pub fn encode(&self) -> Result<(RecordKind, Option<Digest>, Vec<u8>), postcard::Error> {
@@ -123,6 +181,21 @@ impl Record {
             Record::Token(token) => (RecordKind::Token, None, postcard::to_stdvec(token)?),
             Record::RemoveToken(token) => (RecordKind::RemoveToken, None, postcard::to_stdvec(token)?),
             Record::Sweep(sweep) => (RecordKind::Sweep, None, postcard::to_stdvec(sweep)?),
+            Record::RemoveAccount(removed) => {
+                (RecordKind::RemoveAccount, None, postcard::to_stdvec(removed)?)
+            }
+            Record::RemovePackage(removed) => {
+                (RecordKind::RemovePackage, None, postcard::to_stdvec(removed)?)
+            }
+            Record::Checksums(blob, checksums) => (
+                RecordKind::Checksums,
+                Some(*blob),
+                postcard::to_stdvec(checksums)?,
+            ),
+            Record::Totals(counted) => (RecordKind::Totals, None, postcard::to_stdvec(counted)?),
+            Record::SweepPackage(step) => (RecordKind::SweepPackage, None, postcard::to_stdvec(step)?),
+            Record::Member(member) => (RecordKind::Member, None, postcard::to_stdvec(member)?),
+            Record::RemoveMember(member) => (RecordKind::RemoveMember, None, postcard::to_stdvec(member)?),
         })
     }
 
@@ -137,7 +210,11 @@ impl Record {
     /// The highest id that the record speaks of.
     pub fn highest_id(&self) -> Id {
         match self {
-            Record::Chunk(_) | Record::Manifest(..) | Record::Places(_) => 0,
+            Record::Chunk(_)
+            | Record::Manifest(..)
+            | Record::Places(_)
+            | Record::Totals(_)
+            | Record::Checksums(..) => 0,
             Record::Publish(Published {
                 package,
                 version,
@@ -149,6 +226,10 @@ impl Record {
             Record::Account(account) => account.id,
             Record::Token(token) | Record::RemoveToken(token) => token.id,
             Record::Sweep(sweep) => sweep.version,
+            Record::RemoveAccount(removed) => removed.account.id,
+            Record::RemovePackage(removed) => removed.package.id,
+            Record::SweepPackage(step) => step.package.id,
+            Record::Member(member) | Record::RemoveMember(member) => member.organisation.max(member.user),
         }
     }
 
@@ -170,6 +251,13 @@ impl Record {
             RecordKind::Token => Record::Token(from_payload(payload)?),
             RecordKind::RemoveToken => Record::RemoveToken(from_payload(payload)?),
             RecordKind::Sweep => Record::Sweep(from_payload(payload)?),
+            RecordKind::RemoveAccount => Record::RemoveAccount(from_payload(payload)?),
+            RecordKind::RemovePackage => Record::RemovePackage(from_payload(payload)?),
+            RecordKind::Checksums => Record::Checksums(header.digest, from_payload(payload)?),
+            RecordKind::Totals => Record::Totals(from_payload(payload)?),
+            RecordKind::SweepPackage => Record::SweepPackage(from_payload(payload)?),
+            RecordKind::Member => Record::Member(from_payload(payload)?),
+            RecordKind::RemoveMember => Record::RemoveMember(from_payload(payload)?),
             RecordKind::Group | RecordKind::Footer => {
                 return Err(FormatError { what: "record type" });
             }

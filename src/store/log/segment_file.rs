@@ -153,8 +153,13 @@ impl SegmentFile {
     /// is the caller's: see [`SegmentFile::sync_seal`].
     pub fn seal(&self, disk: &dyn Disk) -> io::Result<()> {
         let bytes = self.footer.encode(&self.binding, self.end)?;
-        disk.write_at(&self.file, &mut [IoSlice::new(&bytes)], self.end)?;
-        self.file.set_len(self.end + bytes.len() as u64)
+        // First: it makes room for the footer on a full disk, and takes away what a failed append left.
+        self.file.set_len(self.end)?;
+        let written = disk.write_at(&self.file, &mut [IoSlice::new(&bytes)], self.end);
+        if written.is_err() {
+            self.file.set_len(self.end)?;
+        }
+        written
     }
 
     /// Makes the footer durable.

@@ -150,11 +150,12 @@ impl Deposit {
     ) -> Result<(), StoreError> {
         // Makes room first: while this chunk waits for admission it counts as well.
         self.settle(PIPELINE - 1).await?;
-        self.bulk.room.check(u64::from(chunk.len))?;
-        self.bulk.room.take(u64::from(chunk.len));
+        let promise = self.bulk.room.promise(u64::from(chunk.len))?;
         let (reply, answer) = oneshot::channel();
         // The thread places the chunk itself: nobody who waits for it depends on how fast our client is.
         let written = Box::new(move |result: Result<Place, StoreError>| {
+            // Written, and counted as such, or not.
+            drop(promise);
             let answer = result.map(|place| (place, reservation.placed(place)));
             // Where the upload is gone, the pin goes with the answer.
             drop(reply.send(answer));

@@ -351,8 +351,8 @@ impl Daemon {
         output_within(binary().args(arguments).arg("--data").arg(self.data()), input)
     }
 
-    /// One password check for each store: everything else uses the token.
-    fn fetch_admin_token(&mut self) {
+    /// One password check for each store: everything else uses the token. [`Setup::start`] does it.
+    pub fn fetch_admin_token(&mut self) {
         let body = json!({"name": "tests", "scopes": ["all"]});
         let request = Request::new("POST", "/api/v1/users/admin/tokens")
             .header("Authorization", basic("admin", ADMIN_PASSWORD))

@@ -5,6 +5,7 @@ mod client;
 mod daemon;
 mod observe;
 mod rng;
+mod small_disk;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ pub use accounts::{basic, bearer};
 pub use client::{Conn, Request, Response, response_of};
 pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
 pub use rng::{Rng, seeded_bytes};
+pub use small_disk::SmallDisk;
 
 /// One mebibyte.
 pub const MIB: usize = 1024 * 1024;

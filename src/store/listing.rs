@@ -1,0 +1,73 @@
+//! What there is under a name, page by page.
+
+use super::error::StoreError;
+use super::index::{self, keys};
+use super::model::{Checksums, File, Holder, Id, Package, Totals};
+use super::{Digest, Store};
+
+impl Store {
+    /// Up to `limit` packages of an owner in the order of their folded names, after the one named `after`.
+    pub fn packages(&self, owner: Id, after: Option<&str>, limit: usize) -> Result<Vec<Package>, StoreError> {
+        let after = after.map(|name| keys::package(owner, name));
+        let scan = self
+            .inner
+            .index
+            .scan(&keys::packages(owner), after.as_deref(), limit);
+        let entries = self.watch(scan)?;
+        entries
+            .iter()
+            .map(|(_, value)| self.watch(index::decode(value)))
+            .collect()
+    }
+
+    /// Up to `limit` versions of a package by id and name, the last created first; those created before the version
+    /// `before`, where given.
+    pub fn newest_versions(
+        &self,
+        package: Id,
+        before: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<(Id, String)>, StoreError> {
+        let before = before.map(|version| keys::creation(package, version));
+        let scan = self
+            .inner
+            .index
+            .scan_back(&keys::creations(package), before.as_deref(), limit);
+        let mut versions = Vec::new();
+        for (key, value) in &self.watch(scan)? {
+            if let Some((_, version)) = keys::two_ids(key) {
+                versions.push((version, self.watch(index::decode(value))?));
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Up to `limit` files of a version in the order of their folded names, without the first `skip`.
+    pub fn files(&self, version: Id, skip: usize, limit: usize) -> Result<Vec<File>, StoreError> {
+        let scan = self
+            .inner
+            .index
+            .scan(&keys::files(version), None, skip.saturating_add(limit));
+        let entries = self.watch(scan)?;
+        entries
+            .iter()
+            .skip(skip)
+            .map(|(_, value)| self.watch(index::decode(value)))
+            .collect()
+    }
+
+    /// How many files a version has.
+    pub fn count_files(&self, version: Id) -> Result<usize, StoreError> {
+        self.watch(self.inner.index.count(&keys::files(version)))
+    }
+
+    /// What an owner or a package holds.
+    pub fn totals(&self, holder: Holder) -> Result<Totals, StoreError> {
+        Ok(self.get(&keys::totals(holder))?.unwrap_or_default())
+    }
+
+    /// The checksums of a blob beside its blake3, where somebody has asked for them.
+    pub fn checksums(&self, blob: &Digest) -> Result<Option<Checksums>, StoreError> {
+        self.get(&keys::checksums(blob))
+    }
+}
