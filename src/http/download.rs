@@ -21,7 +21,6 @@ use super::disposition::attachment;
 use super::error::Refusal;
 use super::head::Head;
 use super::ranges::{self, Multipart, Plan, content_range};
-use super::server::WRITE_BUFFER;
 use super::state::State;
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Fetched};
@@ -210,7 +209,7 @@ impl Sending {
         let mut reader = blob.read(range);
         let first = reader.next().await?.unwrap_or_default();
         // A small file is sent in one go.
-        if first.len() as u64 == len && first.len() <= WRITE_BUFFER {
+        if first.len() as u64 == len {
             return Ok(BoxBody::new(first));
         }
         let sending = Sending {
@@ -230,12 +229,12 @@ impl Sending {
     /// The next bytes, which may be none yet; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         if let Some(bytes) = self.ready.pop() {
-            return Ok(Some(self.slice(bytes)));
+            return Ok(Some(bytes));
         }
         if let Some(reader) = &mut self.reader
             && let Some(bytes) = reader.next().await?
         {
-            return Ok(Some(self.slice(bytes)));
+            return Ok(Some(bytes));
         }
         self.reader = None;
         if let Some((head, range)) = self.parts.next() {
@@ -244,13 +243,5 @@ impl Sending {
         }
         let tail = std::mem::take(&mut self.tail);
         Ok(Some(tail).filter(|tail| !tail.is_empty()))
-    }
-
-    /// As much of the bytes as is written in one go; the rest is sent next.
-    fn slice(&mut self, mut bytes: Bytes) -> Bytes {
-        if bytes.len() > WRITE_BUFFER {
-            self.ready.push(bytes.split_off(WRITE_BUFFER));
-        }
-        bytes
     }
 }

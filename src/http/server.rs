@@ -19,10 +19,8 @@ use super::options::Options;
 use super::routes::{Serves, entry};
 use super::state::State;
 
-/// How much of an answer is gathered before it is handed to the kernel, in bytes. actix keeps a connection's buffer of
-/// up to 128 KiB and gives back a larger one after each write, so that the next piece of a body would meet fresh
-/// memory: a head and one piece of this length stay below.
-pub const WRITE_BUFFER: usize = 120 * 1024;
+/// How much of an answer is gathered before it is handed to the kernel, in bytes.
+const WRITE_BUFFER: usize = 256 * 1024;
 
 /// Threads of each worker for what blocks: reads that the page cache cannot answer. More would only queue at the disk,
 /// and each keeps memory of its own.
