@@ -21,9 +21,10 @@ use tokio::sync::oneshot;
 use crate::access::{Access, BootstrapError};
 use crate::artifact::Artifacts;
 use crate::config::Config;
+use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
-use announce::Announcement;
+use announce::{Announcement, SignIn};
 use control::{Control, Request, Response};
 use first_account::first_account;
 use signals::Signals;
@@ -134,7 +135,7 @@ async fn work(
 ) -> Result<(), Error> {
     let data = &config.store.data;
     let access = Access::new(store.clone());
-    let sign_in = first_account(&access, config).await?;
+    let sign_in = first_account_in_time(&access, config, store).await?;
     let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
@@ -149,6 +150,16 @@ async fn work(
         () = answer_control(control, &access) => {}
     }
     Ok(())
+}
+
+/// What the index lacks may show only now: then it is being built again, and is waited for.
+async fn first_account_in_time(access: &Access, config: &Config, store: &Store) -> Result<SignIn, Error> {
+    loop {
+        match first_account(access, config).await {
+            Err(BootstrapError::Store(StoreError::Index(_))) => store.index_restored().await,
+            done => return Ok(done?),
+        }
+    }
 }
 
 /// The reverse of the start. A second signal ends the process at once.

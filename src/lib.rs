@@ -40,7 +40,9 @@
 //!
 //! Invariant 4: the index can be deleted at any time the daemon is down.
 //! test: `it::index::a_deleted_index_is_built_again_from_the_log`,
-//! test: `store::tests::a_rebuilt_index_equals_the_live_one`
+//! test: `store::tests::a_rebuilt_index_equals_the_live_one`; and whatever becomes of it, no answer is wrong:
+//! test: `store::index_tests::whatever_happens_to_its_files_between_two_runs_no_answer_is_wrong`,
+//! test: `store::index_tests::an_index_that_fails_while_open_is_built_again_and_writes_go_on`
 //!
 //! Invariant 5: every queue, buffer and body is bounded; each bound is a config value.
 //! test: `store::log::segment::tests::the_queue_is_bounded_in_bytes`,
@@ -53,7 +55,8 @@
 //!
 //! Invariant 7: what reaches the disk carries magic and version; every past version opens.
 //! test: `store::log::format::tests::golden_bytes`,
-//! test: `store::identity::tests::another_format_and_a_lost_identity_are_refused`
+//! test: `store::identity::tests::another_format_and_a_lost_identity_are_refused`,
+//! test: `it::fixture::the_store_of_format_1_opens_and_serves_what_it_did`
 //!
 //! Invariant 8: memory does not grow with the number of stored objects beyond the index cache and sled's page table,
 //! nor with the size of an upload.

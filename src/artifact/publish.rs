@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -9,13 +10,20 @@ use futures_util::Stream;
 use super::checksum::Checksums;
 use super::receive::{Rules, receive};
 use super::{ArtifactError, Artifacts, PublishRequest, Published, metrics};
-use crate::owner::Policy;
 use crate::owner::decide::{Decision, Wish, could_heal, decide_publish};
-use crate::owner::messages::Publication;
+use crate::owner::gate::UploadPermit;
+use crate::owner::messages::{Named, Publication};
 use crate::owner::names::{FileName, Names, committed};
+use crate::owner::{OwnerError, Policy};
 use crate::store::Health;
+use crate::store::change::CommitError;
 use crate::store::error::StoreError;
-use crate::store::model::Account;
+use crate::store::model::{Account, Id};
+
+/// How long a complete body waits for an index that is being built again.
+const INDEX_PATIENCE: Duration = Duration::from_secs(10);
+/// Before it is tried again.
+const INDEX_PAUSE: Duration = Duration::from_millis(20);
 
 /// A publication that nothing was known against when it came. That promises nothing.
 #[derive(Clone, Debug)]
@@ -42,7 +50,7 @@ impl Artifacts {
         match self.store.health() {
             Health::Ready => Ok(()),
             Health::Poisoned(_) => Err(StoreError::Poisoned.into()),
-            Health::IndexFailed(why) => Err(StoreError::Index(why).into()),
+            Health::Rebuilding { why, .. } => Err(StoreError::Index(why).into()),
         }
     }
 
@@ -83,14 +91,33 @@ impl Artifacts {
             blob: Arc::new(blob),
         };
         let named = self
-            .owners
-            .publish(request.owner.id, publication, &permit)
+            .name_patiently(request.owner.id, publication, &permit)
             .await?;
         metrics::published(named.file.size);
         Ok(Published {
             file: named.file,
             ok: named.already_there || policy == Policy::Cache,
         })
+    }
+
+    /// The body cannot be had again, so an index that is being built again is waited for here.
+    async fn name_patiently(
+        &self,
+        owner: Id,
+        publication: Publication,
+        permit: &UploadPermit,
+    ) -> Result<Named, OwnerError> {
+        let deadline = Instant::now() + INDEX_PATIENCE;
+        loop {
+            match self.owners.publish(owner, publication.clone(), permit).await {
+                Err(
+                    OwnerError::Store(StoreError::Index(_)) | OwnerError::Commit(CommitError::Rebuilding),
+                ) if Instant::now() < deadline => {}
+                named => return named,
+            }
+            tokio::time::sleep(INDEX_PAUSE).await;
+            let _ = tokio::time::timeout_at(deadline.into(), self.store.index_restored()).await;
+        }
     }
 
     /// The policy of an owner's package.

@@ -34,6 +34,9 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"Larder Pa
 /// Seconds after which something that is busy or starting is worth another try.
 const SOON: u64 = 2;
 
+/// The index is not there for the moment, and nothing has been done.
+const INDEX_FAILED: &str = "index-failed";
+
 /// An answer that is not what the client wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
@@ -163,6 +166,11 @@ impl Refusal {
         .with(CONTENT_RANGE, unsatisfied_range(len))
     }
 
+    /// Whether only the index was missing: the same request may succeed once it is back.
+    pub fn is_index_failed(&self) -> bool {
+        self.code == INDEX_FAILED
+    }
+
     /// 503 until the store is open.
     pub fn starting() -> Self {
         Self::unavailable("starting", "the store is being opened, try again soon")
@@ -290,8 +298,8 @@ impl From<StoreError> for Refusal {
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "data-damaged", text)
             }
             StoreError::Index(detail) => {
-                tracing::error!(detail, "a request met a failed index");
-                Refusal::unavailable("index-failed", "the index is not available")
+                tracing::debug!(detail, "a request met a failed index");
+                Refusal::unavailable(INDEX_FAILED, "the index is being rebuilt, try again soon")
             }
             StoreError::Poisoned => Refusal::unavailable("read-only", error.to_string()),
             StoreError::Closed => Refusal::unavailable("closing", error.to_string()),
@@ -306,6 +314,7 @@ impl From<CommitError> for Refusal {
             CommitError::NoSpace => ArtifactError::NoSpace.into(),
             CommitError::Busy | CommitError::Conflict => Refusal::unavailable("busy", "too busy, try again"),
             CommitError::Closed => StoreError::Closed.into(),
+            CommitError::Rebuilding => StoreError::Index(error.to_string()).into(),
             // Nobody knows until a restart whether it is durable.
             CommitError::Poisoned | CommitError::IndexFailed => Refusal::internal(&error),
         }

@@ -21,6 +21,8 @@ struct Inner {
     received: IntCounter,
     /// The body has been read to its end, or is broken: there is nothing more to be had.
     ended: bool,
+    /// Somebody has asked for its bytes.
+    touched: bool,
 }
 
 impl Incoming {
@@ -30,7 +32,13 @@ impl Incoming {
             payload,
             received,
             ended: false,
+            touched: false,
         })))
+    }
+
+    /// Whether nobody has asked for the bytes yet.
+    pub fn is_untouched(&self) -> bool {
+        !self.0.borrow().touched
     }
 }
 
@@ -39,6 +47,7 @@ impl Stream for Incoming {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut inner = self.0.borrow_mut();
+        inner.touched = true;
         if inner.ended {
             return Poll::Ready(None);
         }

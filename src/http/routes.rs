@@ -1,5 +1,7 @@
 //! The routes, on one screen, and the way of every request through them.
 
+use std::time::{Duration, Instant};
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -11,6 +13,9 @@ use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::state::State;
 use super::{admin, download, generic, health, organisations, packages};
+
+/// How long a request waits for an index that is being built again (API.md §7).
+const INDEX_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an address serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +40,34 @@ pub async fn entry(
     let op = Op::of(&parsed, head.method);
     let watch = METRICS.begin(op);
     let incoming = Incoming::new(payload.into_inner(), METRICS.received(op));
-    let answer = match checked(&state, serves, &parsed, head) {
-        Ok(route) => answer(&state, route, head, &incoming).await,
-        Err(refusal) => Err(refusal),
-    };
+    let answer = patiently(
+        &state,
+        || incoming.is_untouched(),
+        async || {
+            let route = checked(&state, serves, &parsed, head)?;
+            answer(&state, route, head, &incoming).await
+        },
+    )
+    .await;
     let response = answer.unwrap_or_else(|refusal| refusal.respond(Form::of(&parsed, head), head));
     let response = watch.send(response);
     let bounds = bounds(&state, response.status());
     refuse::finish(response, incoming, head.content_length(), bounds).await
+}
+
+/// Tries again what found the index failed, once that is back, as long as it `may` be repeated; gives up after a while.
+async fn patiently<T>(
+    state: &State,
+    may: impl Fn() -> bool,
+    mut work: impl AsyncFnMut() -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let deadline = Instant::now() + INDEX_PATIENCE;
+    loop {
+        match work().await {
+            Err(refusal) if refusal.is_index_failed() && may() && state.index_restored(deadline).await => {}
+            other => return other,
+        }
+    }
 }
 
 async fn answer(
@@ -144,7 +169,7 @@ pub async fn before_body(
     parsed: &Result<Route, BadEscape>,
     head: Head<'_>,
 ) -> Result<(), Refusal> {
-    match (checked(state, serves, parsed, head)?, head.method.as_str()) {
+    let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
         (Route::AdminUsers, "POST") | (Route::AdminUser { .. }, "PATCH") => {
             admin::before_user(state, head).await.map(drop)
@@ -155,7 +180,8 @@ pub async fn before_body(
         }
         (Route::Tokens { user }, "POST") => admin::before_token(state, head, user).await.map(drop),
         _ => Ok(()),
-    }
+    };
+    patiently(state, || true, check).await
 }
 
 /// How much of a body is thrown away behind an answer with this status.

@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::error::Refusal;
 use super::options::Options;
 use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
+
+/// Before a request that found the index failed tries again.
+const INDEX_PAUSE: Duration = Duration::from_millis(20);
 
 /// The rooms that requests use.
 #[derive(Clone, Debug)]
@@ -92,6 +96,19 @@ impl State {
                 total: self.0.to_replay.load(Ordering::Relaxed),
             },
         }
+    }
+
+    /// Waits for an index that is being built again. False: not by `deadline`.
+    pub(super) async fn index_restored(&self, deadline: Instant) -> bool {
+        let Some(engine) = self.0.engine.get() else {
+            return false;
+        };
+        // A pause, should the index fail again at once.
+        tokio::time::sleep(INDEX_PAUSE).await;
+        tokio::time::timeout_at(deadline.into(), engine.store.index_restored())
+            .await
+            .is_ok()
+            && Instant::now() < deadline
     }
 
     /// The rooms, or 503 while there are none.

@@ -16,7 +16,7 @@ use crate::store::ticket::Ticket;
 use crate::store::upload::NewBlob;
 
 /// A complete body that wants a name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Publication {
     /// The name.
     pub at: FileName,

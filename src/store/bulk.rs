@@ -14,6 +14,11 @@ use crate::chunk::{Chunker, ChunkerParams, ChunkerParamsError, Digest};
 pub trait ChunkPlaces: Send + Sync {
     /// The chunk's place; `None` where no publication has brought it, or it lies in a file that is not live.
     fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError>;
+
+    /// The same; may block for some seconds while the index is built again.
+    fn place_in_time(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
+        self.place(digest)
+    }
 }
 
 /// Everything a [`BlobWriter`](super::upload::BlobWriter) works with; one for the store.

@@ -136,6 +136,9 @@ pub enum CommitError {
     /// The index failed. Whether this change is durable shows after it is rebuilt.
     #[error("the index failed")]
     IndexFailed,
+    /// The index is being built again; nothing was written.
+    #[error("the index is being built again")]
+    Rebuilding,
     /// No room for the records; nothing was written.
     #[error("no space left for the commit")]
     NoSpace,

@@ -19,6 +19,7 @@ use super::log::group::{FinishedGroup, GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
 use super::position::Applied;
+use super::proof::Proof;
 use super::room::Room;
 use super::shared::Shared;
 use super::stage::{Stage, Staged};
@@ -39,6 +40,10 @@ const SWEEP_REST: Duration = Duration::from_secs(5);
 pub enum Message {
     /// A change to commit.
     Commit(Box<Change>, Settle),
+    /// The index failed: build it again.
+    Rebuild,
+    /// Make the index's files small again, if little is left in them.
+    ShrinkIndex,
     /// Finish what is queued, then stop.
     Close,
 }
@@ -68,6 +73,10 @@ pub struct Committer {
     pub(super) sweeps: VecDeque<Removed>,
     /// The last step of sweeping failed.
     pub(super) sweep_failed: bool,
+    /// The proof of an index that was found on disk, until it is done.
+    pub(super) proof: Option<Proof>,
+    /// sled's page cache, bytes.
+    pub(super) index_cache: u64,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -150,10 +159,15 @@ impl Committer {
         let _guard = PoisonOnPanic(self.shared.clone());
         let mut open = true;
         while open {
+            if self.index.failure().is_some() {
+                open = self.restore_index(&queue);
+                continue;
+            }
             let mut messages = Vec::new();
             match self.next(&queue) {
                 Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Message::ShrinkIndex) => self.shrink_index(),
+                Ok(Message::Rebuild) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => open = false,
             }
             open &= gather(&queue, &mut messages);
@@ -161,14 +175,21 @@ impl Committer {
             if open && !self.sweeps.is_empty() {
                 self.sweep_step();
             }
+            if open && self.proof.as_ref().is_some_and(|proof| proof.rest().is_zero()) {
+                self.proof_step();
+            }
         }
+        self.give_up_failed_index();
         (self.journal, self.applied)
     }
 
     /// The next message. Sweeping goes on while there is none, and rests a while when it failed.
     fn next(&self, queue: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
         match (self.sweeps.is_empty(), self.sweep_failed) {
-            (true, _) => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            (true, _) => match &self.proof {
+                Some(proof) => queue.recv_timeout(proof.rest()),
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            },
             (false, false) => queue.recv_timeout(Duration::ZERO),
             (false, true) => queue.recv_timeout(SWEEP_REST),
         }
@@ -250,7 +271,7 @@ impl Committer {
             counts: Counts::default(),
         };
         let filled = fill(&mut stage).and_then(|filled| stage.count().map(|()| filled));
-        let filled = filled.map_err(|error| self.index_failed(error))?;
+        let filled = filled.map_err(|error| self.unanswered(error))?;
         if group.is_empty() {
             self.buffer = group.into_buffer();
             return Ok(());
@@ -336,8 +357,9 @@ impl Committer {
     }
 
     fn apply(&mut self, batch: Batch<'_>) -> Result<(), CommitError> {
-        batch
-            .write()
+        let followed = self.proof.as_mut().map_or(Ok(()), |proof| proof.follow(&batch));
+        followed
+            .and_then(|()| batch.write())
             .and_then(|()| self.applied.store(&self.index))
             .map_err(|error| self.index_failed(error))
     }
@@ -349,9 +371,14 @@ impl Committer {
     }
 
     fn index_failed(&self, error: StoreError) -> CommitError {
-        tracing::error!(%error, "the index failed; it is rebuilt at the next start");
-        self.shared.index_failed(error.to_string());
+        tracing::error!(%error, "the index failed behind a group; it is built again");
         CommitError::IndexFailed
+    }
+
+    /// The index did not answer before anything was written.
+    fn unanswered(&self, error: StoreError) -> CommitError {
+        tracing::error!(%error, "the index failed; it is built again");
+        CommitError::Rebuilding
     }
 }
 
@@ -372,7 +399,8 @@ fn gather(queue: &Receiver<Message>, messages: &mut Vec<(Change, Settle)>) -> bo
         match queue.try_recv() {
             Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
             Ok(Message::Close) | Err(TryRecvError::Disconnected) => return false,
-            Err(TryRecvError::Empty) => break,
+            // Both are asked for again.
+            Ok(Message::Rebuild | Message::ShrinkIndex) | Err(TryRecvError::Empty) => break,
         }
     }
     true

@@ -234,23 +234,6 @@ async fn a_clean_start_replays_nothing() {
 }
 
 #[tokio::test]
-async fn a_failed_index_is_never_an_absence() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    store.inner.shared.index_failed("for a test".into());
-    assert!(matches!(store.package(1, "p"), Err(StoreError::Index(_))));
-    let refused = publish_unseen(&store).settled().await;
-    assert_eq!(refused, Err(CommitError::IndexFailed));
-}
-
-fn publish_unseen(store: &Store) -> Ticket {
-    store.commit(Change::PutAccount {
-        expect: None,
-        account: account(store, 7),
-    })
-}
-
-#[tokio::test]
 async fn two_tokens_of_a_name_never_share_a_group() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

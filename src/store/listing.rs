@@ -1,7 +1,7 @@
 //! What there is under a name, page by page.
 
 use super::error::StoreError;
-use super::index::{self, keys};
+use super::index::keys;
 use super::model::{Checksums, File, Holder, Id, Package, Totals};
 use super::{Digest, Store};
 
@@ -9,15 +9,11 @@ impl Store {
     /// Up to `limit` packages of an owner in the order of their folded names, after the one named `after`.
     pub fn packages(&self, owner: Id, after: Option<&str>, limit: usize) -> Result<Vec<Package>, StoreError> {
         let after = after.map(|name| keys::package(owner, name));
-        let scan = self
+        let packages = self
             .inner
             .index
-            .scan(&keys::packages(owner), after.as_deref(), limit);
-        let entries = self.watch(scan)?;
-        entries
-            .iter()
-            .map(|(_, value)| self.watch(index::decode(value)))
-            .collect()
+            .page_as(&keys::packages(owner), after.as_deref(), limit)?;
+        Ok(packages.into_iter().map(|(_, package)| package).collect())
     }
 
     /// Up to `limit` versions of a package by id and name, the last created first; those created before the version
@@ -29,36 +25,27 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<(Id, String)>, StoreError> {
         let before = before.map(|version| keys::creation(package, version));
-        let scan = self
+        let names = self
             .inner
             .index
-            .scan_back(&keys::creations(package), before.as_deref(), limit);
-        let mut versions = Vec::new();
-        for (key, value) in &self.watch(scan)? {
-            if let Some((_, version)) = keys::two_ids(key) {
-                versions.push((version, self.watch(index::decode(value))?));
-            }
-        }
-        Ok(versions)
+            .page_back_as(&keys::creations(package), before.as_deref(), limit)?;
+        let named =
+            |(key, name): (keys::Key, String)| keys::two_ids(&key).map(|(_, version)| (version, name));
+        Ok(names.into_iter().filter_map(named).collect())
     }
 
     /// Up to `limit` files of a version in the order of their folded names, without the first `skip`.
     pub fn files(&self, version: Id, skip: usize, limit: usize) -> Result<Vec<File>, StoreError> {
-        let scan = self
+        let files = self
             .inner
             .index
-            .scan(&keys::files(version), None, skip.saturating_add(limit));
-        let entries = self.watch(scan)?;
-        entries
-            .iter()
-            .skip(skip)
-            .map(|(_, value)| self.watch(index::decode(value)))
-            .collect()
+            .page_as(&keys::files(version), None, skip.saturating_add(limit))?;
+        Ok(files.into_iter().skip(skip).map(|(_, file)| file).collect())
     }
 
     /// How many files a version has.
     pub fn count_files(&self, version: Id) -> Result<usize, StoreError> {
-        self.watch(self.inner.index.count(&keys::files(version)))
+        self.inner.index.count(&keys::files(version))
     }
 
     /// What an owner or a package holds.

@@ -31,6 +31,7 @@ struct Families {
     damaged_chunks: IntGauge,
     room: RoomGauges,
     refused: IntCounterVec,
+    index_rebuilds: IntCounter,
 }
 
 struct RoomGauges {
@@ -112,6 +113,10 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
             "larder_store_damaged_stretches_total",
             "Damaged stretches of the log met while reading it.",
         ),
+        index_rebuilds: counter(
+            "larder_index_rebuilds_total",
+            "Times that the index was built again from the log, from its beginning.",
+        ),
         damaged_chunks: gauge(
             "larder_store_damaged_chunks",
             "Chunks and manifests found damaged since the start; the same bytes, published again, heal them.",
@@ -150,6 +155,11 @@ pub fn group(commits: usize, bytes: u64, sync: Duration) {
 /// A chunk was found damaged.
 pub fn damaged_chunk() {
     FAMILIES.damaged_chunks.inc();
+}
+
+/// The index is built again.
+pub fn index_rebuild() {
+    FAMILIES.index_rebuilds.inc();
 }
 
 /// Damaged bytes were met in the log.

@@ -15,6 +15,8 @@ pub mod damage;
 pub mod error;
 mod identity;
 pub mod index;
+#[cfg(test)]
+mod index_tests;
 mod listing;
 pub mod log;
 mod metrics;
@@ -22,6 +24,8 @@ pub mod model;
 mod open;
 pub mod pins;
 mod position;
+mod proof;
+mod rebuild;
 mod recovery;
 mod replay;
 mod room;
@@ -131,8 +135,15 @@ pub enum Health {
     Ready,
     /// Reads only, after a failed write or sync.
     Poisoned(String),
-    /// The index failed; names cannot be trusted to be absent.
-    IndexFailed(String),
+    /// The index failed and is built again from the log; until then no name can be looked up.
+    Rebuilding {
+        /// Why it failed.
+        why: String,
+        /// Bytes of log replayed so far.
+        done: u64,
+        /// Bytes of log to be replayed; 0 while nobody knows.
+        total: u64,
+    },
 }
 
 /// An open store; clones share it.
@@ -169,6 +180,23 @@ impl Store {
             self.inner.shared.poison("a segment could not be synced".into());
         }
         self.inner.shared.health()
+    }
+
+    /// Asks for the index's files to be made small again if little is left in them; it happens soon, between groups.
+    pub fn shrink_index(&self) {
+        // With a full queue there is no time for it anyway.
+        let _ = self.inner.commits.try_send(Message::ShrinkIndex);
+    }
+
+    /// Whether the index is known to hold exactly what the log says. One that was found on disk is scanned for that,
+    /// slowly, after every start.
+    pub fn index_is_proven(&self) -> bool {
+        self.inner.shared.is_proven()
+    }
+
+    /// Waits until names can be looked up: at once, unless the index is being built again. Cancel safe.
+    pub async fn index_restored(&self) {
+        self.inner.index.restored().await;
     }
 
     /// Whether a body of `bytes` can be taken in.
@@ -209,11 +237,7 @@ impl Store {
 
     /// All accounts, by name.
     pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        let entries = self.watch(self.inner.index.scan(&keys::accounts(), None, usize::MAX))?;
-        entries
-            .iter()
-            .map(|(_, value)| self.watch(index::decode(value)))
-            .collect()
+        self.inner.index.scan_as(&keys::accounts())
     }
 
     /// The token with this hash.
@@ -223,11 +247,11 @@ impl Store {
 
     /// The tokens of an account, oldest first.
     pub fn tokens_of(&self, account: Id) -> Result<Vec<Token>, StoreError> {
-        let entries = self.watch(self.inner.index.scan(&keys::tokens_of(account), None, usize::MAX))?;
-        let mut tokens = Vec::with_capacity(entries.len());
-        for (_, hash) in entries {
+        let hashes: Vec<[u8; 32]> = self.inner.index.scan_as(&keys::tokens_of(account))?;
+        let mut tokens = Vec::with_capacity(hashes.len());
+        for hash in hashes {
             // One that was revoked since the scan is left out.
-            tokens.extend(self.token(&self.watch(index::decode(&hash))?)?);
+            tokens.extend(self.token(&hash)?);
         }
         Ok(tokens)
     }
@@ -239,22 +263,19 @@ impl Store {
 
     /// The members of an organisation, by id.
     pub fn members(&self, organisation: Id) -> Result<Vec<Membership>, StoreError> {
-        let entries = self.watch(
-            self.inner
-                .index
-                .scan(&keys::members(organisation), None, usize::MAX),
-        )?;
-        let mut members = Vec::with_capacity(entries.len());
-        for (key, value) in &entries {
-            if let Some((organisation, user)) = keys::two_ids(key) {
-                members.push(Membership {
-                    organisation,
-                    user,
-                    permission: self.watch(index::decode(value))?,
-                });
-            }
-        }
-        Ok(members)
+        let members = self
+            .inner
+            .index
+            .page_as(&keys::members(organisation), None, usize::MAX)?;
+        let member = |(key, permission): (keys::Key, Permission)| {
+            let (organisation, user) = keys::two_ids(&key)?;
+            Some(Membership {
+                organisation,
+                user,
+                permission,
+            })
+        };
+        Ok(members.into_iter().filter_map(member).collect())
     }
 
     /// The package of this owner and name, in any ASCII case.
@@ -336,8 +357,10 @@ impl Store {
     /// Hands a change to the committer. It goes on even if the ticket is dropped. A full queue settles as `Busy`.
     pub fn commit(&self, change: Change) -> Ticket {
         let (settle, ticket) = ticket::ticket();
-        if let Health::Poisoned(_) = self.health() {
-            settle.settle(Err(CommitError::Poisoned));
+        if self.health() != Health::Ready
+            && let Some(error) = self.inner.shared.writing_ended()
+        {
+            settle.settle(Err(error));
             return ticket;
         }
         match self
@@ -378,18 +401,7 @@ impl Store {
     }
 
     fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        if let Health::IndexFailed(why) = self.inner.shared.health() {
-            return Err(StoreError::Index(why));
-        }
-        self.watch(self.inner.index.get_as(key))
-    }
-
-    /// An index that failed once is not asked whether something is absent again.
-    fn watch<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(StoreError::Index(why)) = &result {
-            self.inner.shared.index_failed(why.clone());
-        }
-        result
+        self.inner.index.get_as(key)
     }
 }
 

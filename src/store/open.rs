@@ -1,5 +1,6 @@
 //! Opening a store: lock, identity, index, recovery, threads; and the rebuild by hand.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -17,11 +18,13 @@ use super::log::journal::{self, Journal};
 use super::log::segment::{SegmentOptions, SegmentWriter};
 use super::log::segment_recovery::{Damage, recover_segments};
 use super::position::Applied;
+use super::proof::Proof;
 use super::recovery::{self, Recovered, Report};
 use super::room::{Counted, Room};
 use super::shared::Shared;
+use super::sweeps::{self, Removed};
 use super::threads::Threads;
-use super::{Inner, OpenError, Options, Progress, Store, ballast, metrics, sweeps, trust};
+use super::{Inner, OpenError, Options, Progress, Store, ballast, metrics, trust};
 
 /// Log files that are kept open for reading.
 const OPEN_FILES: usize = 512;
@@ -45,6 +48,9 @@ struct Prepared {
     lock: std::fs::File,
     index: Index,
     recovered: Recovered,
+    /// The index was found on disk and believed.
+    believed: bool,
+    sweeps: VecDeque<Removed>,
 }
 
 /// Opens a store, see [`Store::open`].
@@ -97,20 +103,30 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     }
     let (mut index, start) = trust::open(data, options.index_cache)?;
     let recover = |start, index: &Index| {
-        recovery::recover(data, identity.uuid, index, start, progress).map_err(|error| match error {
-            StoreError::Foreign(what) => OpenError::Format(what),
-            error => OpenError::Failed(error),
-        })
+        recovery::recover(data, identity.uuid, index, start, progress)
+            .and_then(|recovered| Ok((recovered, sweeps::pending(index)?)))
+            .map_err(|error| match error {
+                StoreError::Foreign(what) => OpenError::Format(what),
+                error => OpenError::Failed(error),
+            })
     };
-    let mut recovered = recover(start, &index)?;
-    if recovered.report.differs && start.applied != Applied::START {
-        tracing::error!("the index is not what the log says; it is rebuilt");
+    let mut recovered = recover(start, &index);
+    let wrong = match &recovered {
+        Ok((recovered, _)) if recovered.report.differs => "it is not what the log says".to_owned(),
+        Err(OpenError::Failed(StoreError::Index(why))) => why.clone(),
+        _ => String::new(),
+    };
+    let mut believed = start.applied != Applied::START;
+    if !wrong.is_empty() && start.applied != Applied::START {
+        tracing::error!(why = wrong, "the index is rebuilt from the log");
         drop(index);
         trust::move_aside(data)?;
         let (fresh, start) = trust::open(data, options.index_cache)?;
         index = fresh;
-        recovered = recover(start, &index)?;
+        recovered = recover(start, &index);
+        believed = false;
     }
+    let (recovered, sweeps) = recovered?;
     if recovered.report.differs {
         tracing::error!("replaying the log does not give the index that was committed; please report this");
     }
@@ -120,6 +136,8 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
         lock,
         index,
         recovered,
+        believed,
+        sweeps,
     })
 }
 
@@ -129,12 +147,18 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         lock,
         index,
         recovered,
+        believed,
+        sweeps,
     } = prepared;
+    let proof = believed.then(Proof::new);
     let Recovered {
         applied, next_file, ..
     } = recovered;
     let index = Arc::new(index);
-    let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id));
+    let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id, index.clone()));
+    if proof.is_none() {
+        shared.proven();
+    }
     let readers = Arc::new(open_readers(&options, &identity, &index));
     let sound = SoundPlaces {
         index: index.clone(),
@@ -142,7 +166,6 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
     };
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
     let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
-    let sweeps = sweeps::pending(&index)?;
     let room = bulk.room.clone();
     room.keep(&index);
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), room, |seal| Committer {
@@ -155,6 +178,8 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         seal,
         sweeps,
         sweep_failed: false,
+        proof,
+        index_cache: options.index_cache,
         buffer: Vec::new(),
     })?;
     let inner = Inner {

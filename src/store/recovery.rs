@@ -101,6 +101,48 @@ pub fn recover(
     })
 }
 
+/// Applies the whole journal up to `end` to an empty index, beside a store that is open but not writing: nothing is cut
+/// or sealed. `step` is told how many bytes of how many are done, and ends it with an error. Returns the index's sum.
+pub fn replay_through(
+    data: &Path,
+    store: [u8; 16],
+    index: &Index,
+    end: Applied,
+    step: &mut dyn FnMut(u64, u64) -> Result<(), StoreError>,
+) -> Result<u128, StoreError> {
+    let files = Files::list(data, store)?;
+    let count = files.numbers.partition_point(|number| *number <= end.file);
+    let total = (0..count)
+        .map(|position| files.len(position))
+        .sum::<io::Result<u64>>()?;
+    let start = Start {
+        applied: Applied::START,
+        may_be_ahead: false,
+    };
+    let mut replay = Replay::new(data, index, start);
+    let mut done = 0;
+    step(done, total)?;
+    for position in 0..count {
+        let (file, binding) = files.open(position)?;
+        let len = file.metadata()?.len();
+        match journal_footer::trailer(&file, &binding)? {
+            Some(trailer) => replay.sealed(&file, binding, trailer)?,
+            None if binding.file == end.file => replay.through(&file, binding, end.offset, end.group)?,
+            None => {
+                let durable = files.known_durable_behind(position).unwrap_or(ALL_DURABLE);
+                replay.through(&file, binding, len, durable)?;
+            }
+        }
+        done += len;
+        step(done.min(total), total)?;
+    }
+    replay.finish()?;
+    if replay.report.differs {
+        tracing::error!("replaying the log does not give the index that was committed; please report this");
+    }
+    Ok(replay.applied.index_sum)
+}
+
 /// The journal's files.
 struct Files<'a> {
     data: &'a Path,
@@ -237,6 +279,16 @@ impl<'a> Replay<'a> {
         self.damaged();
         let bytes = read_to(file, trailer.footer.min(file.metadata()?.len()))?;
         let mut scan = Scan::new(&bytes, binding, 0, ALL_DURABLE);
+        while let Some(found) = scan.next() {
+            self.found(found, binding.file)?;
+        }
+        Ok(())
+    }
+
+    /// The groups of a file that is not sealed, up to `end`; those up to number `durable` were synced.
+    fn through(&mut self, file: &File, binding: Binding, end: u64, durable: u64) -> Result<(), StoreError> {
+        let bytes = read_to(file, end)?;
+        let mut scan = Scan::new(&bytes, binding, 0, durable);
         while let Some(found) = scan.next() {
             self.found(found, binding.file)?;
         }

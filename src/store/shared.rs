@@ -1,11 +1,12 @@
 //! What the store's threads and its handle share.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::Health;
 use super::change::CommitError;
+use super::index::Index;
 use super::model::Id;
 
 /// Counters and the two ways in which writing ends.
@@ -14,17 +15,24 @@ pub struct Shared {
     data: PathBuf,
     next_id: AtomicU64,
     poisoned: OnceLock<String>,
-    index_failed: OnceLock<String>,
+    index: Arc<Index>,
+    /// Bytes of log, while the index is built again.
+    replayed: AtomicU64,
+    to_replay: AtomicU64,
+    proven: AtomicBool,
 }
 
 impl Shared {
     /// For a store at `data` whose next free id is `next_id`.
-    pub fn new(data: PathBuf, next_id: Id) -> Self {
+    pub fn new(data: PathBuf, next_id: Id, index: Arc<Index>) -> Self {
         Shared {
             data,
             next_id: AtomicU64::new(next_id),
             poisoned: OnceLock::new(),
-            index_failed: OnceLock::new(),
+            index,
+            replayed: AtomicU64::new(0),
+            to_replay: AtomicU64::new(0),
+            proven: AtomicBool::new(false),
         }
     }
 
@@ -48,9 +56,20 @@ impl Shared {
         let _ = self.poisoned.set(why);
     }
 
-    /// The index cannot be trusted to say that something is absent.
-    pub fn index_failed(&self, why: String) {
-        let _ = self.index_failed.set(why);
+    /// The index is known to hold what the log says.
+    pub fn proven(&self) {
+        self.proven.store(true, Ordering::Release);
+    }
+
+    /// Whether it is known.
+    pub fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Acquire)
+    }
+
+    /// How far the index has been built again, in bytes of log.
+    pub fn rebuilding(&self, done: u64, total: u64) {
+        self.to_replay.store(total, Ordering::Relaxed);
+        self.replayed.store(done, Ordering::Relaxed);
     }
 
     /// Why nothing can be written, if so.
@@ -58,14 +77,18 @@ impl Shared {
         match self.health() {
             Health::Ready => None,
             Health::Poisoned(_) => Some(CommitError::Poisoned),
-            Health::IndexFailed(_) => Some(CommitError::IndexFailed),
+            Health::Rebuilding { .. } => Some(CommitError::Rebuilding),
         }
     }
 
     /// The state of the store.
     pub fn health(&self) -> Health {
-        if let Some(why) = self.index_failed.get() {
-            return Health::IndexFailed(why.clone());
+        if let Some(why) = self.index.failure() {
+            return Health::Rebuilding {
+                why,
+                done: self.replayed.load(Ordering::Relaxed),
+                total: self.to_replay.load(Ordering::Relaxed),
+            };
         }
         match self.poisoned.get() {
             Some(why) => Health::Poisoned(why.clone()),

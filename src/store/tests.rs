@@ -71,7 +71,7 @@ pub(super) fn publish(store: &Store, package: &str, version: &str, file: &str, b
     store.commit(Change::Publish(publication(store, package, version, file, body)))
 }
 
-fn publication(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Publish {
+pub(super) fn publication(store: &Store, package: &str, version: &str, file: &str, body: &[u8]) -> Publish {
     let package = match store.package(1, package).unwrap() {
         Some(package) => Expected::Present(package),
         None => Expected::Absent(Package {

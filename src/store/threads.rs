@@ -39,6 +39,11 @@ impl Threads {
         committer: impl FnOnce(Box<dyn FnMut(Journal) + Send>) -> Committer,
     ) -> io::Result<(SyncSender<Message>, Self)> {
         let (commits, committer_queue) = sync_channel(queue);
+        let wake = commits.clone();
+        index.on_failure(move || {
+            // A committer whose queue is full is awake.
+            let _ = wake.try_send(Message::Rebuild);
+        });
         let (full, full_files) = channel::<Journal>();
         let (stop_checkpointer, stopped) = channel();
         let (stop_keeper, keeper_stopped) = channel();

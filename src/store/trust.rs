@@ -5,12 +5,13 @@
 //! same boot is believed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::index::{Index, decode, keys};
+use super::index::{Index, clear_unfinished, decode, keys};
 use super::log::disk::sync_dir;
 use super::log::journal;
 use super::position::Applied;
@@ -55,7 +56,9 @@ impl State {
 /// anything else is written. Returns how far the log is applied to it.
 pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
     let path = data.join("index");
-    if path.exists() {
+    clear_unfinished(&path)?;
+    // A link that leads nowhere counts as well.
+    if fs::symlink_metadata(&path).is_ok() {
         match believe(data, &path, cache) {
             Ok((index, start)) => {
                 State::open(&index)?.write(&index)?;
@@ -123,12 +126,35 @@ pub fn move_aside(data: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Deletes an index that was moved aside.
+/// Deletes an index that was moved aside, or whatever stood in its place.
 pub fn remove_aside(data: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(data.join(ASIDE)) {
+    let path = data.join(ASIDE);
+    let removed = match fs::symlink_metadata(&path) {
+        Ok(meta) if meta.is_dir() => {
+            // Without these rights its files cannot be deleted; without success at this, that will say so.
+            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
+            fs::remove_dir_all(&path)
+        }
+        Ok(_) => fs::remove_file(&path),
+        Err(error) => Err(error),
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Makes the files of an index that has become sparse small again. The committer calls it between groups; reads go
+/// on. `cache`: bytes of sled's page cache. Returns whether there was anything to do.
+///
+/// # Errors
+/// `Index` or `Io`; the index goes on as it was, or has failed and says so.
+pub fn shrink(index: &Index, cache: u64) -> Result<bool, StoreError> {
+    if !index.is_sparse()? {
+        return Ok(false);
+    }
+    index.rewrite(cache, |copy| State::open(copy)?.write(copy))?;
+    Ok(true)
 }
 
 /// The index is closed in order: the next open believes it anywhere.

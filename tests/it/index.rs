@@ -242,3 +242,28 @@ fn a_damaged_index_is_not_trusted() {
     past.daemon.start();
     assert_same(&before, &past.view(), "index overwritten");
 }
+
+#[test]
+fn damage_that_shows_only_later_is_never_a_404() {
+    let mut past = Past::new();
+    let before = past.view();
+    past.daemon.terminate();
+    // sled writes a snapshot as it opens: with one it opens without reading its pages.
+    past.daemon.start();
+    past.daemon.terminate();
+    let path = past.daemon.data().join("index/db");
+    let mut bytes = fs::read(&path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    for at in (0..used).step_by(512) {
+        bytes[at] ^= 0x55;
+    }
+    fs::write(&path, &bytes).unwrap();
+    past.daemon.start();
+    assert_same(&before, &past.view(), "index damaged");
+    past.assert_goes_on("damaged");
+    assert_eq!(
+        past.daemon.send(&Request::get("/readyz")).status,
+        200,
+        "and it is ready again"
+    );
+}

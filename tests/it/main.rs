@@ -14,6 +14,7 @@ mod checked;
 mod damage;
 mod dedupe;
 mod durability;
+mod fixture;
 mod full_disk;
 mod generic;
 mod headers;

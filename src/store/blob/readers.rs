@@ -148,7 +148,7 @@ impl Readers {
     }
 
     fn locate(&self, chunk: &ChunkRef) -> Result<Place, StoreError> {
-        let place = self.places.place(&chunk.digest)?;
+        let place = self.places.place_in_time(&chunk.digest)?;
         place.ok_or_else(|| self.damaged(chunk, None, &"the index has no place for it"))
     }
 

@@ -1,13 +1,14 @@
 //! The changes of one journal group, seen together before they are in the index.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Included, Unbounded};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::handle::{Index, decode};
 use super::keys::{self, Key};
 use super::sum;
-use super::tree::{Index, decode};
 use crate::store::error::StoreError;
 
 /// Changes over an index: later reads see them, the index does not until [`Batch::write`].
@@ -78,6 +79,21 @@ impl<'a> Batch<'a> {
         }
         self.changes.insert(key, value);
         Ok(())
+    }
+
+    /// What these changes add to the sum of the entries whose keys are not behind `last`. Asks the index, so it is
+    /// right until they are written.
+    pub fn sum_of_changes_through(&self, last: &[u8]) -> Result<u128, StoreError> {
+        let mut change = 0_u128;
+        for (key, value) in self.changes.range::<[u8], _>((Unbounded, Included(last))) {
+            if let Some(old) = self.index.get(key)? {
+                change = change.wrapping_sub(sum::entry(key, &old));
+            }
+            if let Some(value) = value {
+                change = change.wrapping_add(sum::entry(key, value));
+            }
+        }
+        Ok(change)
     }
 
     /// Up to `limit` keys that begin with `prefix`, in order, these changes included.

@@ -1,10 +1,14 @@
 //! The index over the log. The only room that says sled.
 
 mod batch;
+mod handle;
 pub mod keys;
+mod rewrite;
 mod rows;
 pub mod sum;
 mod tree;
 
 pub use batch::Batch;
-pub use tree::{Index, decode, give_up_reserve, snapshot_bytes};
+pub use handle::{Index, decode};
+pub use rewrite::clear_unfinished;
+pub use tree::{Entry, give_up_reserve, snapshot_bytes};

@@ -6,20 +6,16 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
-use serde::de::DeserializeOwned;
 
-use super::keys;
 use super::rows::{Known, Rows};
-use crate::chunk::Digest;
-use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
-use crate::store::model::Place;
 
 /// How long an open waits for the lock that a dying process may still hold.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -27,23 +23,50 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// A value as it is stored.
 pub type Value = sled::IVec;
 
+/// A key and its value.
+pub type Entry = (sled::IVec, Value);
+
 /// Of the memory for the index, the part that holds rows: one in so many bytes. The rest holds sled's pages.
 const ROWS: u64 = 4;
 
-/// The open index.
+/// One open sled database.
 #[derive(Debug)]
-pub struct Index {
+pub struct Tree {
+    /// `None` once it is closed.
+    open: Option<Open>,
+    /// A checkpoint failed: what is on the disk is unknown for good, a later success proves nothing.
+    unsynced: AtomicBool,
+    /// Why it is not asked any more.
+    failure: OnceLock<String>,
+    /// Calls until it fails, for tests.
+    #[cfg(test)]
+    calls_left: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Debug)]
+struct Open {
     db: sled::Db,
     rows: Rows,
     /// For our own fdatasync and reservations.
     file: File,
-    path: PathBuf,
-    /// A checkpoint failed: what is on the disk is unknown for good, a later success proves nothing.
-    unsynced: AtomicBool,
 }
 
-impl Index {
-    /// Opens or creates the index at `path`. `cache`: bytes of memory for rows and pages.
+impl Tree {
+    /// No database: what is left of one that failed.
+    pub fn closed(why: String) -> Self {
+        Tree {
+            open: None,
+            unsynced: AtomicBool::new(true),
+            failure: OnceLock::from(why),
+            #[cfg(test)]
+            calls_left: u64::MAX.into(),
+        }
+    }
+
+    /// Opens or creates it at `path`. `cache`: bytes of memory for rows and pages.
+    ///
+    /// # Errors
+    /// `NoSpace` on a full disk, else `Index`.
     pub fn open(path: &Path, cache: u64) -> Result<Self, StoreError> {
         remove_generating(path)?;
         let deadline = Instant::now() + LOCK_PATIENCE;
@@ -58,12 +81,13 @@ impl Index {
             match opened {
                 Ok(db) => {
                     let file = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
-                    return Ok(Index {
-                        db,
-                        rows: Rows::new(cache / ROWS),
-                        file,
-                        path: path.to_owned(),
+                    let rows = Rows::new(cache / ROWS);
+                    return Ok(Tree {
+                        open: Some(Open { db, rows, file }),
                         unsynced: AtomicBool::new(false),
+                        failure: OnceLock::new(),
+                        #[cfg(test)]
+                        calls_left: u64::MAX.into(),
                     });
                 }
                 Err(StoreError::Index(why)) if why.contains("WouldBlock") && Instant::now() < deadline => {
@@ -80,49 +104,66 @@ impl Index {
         }
     }
 
+    /// Asks sled for something; its errors and panics become values.
+    fn with<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        let open = self.open_db()?;
+        guard(|| {
+            #[cfg(test)]
+            self.count_call();
+            work(&open.db)
+        })
+    }
+
+    fn open_db(&self) -> Result<&Open, StoreError> {
+        self.open
+            .as_ref()
+            .ok_or_else(|| StoreError::Index("it is closed".into()))
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// It failed: it is not asked again. True: this is the first to say so.
+    pub fn fail(&self, why: String) -> bool {
+        self.failure.set(why).is_ok()
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        let stamp = match self.rows.get(key) {
+        let rows = &self.open_db()?.rows;
+        let stamp = match rows.get(key) {
             Known::Row(row) => return Ok(row),
             Known::Nothing(stamp) => stamp,
         };
-        let row = guard(|| self.db.get(key))?;
+        let row = self.with(|db| db.get(key))?;
         // A copy, as sled's own may keep a whole page in memory.
         let copy = row.as_deref().map(Value::from);
-        self.rows.keep(key, copy, stamp);
+        rows.keep(key, copy, stamp);
         Ok(row)
-    }
-
-    /// The value of a key, decoded.
-    pub fn get_as<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.get(key)?.map(|value| decode(&value)).transpose()
     }
 
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
         let value = value.map(Value::from);
-        let set = guard(|| match &value {
-            Some(value) => self.db.insert(key, value.clone()).map(drop),
-            None => self.db.remove(key).map(drop),
+        let set = self.with(|db| match &value {
+            Some(value) => db.insert(key, value.clone()).map(drop),
+            None => db.remove(key).map(drop),
         });
+        let rows = &self.open_db()?.rows;
         match set {
-            Ok(()) => self.rows.written(key, value),
-            Err(_) => self.rows.forget(key),
+            Ok(()) => rows.written(key, value),
+            Err(_) => rows.forget(key),
         }
         set
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Value, Value)>, StoreError> {
-        guard(|| {
+    pub fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.with(|db| {
             let start = after.unwrap_or(prefix).to_vec();
-            self.db
-                .range(start..)
+            db.range(start..)
                 .filter(|entry| !matches!((entry, after), (Ok((key, _)), Some(after)) if key == after))
                 .take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)))
                 .take(limit)
@@ -136,11 +177,11 @@ impl Index {
         prefix: &[u8],
         before: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {
-        guard(|| {
+    ) -> Result<Vec<Entry>, StoreError> {
+        self.with(|db| {
             let entries = match before {
-                Some(before) => self.db.range(prefix..before),
-                None => self.db.scan_prefix(prefix),
+                Some(before) => db.range(prefix..before),
+                None => db.scan_prefix(prefix),
             };
             entries.rev().take(limit).collect()
         })
@@ -148,9 +189,8 @@ impl Index {
 
     /// How many entries begin with `prefix`.
     pub fn count(&self, prefix: &[u8]) -> Result<usize, StoreError> {
-        guard(|| {
-            self.db
-                .scan_prefix(prefix)
+        self.with(|db| {
+            db.scan_prefix(prefix)
                 .keys()
                 .try_fold(0, |count, key| key.map(|_| count + 1))
         })
@@ -158,7 +198,9 @@ impl Index {
 
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        let synced = guard(|| self.db.flush()).and_then(|_| Ok(self.file.sync_data()?));
+        let synced = self
+            .with(|db| db.flush())
+            .and_then(|_| Ok(self.open_db()?.file.sync_data()?));
         if synced.is_err() {
             self.unsynced.store(true, Ordering::Relaxed);
         }
@@ -170,22 +212,18 @@ impl Index {
         !self.unsynced.load(Ordering::Relaxed)
     }
 
-    /// Device and inode of sled's file: a copy is another index.
-    pub fn identity(&self) -> Result<(u64, u64), StoreError> {
-        use std::os::unix::fs::MetadataExt;
-        let meta = std::fs::metadata(self.path.join("db"))?;
-        Ok((meta.dev(), meta.ino()))
-    }
-
     /// Sees to it that the next `bytes` that sled appends have their place on the disk: behind the end of its file,
     /// which stays where it is. Cheap where they have it already; without effect where the file system cannot.
     ///
     /// # Errors
     /// Where the disk has no room for them.
     pub fn reserve(&self, bytes: u64) -> io::Result<()> {
-        let end = self.file.metadata()?.len();
+        let Ok(Open { file, .. }) = self.open_db() else {
+            return Ok(());
+        };
+        let end = file.metadata()?.len();
         loop {
-            match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, bytes) {
+            match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, end, bytes) {
                 Err(Errno::INTR) => continue,
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
                 result => return Ok(result?),
@@ -196,26 +234,45 @@ impl Index {
     /// Bytes held on disk behind the end of sled's file.
     pub fn reserved(&self) -> io::Result<u64> {
         use std::os::unix::fs::MetadataExt;
-        let meta = self.file.metadata()?;
+        let Ok(Open { file, .. }) = self.open_db() else {
+            return Ok(0);
+        };
+        let meta = file.metadata()?;
         Ok((meta.blocks() * 512).saturating_sub(meta.len()))
     }
 
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
-        guard(|| self.db.size_on_disk())
+        self.with(|db| db.size_on_disk())
     }
 }
 
-impl ChunkPlaces for Index {
-    fn place(&self, digest: &Digest) -> Result<Option<Place>, StoreError> {
-        self.get_as(&keys::chunk(digest))
+#[cfg(test)]
+impl Tree {
+    /// Panics in the call behind the next `calls`, and in every further one.
+    pub fn fail_after(&self, calls: u64) {
+        self.calls_left.store(calls, Ordering::Relaxed);
+    }
+
+    fn count_call(&self) {
+        let left = self.calls_left.load(Ordering::Relaxed);
+        assert!(left > 0, "sled fails for a test");
+        self.calls_left
+            .store(left.saturating_sub(u64::from(left < u64::MAX)), Ordering::Relaxed);
     }
 }
 
-/// Decodes a value. A value that does not decode is damage to the index, never an absence.
-pub fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, StoreError> {
-    postcard::from_bytes(value)
-        .map_err(|error| StoreError::Index(format!("a value does not decode: {error}")))
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let open = self.open.take();
+        // sled flushes as it goes, and may panic at it like anywhere.
+        if let Err(error) = guard(|| {
+            drop(open);
+            Ok(())
+        }) {
+            tracing::warn!(%error, "the index did not close in order");
+        }
+    }
 }
 
 fn guard<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
