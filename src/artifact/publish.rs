@@ -47,6 +47,11 @@ impl Artifacts {
             return Err(ArtifactError::TooLarge { limit });
         }
         self.store.check_room(request.length.unwrap_or(0))?;
+        self.check_writes()
+    }
+
+    /// Whether the store can write.
+    pub(super) fn check_writes(&self) -> Result<(), ArtifactError> {
         match self.store.health() {
             Health::Ready => Ok(()),
             Health::Poisoned(_) => Err(StoreError::Poisoned.into()),

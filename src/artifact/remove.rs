@@ -9,6 +9,7 @@ const PAGE: usize = 100;
 impl Artifacts {
     /// Removes a file, and its version with the last one. Durable on return. Illegal names are just not found.
     pub async fn remove_file(&self, owner: &Account, at: &Coordinates) -> Result<(), ArtifactError> {
+        self.check_writes()?;
         Ok(self.owners.remove_file(owner.id, at.clone().into()).await?)
     }
 
@@ -43,6 +44,7 @@ impl Artifacts {
         package: &str,
         version: &str,
     ) -> Result<(), ArtifactError> {
+        self.check_writes()?;
         Ok(self.owners.remove_version(owner.id, package, version).await?)
     }
 }

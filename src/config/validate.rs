@@ -90,7 +90,6 @@ impl Check<'_> {
         let inline_limit = self.size("store.inline_limit", given.inline_limit, 0..=MIB);
         let one_chunk = u64::from(chunking.max_size);
         store::Options {
-            data: given.data.clone(),
             limits: self.limits(given),
             chunking,
             inline_limit: u32::try_from(inline_limit).unwrap_or(u32::MAX),
@@ -102,6 +101,7 @@ impl Check<'_> {
                 2 * one_chunk..=u64::MAX,
             ),
             read_buffers: self.size("store.read_buffers", given.read_buffers, 2 * one_chunk..=u64::MAX),
+            ..store::Options::at(&given.data)
         }
     }
 

@@ -18,7 +18,7 @@ use super::log::format::FILE_HEADER_LEN;
 use super::log::group::{FinishedGroup, GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal};
 use super::metrics;
-use super::position::Applied;
+use super::position::{Applied, Witness};
 use super::proof::Proof;
 use super::room::Room;
 use super::shared::Shared;
@@ -298,6 +298,7 @@ impl Committer {
             next_id,
             index_sum: batch.sum(),
         });
+        let start = self.journal.offset();
         self.append(&mut group, filled.frees)?;
         let bytes = group.bytes;
         let started = Instant::now();
@@ -312,6 +313,10 @@ impl Committer {
             next_id,
             index_sum: batch.sum(),
             durable_segments,
+            witness: Witness {
+                number: self.applied.group + 1,
+                offset: start,
+            },
         };
         self.buffer = bytes;
         if self.journal.is_full() {
@@ -343,14 +348,8 @@ impl Committer {
 
     /// Begins the next file. Where that fails the full one simply goes on growing.
     fn rotate(&mut self) {
-        let binding = self.journal.binding();
-        let next = Journal::create(
-            self.shared.data(),
-            binding.store,
-            binding.file + 1,
-            self.bulk.room.spare(self.journal.next_size()),
-        );
-        match next {
+        let size = self.bulk.room.spare(self.journal.next_size());
+        match self.journal.create_next(size) {
             Ok(next) => (self.seal)(std::mem::replace(&mut self.journal, next)),
             Err(error) => tracing::warn!(%error, "no new journal file could be begun; the old one goes on"),
         }

@@ -370,14 +370,14 @@ async fn damage_at_the_end_of_the_log_behind_a_clean_close_is_rot() {
     let uuid = store.inner.identity.uuid;
     store.close();
     drop(store);
-    let (index, start) = trust::open(dir.path(), 1 << 20).unwrap();
+    let (index, start) = trust::open(dir.path(), uuid, 1 << 20).unwrap();
     let last = log::journal::path(dir.path(), start.applied.file);
     let mut bytes = fs::read(&last).unwrap();
-    bytes[start.applied.offset as usize - 500..].fill(0xee);
+    bytes[start.applied.witness.offset as usize + 200..].fill(0xee);
     fs::write(&last, &bytes).unwrap();
     let before = entries(&index);
     // The index knows that what is damaged was there.
-    let recovered = recovery::recover(dir.path(), uuid, &index, start, &Quiet).unwrap();
+    let recovered = recovery::recover(&log::disk::Kernel, dir.path(), uuid, &index, start, &Quiet).unwrap();
     assert_eq!((recovered.report.damaged, recovered.report.cut), (1, 0));
     assert!(recovered.applied.group >= start.applied.group);
     assert_eq!(entries(&index), before);

@@ -13,6 +13,8 @@ mod counts;
 mod crash_tests;
 pub mod damage;
 pub mod error;
+#[cfg(test)]
+mod fault_tests;
 mod identity;
 pub mod index;
 #[cfg(test)]
@@ -24,6 +26,8 @@ pub mod model;
 mod open;
 pub mod pins;
 mod position;
+#[cfg(test)]
+mod power_cut_tests;
 mod proof;
 mod rebuild;
 mod recovery;
@@ -84,6 +88,8 @@ pub struct Options {
     pub segment_queue: u64,
     /// Bytes of verified chunks that all readers together may hold; beyond it readers use small buffers.
     pub read_buffers: u64,
+    /// How log files are changed; tests put their own here.
+    pub(crate) disk: Arc<dyn log::disk::Disk>,
 }
 
 impl Options {
@@ -98,6 +104,7 @@ impl Options {
             commit_queue: 2048,
             segment_queue: 32 << 20,
             read_buffers: 64 << 20,
+            disk: Arc::new(log::disk::Kernel),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::damage::SoundPlaces;
 use super::error::StoreError;
 use super::identity::{self, Identity};
 use super::index::Index;
-use super::log::disk::{Kernel, is_no_space};
+use super::log::disk::is_no_space;
 use super::log::files::LogFiles;
 use super::log::journal::{self, Journal};
 use super::log::segment::{SegmentOptions, SegmentWriter};
@@ -101,9 +101,9 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     if rebuild {
         trust::move_aside(data)?;
     }
-    let (mut index, start) = trust::open(data, options.index_cache)?;
+    let (mut index, start) = trust::open(data, identity.uuid, options.index_cache)?;
     let recover = |start, index: &Index| {
-        recovery::recover(data, identity.uuid, index, start, progress)
+        recovery::recover(&*options.disk, data, identity.uuid, index, start, progress)
             .and_then(|recovered| Ok((recovered, sweeps::pending(index)?)))
             .map_err(|error| match error {
                 StoreError::Foreign(what) => OpenError::Format(what),
@@ -121,7 +121,7 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
         tracing::error!(why = wrong, "the index is rebuilt from the log");
         drop(index);
         trust::move_aside(data)?;
-        let (fresh, start) = trust::open(data, options.index_cache)?;
+        let (fresh, start) = trust::open(data, identity.uuid, options.index_cache)?;
         index = fresh;
         recovered = recover(start, &index);
         believed = false;
@@ -155,7 +155,7 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         applied, next_file, ..
     } = recovered;
     let index = Arc::new(index);
-    let shared = Arc::new(Shared::new(options.data.clone(), applied.next_id, index.clone()));
+    let shared = Arc::new(Shared::new(applied.next_id, index.clone()));
     if proof.is_none() {
         shared.proven();
     }
@@ -165,7 +165,13 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         damage: readers.damage().clone(),
     };
     let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
-    let journal = Journal::create(&options.data, identity.uuid, next_file, journal::MIN_FILE)?;
+    let journal = Journal::create(
+        options.disk.clone(),
+        &options.data,
+        identity.uuid,
+        next_file,
+        journal::MIN_FILE,
+    )?;
     let room = bulk.room.clone();
     room.keep(&index);
     let (commits, threads) = Threads::start(options.commit_queue, index.clone(), room, |seal| Committer {
@@ -203,7 +209,12 @@ fn open_bulk(
     places: Arc<dyn ChunkPlaces>,
     applied: Applied,
 ) -> Result<Bulk, StoreError> {
-    let segments = recover_segments(&options.data, identity.uuid, applied.durable_segments)?;
+    let segments = recover_segments(
+        &*options.disk,
+        &options.data,
+        identity.uuid,
+        applied.durable_segments,
+    )?;
     for Damage { file, offset, len } in &segments.damage {
         tracing::error!(file, offset, len, "a stretch of a segment is damaged");
         metrics::damaged_stretch();
@@ -217,8 +228,8 @@ fn open_bulk(
         full_size: SegmentOptions::FULL_SIZE,
         queue_bytes: options.segment_queue,
     };
-    let disk = Box::new(Counted::new(Kernel, room.clone()));
-    let writer = SegmentWriter::start_on(segment_options, disk)?;
+    let disk = Arc::new(Counted::new(options.disk.clone(), room.clone()));
+    let writer = SegmentWriter::start(segment_options, disk)?;
     Bulk::new(writer, places, room, identity.chunking, options.inline_limit)
         .map_err(|error| StoreError::Io(io::Error::other(error)))
 }

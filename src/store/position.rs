@@ -22,6 +22,17 @@ pub struct Applied {
     pub index_sum: u128,
     /// How far the segments are known to be synced.
     pub durable_segments: SegmentPosition,
+    /// The last group that was read or written whole; it stands in `file`.
+    pub witness: Witness,
+}
+
+/// A group by which a log is known to be the one that an index was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// Its number; 0 for none.
+    pub number: u64,
+    /// Offset of its head.
+    pub offset: u64,
 }
 
 impl Applied {
@@ -33,6 +44,7 @@ impl Applied {
         next_id: 1,
         index_sum: 0,
         durable_segments: SegmentPosition { file: 0, offset: 0 },
+        witness: Witness { number: 0, offset: 0 },
     };
 
     /// Reads it from an index; `None` in a new one.

@@ -47,7 +47,7 @@ impl Committer {
     /// A process that ends with a failed index leaves none that its successor might believe.
     pub(super) fn give_up_failed_index(&self) {
         if self.index.failure().is_some()
-            && let Err(error) = trust::move_aside(self.shared.data())
+            && let Err(error) = trust::move_aside(self.journal.data())
         {
             tracing::error!(%error, "an index that failed could not be moved aside; delete it by hand");
         }
@@ -83,16 +83,17 @@ impl Committer {
 
     fn rebuild_index(&mut self, queue: &Receiver<Message>) -> Result<(), StoreError> {
         metrics::index_rebuild();
-        let data = self.shared.data();
+        let data = self.journal.data();
         self.shared.rebuilding(0, 0);
         // Closed and deleted first: on a full disk its room is needed.
         self.index.close_failed();
         trust::move_aside(data)?;
         trust::remove_aside(data)?;
-        let (fresh, _) = trust::open(data, self.index_cache)?;
-        let shared = self.shared.clone();
         let store = self.journal.binding().store;
-        let sum = recovery::replay_through(data, store, &fresh, self.applied, &mut |done, total| {
+        let (fresh, _) = trust::open(data, store, self.index_cache)?;
+        let shared = self.shared.clone();
+        let disk = self.journal.disk();
+        let sum = recovery::replay_through(disk, data, store, &fresh, self.applied, &mut |done, total| {
             shared.rebuilding(done, total);
             match refuse_for(queue, Duration::ZERO) {
                 true => Ok(()),

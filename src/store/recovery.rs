@@ -2,21 +2,22 @@
 //! same code, started at different places.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, IoSlice};
 use std::path::Path;
 
 use super::Progress;
 use super::error::StoreError;
 use super::index::{Batch, Index};
-use super::log::format::{Binding, FILE_HEADER_LEN, Trailer};
+use super::log::disk::Disk;
+use super::log::files;
+use super::log::format::{Binding, FILE_HEADER_LEN, Group, Trailer};
 use super::log::journal;
-use super::log::journal_footer;
+use super::log::journal_footer::{self, FooterBuilder};
+use super::log::rot::{Readable, read_around};
 use super::log::scan::{ALL_DURABLE, Found, RecordAt, Scan};
-use super::log::{disk, files};
 use super::metrics;
 use super::model::{FileKind, Place};
-use super::position::Applied;
+use super::position::{Applied, Witness};
 use super::replay;
 
 /// Index changes that are gathered before they are written while replaying.
@@ -63,6 +64,7 @@ pub struct Start {
 /// # Errors
 /// `Foreign` where a file is not this store's: then nothing has been touched.
 pub fn recover(
+    disk: &dyn Disk,
     data: &Path,
     store: [u8; 16],
     index: &Index,
@@ -70,19 +72,19 @@ pub fn recover(
     progress: &dyn Progress,
 ) -> Result<Recovered, StoreError> {
     let from = start.applied;
-    let files = Files::list(data, store)?;
+    let files = Files::list(disk, data, store)?;
     files.refuse_foreign()?;
     let relevant: Vec<usize> = files.from(from.file)?.collect();
     let total: u64 = relevant
         .iter()
         .map(|position| files.len(*position))
         .sum::<io::Result<u64>>()?;
-    let mut replay = Replay::new(data, index, start);
+    let mut replay = Replay::new(disk, data, index, start);
     let mut done = 0;
     for position in relevant {
         let (file, binding) = files.open(position)?;
         let len = file.metadata()?.len();
-        match journal_footer::trailer(&file, &binding)? {
+        match journal_footer::trailer(disk, &file, &binding)? {
             Some(trailer) => replay.sealed(&file, binding, trailer)?,
             None => {
                 let later = files.known_durable_behind(position);
@@ -104,13 +106,14 @@ pub fn recover(
 /// Applies the whole journal up to `end` to an empty index, beside a store that is open but not writing: nothing is cut
 /// or sealed. `step` is told how many bytes of how many are done, and ends it with an error. Returns the index's sum.
 pub fn replay_through(
+    disk: &dyn Disk,
     data: &Path,
     store: [u8; 16],
     index: &Index,
     end: Applied,
     step: &mut dyn FnMut(u64, u64) -> Result<(), StoreError>,
 ) -> Result<u128, StoreError> {
-    let files = Files::list(data, store)?;
+    let files = Files::list(disk, data, store)?;
     let count = files.numbers.partition_point(|number| *number <= end.file);
     let total = (0..count)
         .map(|position| files.len(position))
@@ -119,13 +122,13 @@ pub fn replay_through(
         applied: Applied::START,
         may_be_ahead: false,
     };
-    let mut replay = Replay::new(data, index, start);
+    let mut replay = Replay::new(disk, data, index, start);
     let mut done = 0;
     step(done, total)?;
     for position in 0..count {
         let (file, binding) = files.open(position)?;
         let len = file.metadata()?.len();
-        match journal_footer::trailer(&file, &binding)? {
+        match journal_footer::trailer(disk, &file, &binding)? {
             Some(trailer) => replay.sealed(&file, binding, trailer)?,
             None if binding.file == end.file => replay.through(&file, binding, end.offset, end.group)?,
             None => {
@@ -145,14 +148,16 @@ pub fn replay_through(
 
 /// The journal's files.
 struct Files<'a> {
+    disk: &'a dyn Disk,
     data: &'a Path,
     store: [u8; 16],
     numbers: Vec<u64>,
 }
 
 impl<'a> Files<'a> {
-    fn list(data: &'a Path, store: [u8; 16]) -> io::Result<Self> {
+    fn list(disk: &'a dyn Disk, data: &'a Path, store: [u8; 16]) -> io::Result<Self> {
         Ok(Files {
+            disk,
             data,
             store,
             numbers: files::list(data, FileKind::Journal)?,
@@ -166,7 +171,7 @@ impl<'a> Files<'a> {
             kind: FileKind::Journal,
             file: number,
         };
-        Ok((journal::open(self.data, number)?, binding))
+        Ok((self.disk.open(&journal::path(self.data, number))?, binding))
     }
 
     fn len(&self, position: usize) -> io::Result<u64> {
@@ -181,7 +186,7 @@ impl<'a> Files<'a> {
             }
             let (file, binding) = self.open(position)?;
             let mut bytes = [0; 40];
-            if file.read_exact_at(&mut bytes, 0).is_ok() && binding.is_foreign(&bytes) {
+            if self.disk.read_at(&file, &mut bytes, 0).is_ok() && binding.is_foreign(&bytes) {
                 return Err(StoreError::Foreign(format!(
                     "{} belongs to another store, or was written by another version of larder",
                     journal::path(self.data, binding.file).display()
@@ -197,7 +202,7 @@ impl<'a> Files<'a> {
         let mut first = self.numbers.partition_point(|number| *number < file);
         while let Some(before) = first.checked_sub(1) {
             let (handle, binding) = self.open(before)?;
-            if journal_footer::trailer(&handle, &binding)?.is_some() {
+            if journal_footer::trailer(self.disk, &handle, &binding)?.is_some() {
                 break;
             }
             first = before;
@@ -217,13 +222,14 @@ impl<'a> Files<'a> {
 
     fn first_group(&self, position: usize) -> Option<u64> {
         let (file, binding) = self.open(position).ok()?;
-        let mut bytes = vec![0; 2 * FILE_HEADER_LEN as usize];
-        let read = file.read_at(&mut bytes, 0).ok()?;
-        Scan::new(bytes.get(..read)?, binding, 0, 0).first_number()
+        let mut bytes = vec![0; (FILE_HEADER_LEN + Group::RECORD_LEN) as usize];
+        self.disk.read_at(&file, &mut bytes, 0).ok()?;
+        Scan::new(&bytes, binding, 0, 0).first_number()
     }
 }
 
 struct Replay<'a> {
+    disk: &'a dyn Disk,
     data: &'a Path,
     index: &'a Index,
     batch: Batch<'a>,
@@ -238,12 +244,13 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(data: &'a Path, index: &'a Index, start: Start) -> Self {
+    fn new(disk: &'a dyn Disk, data: &'a Path, index: &'a Index, start: Start) -> Self {
         let Start {
             applied,
             may_be_ahead,
         } = start;
         Replay {
+            disk,
             data,
             index,
             batch: Batch::new(index, applied.index_sum),
@@ -258,11 +265,11 @@ impl<'a> Replay<'a> {
 
     fn sealed(&mut self, file: &File, binding: Binding, trailer: Trailer) -> Result<(), StoreError> {
         // The run that sealed it may have been killed before it was synced.
-        file.sync_all()?;
+        self.disk.sync_all(file)?;
         if binding.file == self.applied.file && trailer.footer == self.applied.offset {
             return Ok(());
         }
-        match journal_footer::read(file, &binding, trailer)? {
+        match journal_footer::read(self.disk, file, &binding, trailer)? {
             Some(all) => all
                 .into_iter()
                 .try_for_each(|found| self.found(found, binding.file)),
@@ -277,8 +284,9 @@ impl<'a> Replay<'a> {
             "the footer of a journal file is damaged; the file is read whole"
         );
         self.damaged();
-        let bytes = read_to(file, trailer.footer.min(file.metadata()?.len()))?;
-        let mut scan = Scan::new(&bytes, binding, 0, ALL_DURABLE);
+        let len = trailer.footer.min(file.metadata()?.len());
+        let read = self.read(file, &binding, len)?;
+        let mut scan = Scan::new(&read.bytes, binding, 0, ALL_DURABLE);
         while let Some(found) = scan.next() {
             self.found(found, binding.file)?;
         }
@@ -287,8 +295,8 @@ impl<'a> Replay<'a> {
 
     /// The groups of a file that is not sealed, up to `end`; those up to number `durable` were synced.
     fn through(&mut self, file: &File, binding: Binding, end: u64, durable: u64) -> Result<(), StoreError> {
-        let bytes = read_to(file, end)?;
-        let mut scan = Scan::new(&bytes, binding, 0, durable);
+        let read = self.read(file, &binding, end)?;
+        let mut scan = Scan::new(&read.bytes, binding, 0, durable);
         while let Some(found) = scan.next() {
             self.found(found, binding.file)?;
         }
@@ -297,10 +305,10 @@ impl<'a> Replay<'a> {
 
     /// A file that was being written, or not yet sealed, when the process ended.
     fn unsealed(&mut self, file: &File, binding: Binding, later: Option<u64>) -> Result<(), StoreError> {
-        let bytes = read_to(file, file.metadata()?.len())?;
-        if bytes.len() < FILE_HEADER_LEN as usize {
+        let mut read = self.read(file, &binding, file.metadata()?.len())?;
+        if read.bytes.len() < FILE_HEADER_LEN as usize {
             // Begun, but not even its header was written: no group ever was.
-            return Ok(disk::remove(&journal::path(self.data, binding.file))?);
+            return Ok(self.disk.remove(&journal::path(self.data, binding.file))?);
         }
         // A file behind the applied position begins behind the applied group.
         let next_number = if binding.file > self.applied.file {
@@ -309,17 +317,26 @@ impl<'a> Replay<'a> {
             0
         };
         let known_durable = later.unwrap_or(self.applied.group);
-        let mut scan = Scan::new(&bytes, binding, next_number, known_durable);
+        let mut scan = Scan::new(&read.bytes, binding, next_number, known_durable);
+        let mut all = Vec::new();
         while let Some(found) = scan.next() {
-            self.found(found, binding.file)?;
+            all.push(found);
         }
         let end = scan.end();
-        let tail = bytes.get(end as usize..).unwrap_or_default();
+        let tail = read.bytes.get(end as usize..).unwrap_or_default();
+        let mut footer = FooterBuilder::default();
+        all.iter()
+            .try_for_each(|found| footer.add_found(found))
+            .map_err(io::Error::other)?;
         // In a file with a successor every group was synced: what is behind them is a broken footer.
-        if later.is_none() && tail.iter().any(|byte| *byte != 0) && !scan.at_footer() {
+        let torn = later.is_none() && tail.iter().any(|byte| *byte != 0) && !scan.at_footer();
+        let cut = tail.len() as u64;
+        all.into_iter()
+            .try_for_each(|found| self.found(found, binding.file))?;
+        if torn {
             // Its number is not used again, so that no later copy of it can be taken for another group.
             self.applied.group += 1;
-            self.report.cut += tail.len() as u64;
+            self.report.cut += cut;
             tracing::warn!(
                 file = binding.file,
                 offset = end,
@@ -327,13 +344,41 @@ impl<'a> Replay<'a> {
             );
         }
         if end == FILE_HEADER_LEN {
-            return Ok(disk::remove(&journal::path(self.data, binding.file))?);
+            return Ok(self.disk.remove(&journal::path(self.data, binding.file))?);
         }
-        // Written again, so that it is synced even if the kernel believes, after a failed sync, that it was.
-        file.write_all_at(&bytes[..end as usize], 0)?;
-        // Before there is a footer that says so.
-        file.sync_data()?;
-        journal::seal(file, binding, end)?;
+        // All of it durable before there is a footer. One that is written over remains of an unfinished group can make
+        // that group look as if something had been written behind it.
+        self.disk.set_len(file, end)?;
+        read.bytes.truncate(end as usize);
+        self.write_again(file, &read)?;
+        self.disk.sync(file)?;
+        Ok(journal::seal(self.disk, file, binding, end, footer)?)
+    }
+
+    fn read(&mut self, file: &File, binding: &Binding, len: u64) -> io::Result<Readable> {
+        let read = read_around(self.disk, file, 0, len as usize)?;
+        for range in &read.unreadable {
+            tracing::error!(
+                file = binding.file,
+                from = range.start,
+                to = range.end,
+                "a stretch of the journal cannot be read"
+            );
+        }
+        Ok(read)
+    }
+
+    /// Writes what was read, so that it is synced even if the kernel believes, after a failed sync, that it was. What
+    /// could not be read is left alone: another day it may be.
+    fn write_again(&self, file: &File, read: &Readable) -> io::Result<()> {
+        let end = read.bytes.len() as u64;
+        let mut from = 0;
+        for gap in read.unreadable.iter().chain([&(end..end)]) {
+            let to = gap.start.min(end);
+            let bytes = &read.bytes[from as usize..to as usize];
+            self.disk.write_at(file, &mut [IoSlice::new(bytes)], from)?;
+            from = gap.end.min(end);
+        }
         Ok(())
     }
 
@@ -342,6 +387,7 @@ impl<'a> Replay<'a> {
             Found::Group { number, .. } if number <= self.had => Ok(()),
             Found::Group {
                 number,
+                start,
                 end,
                 head,
                 records,
@@ -361,6 +407,10 @@ impl<'a> Replay<'a> {
                     next_id: head.next_id.max(self.applied.next_id),
                     index_sum: self.sum(),
                     durable_segments: head.durable_segments,
+                    witness: Witness {
+                        number,
+                        offset: start,
+                    },
                 };
                 if self.pending >= BATCH_RECORDS {
                     self.flush()
@@ -450,10 +500,4 @@ impl<'a> Replay<'a> {
         self.report.differs = self.report.damaged == 0 && self.applied.index_sum != self.expected_sum;
         Ok(())
     }
-}
-
-fn read_to(file: &File, end: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; end as usize];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
 }

@@ -1,6 +1,5 @@
 //! What the store's threads and its handle share.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +11,6 @@ use super::model::Id;
 /// Counters and the two ways in which writing ends.
 #[derive(Debug)]
 pub struct Shared {
-    data: PathBuf,
     next_id: AtomicU64,
     poisoned: OnceLock<String>,
     index: Arc<Index>,
@@ -23,10 +21,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For a store at `data` whose next free id is `next_id`.
-    pub fn new(data: PathBuf, next_id: Id, index: Arc<Index>) -> Self {
+    /// For a store whose next free id is `next_id`.
+    pub fn new(next_id: Id, index: Arc<Index>) -> Self {
         Shared {
-            data,
             next_id: AtomicU64::new(next_id),
             poisoned: OnceLock::new(),
             index,
@@ -34,11 +31,6 @@ impl Shared {
             to_replay: AtomicU64::new(0),
             proven: AtomicBool::new(false),
         }
-    }
-
-    /// The data directory.
-    pub fn data(&self) -> &Path {
-        &self.data
     }
 
     /// A fresh id.

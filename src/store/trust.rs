@@ -5,7 +5,7 @@
 //! same boot is believed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::index::{Index, clear_unfinished, decode, keys};
 use super::log::disk::sync_dir;
+use super::log::format::{Binding, RECORD_HEADER_LEN, RecordHeader, RecordKind};
 use super::log::journal;
-use super::position::Applied;
+use super::model::FileKind;
+use super::position::{Applied, Witness};
 use super::recovery::Start;
 
 /// Name of the index that was not believed, until the new one stands.
@@ -26,7 +28,13 @@ enum State {
     /// Closed in order.
     Clean,
     /// Open, since this boot, in this very file.
-    Open { boot: String, device: u64, inode: u64 },
+    Open {
+        boot: String,
+        /// Which mount of the file system; 0 where the kernel does not say.
+        mount: u64,
+        device: u64,
+        inode: u64,
+    },
 }
 
 impl State {
@@ -35,6 +43,7 @@ impl State {
         let (device, inode) = index.identity()?;
         Ok(State::Open {
             boot: boot.trim().to_owned(),
+            mount: mounted(device),
             device,
             inode,
         })
@@ -52,14 +61,30 @@ impl State {
     }
 }
 
+/// Tells one mount of a file system from the next of the same boot, between which its page cache was dropped: the
+/// kernel makes a directory anew for each file system that it mounts (ext4 and xfs; not for each bind mount of
+/// it, as a container has them). 0 where there is none.
+fn mounted(device: u64) -> u64 {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let Ok(link) = fs::read_link(format!("/sys/dev/block/{major}:{minor}")) else {
+        return 0;
+    };
+    let Some(name) = link.file_name().and_then(|name| name.to_str()) else {
+        return 0;
+    };
+    let made = |kind| fs::metadata(format!("/sys/fs/{kind}/{name}")).ok();
+    let made = ["ext4", "xfs"].into_iter().find_map(made);
+    made.map_or(0, |directory| directory.ino())
+}
+
 /// Opens the index, or begins a new one where there is none that can be believed; marks it as open, durably, before
 /// anything else is written. Returns how far the log is applied to it.
-pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
+pub fn open(data: &Path, store: [u8; 16], cache: u64) -> Result<(Index, Start), StoreError> {
     let path = data.join("index");
     clear_unfinished(&path)?;
     // A link that leads nowhere counts as well.
     if fs::symlink_metadata(&path).is_ok() {
-        match believe(data, &path, cache) {
+        match believe(data, store, &path, cache) {
             Ok((index, start)) => {
                 State::open(&index)?.write(&index)?;
                 return Ok((index, start));
@@ -84,7 +109,7 @@ pub fn open(data: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
     ))
 }
 
-fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
+fn believe(data: &Path, store: [u8; 16], path: &Path, cache: u64) -> Result<(Index, Start), StoreError> {
     let index = Index::open(path, cache)?;
     let state = index.get(keys::STATE).and_then(|value| match value {
         Some(value) => decode(&value).map(Some),
@@ -100,11 +125,8 @@ fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), Store
     }
     let applied = Applied::load(&index)?;
     let applied = applied.ok_or_else(|| unbelievable("it does not say how far it is"))?;
-    if applied.group > 0 {
-        let len = fs::metadata(journal::path(data, applied.file)).map_or(0, |meta| meta.len());
-        if len < applied.offset {
-            return Err(unbelievable("it is ahead of the log"));
-        }
+    if !stands_in_log(data, store, &applied) {
+        return Err(unbelievable("it is not of this log, or ahead of it"));
     }
     Ok((
         index,
@@ -113,6 +135,28 @@ fn believe(data: &Path, path: &Path, cache: u64) -> Result<(Index, Start), Store
             may_be_ahead: state != State::Clean,
         },
     ))
+}
+
+/// Whether the log has the group up to which the index is.
+fn stands_in_log(data: &Path, store: [u8; 16], applied: &Applied) -> bool {
+    let Witness { number, offset } = applied.witness;
+    if number == 0 {
+        return true;
+    }
+    let binding = Binding {
+        store,
+        kind: FileKind::Journal,
+        file: applied.file,
+    };
+    let mut header = [0; RECORD_HEADER_LEN];
+    let path = journal::path(data, applied.file);
+    let read = fs::File::open(path).and_then(|file| {
+        file.read_exact_at(&mut header, offset)?;
+        file.metadata()
+    });
+    read.is_ok_and(|meta| meta.len() >= applied.offset)
+        && RecordHeader::decode(&header, &binding, offset)
+            .is_ok_and(|head| head.kind == RecordKind::Group && head.number == number)
 }
 
 /// Gives an index up; it is deleted once another stands in its place.
@@ -165,4 +209,39 @@ pub fn mark_clean(index: &Index) -> Result<(), StoreError> {
         return Err(StoreError::Index("an earlier checkpoint failed".into()));
     }
     State::Clean.write(index)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_was_open_under_another_mount_is_not_believed() {
+        for same in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let (index, _) = open(dir.path(), [1; 16], 1 << 20).unwrap();
+            let State::Open {
+                boot,
+                mount,
+                device,
+                inode,
+            } = State::open(&index).unwrap()
+            else {
+                panic!("it is open");
+            };
+            let state = State::Open {
+                boot,
+                mount: mount + u64::from(!same),
+                device,
+                inode,
+            };
+            state.write(&index).unwrap();
+            drop(index);
+            assert_eq!(
+                believe(dir.path(), [1; 16], &dir.path().join("index"), 1 << 20).is_ok(),
+                same
+            );
+        }
+    }
 }

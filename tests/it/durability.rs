@@ -13,7 +13,7 @@ const WRITERS: usize = 6;
 
 /// What must be found under a name after the next start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
+pub enum Expected {
     /// Acknowledged: the bytes of this seed and length.
     There(u64, usize),
     /// A removal was acknowledged.
@@ -23,9 +23,9 @@ enum Expected {
 }
 
 /// Everything that the writers know about names, by path.
-type Ledger = BTreeMap<String, Expected>;
+pub type Ledger = BTreeMap<String, Expected>;
 
-fn setting(name: &str, default: u64) -> u64 {
+pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -43,7 +43,7 @@ fn body_size(rng: &mut Rng) -> usize {
 }
 
 /// Publishes and sometimes removes until the daemon is gone or `stop` is set.
-fn write_until_killed(
+pub fn write_until_killed(
     daemon: &Daemon,
     ledger: &Mutex<Ledger>,
     seed: u64,
@@ -90,7 +90,7 @@ fn write_until_killed(
 
 /// Compares the daemon with the ledger. Names that could be either are settled: they must stay what they are now.
 /// And no kill is damage: what it tears was never acknowledged.
-fn verify(daemon: &Daemon, ledger: &mut Ledger, what: &str) {
+pub fn verify(daemon: &Daemon, ledger: &mut Ledger, what: &str) {
     assert_eq!(
         daemon.metric("larder_store_damaged_stretches_total", ""),
         0,

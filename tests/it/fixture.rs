@@ -52,13 +52,11 @@ impl Progress for Quiet {
 
 fn write_fixture(to: &Path) {
     let mut daemon = setup().prepare();
-    let small = Options {
-        chunking: ChunkerParams {
-            min_size: 1024,
-            avg_size: 2048,
-            max_size: 4096,
-        },
-        ..Options::at(daemon.data())
+    let mut small = Options::at(daemon.data());
+    small.chunking = ChunkerParams {
+        min_size: 1024,
+        avg_size: 2048,
+        max_size: 4096,
     };
     Store::open(small, &Quiet).expect("a store").close();
     daemon.start();

@@ -1,8 +1,10 @@
-//! What log files ask of the disk. The calls whose failure has consequences go through [`Disk`], so that tests can
-//! let them fail.
+//! What log files ask of the disk. Whatever changes them, and what recovery reads, goes through [`Disk`], so that
+//! tests can let it fail and can cut the power between any two calls.
 
-use std::fs::{self, File};
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
@@ -13,16 +15,39 @@ use crate::store::error::StoreError;
 /// Buffers handed to one system call; the kernel takes at most 1024.
 const VECTORS: usize = 512;
 
-/// Changes to an open log file.
-pub trait Disk: Send + Sync + 'static {
-    /// Gives the file `len` bytes of its own, so that writing them cannot run out of space.
-    fn allocate(&self, file: &File, len: u64) -> io::Result<()>;
+/// What the log does to its files and directories, and how recovery reads them.
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// Creates a file that is not there yet, for reading and writing. Its name is not durable before
+    /// [`Disk::sync_dir`].
+    fn create(&self, path: &Path) -> io::Result<File>;
+
+    /// Opens a file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<File>;
+
+    /// Gives the file `len` bytes of its own from `at` on, so that writing them cannot run out of space. Returns the
+    /// end of what is reserved, which is `at` where the file system cannot.
+    fn allocate(&self, file: &File, at: u64, len: u64) -> io::Result<u64>;
 
     /// Writes all of `buffers` at `offset`.
     fn write_at(&self, file: &File, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
+    /// Fills `buffer` from `offset`.
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Cuts the file, or extends it with zeroes.
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()>;
+
     /// `fdatasync`. After an error what is on disk is unknown; the call is never repeated.
     fn sync(&self, file: &File) -> io::Result<()>;
+
+    /// `fsync`.
+    fn sync_all(&self, file: &File) -> io::Result<()>;
+
+    /// Takes a name away, durably.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
 /// The kernel's own calls.
@@ -30,13 +55,27 @@ pub trait Disk: Send + Sync + 'static {
 pub struct Kernel;
 
 impl Disk for Kernel {
-    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    fn allocate(&self, file: &File, at: u64, len: u64) -> io::Result<u64> {
         loop {
-            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), at, len) {
+                Ok(()) => return Ok(at + len),
                 Err(Errno::INTR) => continue,
                 // The file then grows as it is written, and a full disk shows at the write.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
-                result => return Ok(result?),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(at),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -58,8 +97,28 @@ impl Disk for Kernel {
         Ok(())
     }
 
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(buffer, offset)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        sync_dir(dir)
     }
 }
 

@@ -172,6 +172,11 @@ impl LogFile {
         &self.binding
     }
 
+    /// The file itself.
+    pub(super) fn handle(&self) -> &File {
+        &self.file
+    }
+
     /// Length of the file in bytes, preallocated ones included.
     pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())

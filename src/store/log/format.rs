@@ -37,6 +37,18 @@ pub const fn padded(len: u64) -> u64 {
     len.next_multiple_of(8)
 }
 
+/// What kernel and drive write as one, bytes: a power cut can ruin all of a block that is being written. Nothing is
+/// written into a block that holds durable bytes.
+pub const BLOCK: u64 = 4096;
+
+/// `len` rounded up to the next block.
+pub const fn block_end(len: u64) -> u64 {
+    len.saturating_add(BLOCK - 1) / BLOCK * BLOCK
+}
+
+/// The numbers of groups are below this; a larger one is damage.
+pub const GROUP_NUMBERS: u64 = 1 << 62;
+
 /// The file that records are bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {

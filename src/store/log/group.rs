@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::format::{Binding, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, padded};
+use super::format::{
+    Binding, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, block_end, padded,
+};
 use super::journal_footer::{Entry, EntryRecord};
 use super::record::Record;
 use crate::chunk::Digest;
@@ -120,7 +122,7 @@ impl GroupBuilder {
         self.buffer
     }
 
-    /// Completes the head.
+    /// Completes the head, and the group to whole blocks.
     pub fn finish(mut self, context: GroupContext) -> FinishedGroup {
         let (head, body) = self.buffer.split_at_mut(Group::RECORD_LEN as usize);
         let group = Group {
@@ -143,6 +145,8 @@ impl GroupBuilder {
         );
         head[..RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, self.offset));
         head[RECORD_HEADER_LEN..].copy_from_slice(&payload);
+        self.buffer
+            .resize(block_end(self.buffer.len() as u64) as usize, 0);
         FinishedGroup {
             bytes: self.buffer,
             entry: Entry {

@@ -1,19 +1,15 @@
 //! The journal's files: the active one that groups are appended to, and the sealing of those before it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
-
-use super::disk::{self, is_no_space, sync_dir};
+use super::disk::{Disk, is_no_space};
 use super::files;
 use super::format::{Binding, FILE_HEADER_LEN};
 use super::group::FinishedGroup;
 use super::journal_footer::FooterBuilder;
-use super::scan::{ALL_DURABLE, Scan};
 use crate::store::model::FileKind;
 
 /// Size of a new store's first file, bytes.
@@ -38,6 +34,7 @@ pub enum AppendError {
 /// The file that groups are appended to.
 #[derive(Debug)]
 pub struct Journal {
+    disk: Arc<dyn Disk>,
     data: PathBuf,
     binding: Binding,
     file: File,
@@ -49,7 +46,13 @@ pub struct Journal {
 
 impl Journal {
     /// Creates file number `file`, preallocated to `size` bytes where the file system can.
-    pub fn create(data: &Path, store: [u8; 16], file: u64, size: u64) -> io::Result<Self> {
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        store: [u8; 16],
+        file: u64,
+        size: u64,
+    ) -> io::Result<Self> {
         let binding = Binding {
             store,
             kind: FileKind::Journal,
@@ -57,25 +60,21 @@ impl Journal {
         };
         let size = size.clamp(MIN_FILE, MAX_FILE);
         let path = path(data, file);
-        let handle = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        let reserved = match preallocate(&handle, 0, size) {
+        let handle = disk.create(&path)?;
+        let reserved = match disk.allocate(&handle, 0, size) {
             // It then grows as it is written: on a full disk there may be room for a removal.
             Err(error) if is_no_space(&error) => Ok(0),
             reserved => reserved,
         };
         let created = reserved.and_then(|allocated| {
-            handle.write_all_at(&binding.encode_file_header(), 0)?;
-            handle.sync_all()?;
-            sync_dir(&files::directory(data, FileKind::Journal))?;
+            disk.write_at(&handle, &mut [IoSlice::new(&binding.encode_file_header())], 0)?;
+            disk.sync_all(&handle)?;
+            disk.sync_dir(&files::directory(data, FileKind::Journal))?;
             Ok(allocated)
         });
         match created {
             Ok(allocated) => Ok(Journal {
+                disk,
                 data: data.to_owned(),
                 binding,
                 file: handle,
@@ -86,10 +85,16 @@ impl Journal {
             }),
             Err(error) => {
                 // Nothing refers to it yet; leaving it would only waste the space that is short.
-                let _ = fs::remove_file(&path);
+                let _ = disk.remove(&path);
                 Err(error)
             }
         }
+    }
+
+    /// Creates the file after this one, see [`Journal::next_size`].
+    pub fn create_next(&self, size: u64) -> io::Result<Self> {
+        let Binding { store, file, .. } = self.binding;
+        Journal::create(self.disk.clone(), &self.data, store, file + 1, size)
     }
 
     /// Identity of the file.
@@ -100,6 +105,16 @@ impl Journal {
     /// Where the file is.
     pub fn path(&self) -> PathBuf {
         path(&self.data, self.binding.file)
+    }
+
+    /// The data directory it is in.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What it is written through.
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// Where the next group goes.
@@ -114,7 +129,7 @@ impl Journal {
 
     /// Size for the file after this one: they grow as data comes.
     pub fn next_size(&self) -> u64 {
-        (self.size * 4).clamp(MIN_FILE, MAX_FILE)
+        self.size.saturating_mul(4).clamp(MIN_FILE, MAX_FILE)
     }
 
     /// Writes a group at [`Journal::offset`] and notes it for the footer. Not durable before [`Journal::sync`]. Where
@@ -123,7 +138,10 @@ impl Journal {
         let bytes = &group.bytes;
         let end = self.offset + bytes.len() as u64;
         if end > self.allocated {
-            match preallocate(&self.file, self.allocated, end - self.allocated) {
+            match self
+                .disk
+                .allocate(&self.file, self.allocated, end - self.allocated)
+            {
                 Ok(allocated) => self.allocated = self.allocated.max(allocated),
                 Err(error) => {
                     // Nothing has been written, so nothing but this group is lost.
@@ -132,7 +150,10 @@ impl Journal {
                 }
             }
         }
-        match self.file.write_all_at(bytes, self.offset) {
+        let written = self
+            .disk
+            .write_at(&self.file, &mut [IoSlice::new(bytes)], self.offset);
+        match written {
             Ok(()) => {
                 self.offset = end;
                 let listed = self.footer.add(std::mem::take(&mut group.entry));
@@ -140,7 +161,9 @@ impl Journal {
             }
             Err(error) if is_no_space(&error) && end > self.allocated => {
                 // What was written of it must not be found behind the next group.
-                self.file.set_len(self.offset).map_err(AppendError::Failed)?;
+                self.disk
+                    .set_len(&self.file, self.offset)
+                    .map_err(AppendError::Failed)?;
                 Err(AppendError::NoSpace)
             }
             Err(error) => Err(AppendError::Failed(error)),
@@ -149,80 +172,60 @@ impl Journal {
 
     /// Makes every appended group durable. After an error nothing may be written any more.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.disk.sync(&self.file)
     }
 
     /// Seals this file; deletes it if it holds no group.
     pub fn seal(self) -> io::Result<()> {
         if self.offset == FILE_HEADER_LEN {
-            return disk::remove(&path(&self.data, self.binding.file));
+            return self.disk.remove(&path(&self.data, self.binding.file));
         }
-        finish(&self.file, self.binding, self.offset, self.footer)
+        seal(&*self.disk, &self.file, self.binding, self.offset, self.footer)
     }
-}
-
-/// Reserves space; returns the end of what is reserved, which is `at` where the file system cannot.
-fn preallocate(file: &File, at: u64, len: u64) -> io::Result<u64> {
-    loop {
-        match fallocate(file, FallocateFlags::empty(), at, len) {
-            Ok(()) => return Ok(at + len),
-            Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(at),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-/// Seals a file that an earlier process left, whose groups reach to `end`: reads them for the footer.
-pub fn seal(file: &File, binding: Binding, end: u64) -> io::Result<()> {
-    let mut bytes = vec![0; end as usize];
-    file.read_exact_at(&mut bytes, 0)?;
-    let mut footer = FooterBuilder::default();
-    // All of it has been read or written as durable, so nothing in it is a tear.
-    let mut scan = Scan::new(&bytes, binding, 0, ALL_DURABLE);
-    while scan.end() < end {
-        let Some(found) = scan.next() else { break };
-        footer.add_found(&found).map_err(io::Error::other)?;
-    }
-    finish(file, binding, end, footer)
 }
 
 /// Ends a file whose groups reach to `end`: cuts what is behind them, writes the footer and makes all of it durable.
-fn finish(file: &File, binding: Binding, end: u64, footer: FooterBuilder) -> io::Result<()> {
+pub fn seal(
+    disk: &dyn Disk,
+    file: &File,
+    binding: Binding,
+    end: u64,
+    footer: FooterBuilder,
+) -> io::Result<()> {
     let footer = footer.finish(&binding, end).map_err(io::Error::other)?;
-    file.set_len(end)?;
-    file.write_all_at(&footer, end)?;
-    file.sync_all()
+    disk.set_len(file, end)?;
+    disk.write_at(file, &mut [IoSlice::new(&footer)], end)?;
+    disk.sync_all(file)
 }
-
-/// Opens a file for recovery.
-pub fn open(data: &Path, file: u64) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path(data, file))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::chunk::Digest;
+    use crate::store::log::disk::Kernel;
     use crate::store::log::format::SegmentPosition;
     use crate::store::log::group::{GroupBuilder, GroupContext};
     use crate::store::log::record::{Record, Sweep};
+    use crate::store::log::scan::{ALL_DURABLE, Scan};
 
     const STORE: [u8; 16] = [7; 16];
 
-    /// Two chunks and a record of metadata.
+    /// Two chunks and some records of metadata.
     fn group(journal: &Journal, number: u64) -> FinishedGroup {
         let mut group = GroupBuilder::new(journal.binding(), journal.offset(), number, Vec::new());
         for body in [b"first".as_slice(), &[number as u8; 300]] {
             group.push_chunk(Digest::of(body), &[body.to_vec().into()]);
         }
-        let sweep = Record::Sweep(Sweep {
-            version: number,
-            through: vec![1; 40],
-            done: true,
-        });
-        group.push(&sweep).unwrap();
+        for version in 0..40 {
+            let sweep = Record::Sweep(Sweep {
+                version,
+                through: vec![1; 40],
+                done: true,
+            });
+            group.push(&sweep).unwrap();
+        }
         group.finish(GroupContext {
             durable_group: number - 1,
             durable_segments: SegmentPosition { file: 0, offset: 0 },
@@ -235,9 +238,9 @@ mod tests {
     fn the_footer_collected_while_appending_is_that_of_a_scan() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(files::directory(dir.path(), FileKind::Journal)).unwrap();
-        let mut journal = Journal::create(dir.path(), STORE, 1, MIN_FILE).unwrap();
+        let mut journal = Journal::create(Arc::new(Kernel), dir.path(), STORE, 1, MIN_FILE).unwrap();
         // Enough for a footer of several records.
-        for number in 1..=8000 {
+        for number in 1..=400 {
             let mut group = group(&journal, number);
             journal.append(&mut group).unwrap();
         }
@@ -245,7 +248,11 @@ mod tests {
         journal.seal().unwrap();
         let collected = fs::read(path(dir.path(), 1)).unwrap();
         assert!(collected.len() as u64 > end + (1 << 20));
-        seal(&open(dir.path(), 1).unwrap(), binding, end).unwrap();
-        assert!(collected == fs::read(path(dir.path(), 1)).unwrap());
+        let mut scanned = FooterBuilder::default();
+        let mut scan = Scan::new(&collected[..end as usize], binding, 0, ALL_DURABLE);
+        while let Some(found) = scan.next() {
+            scanned.add_found(&found).unwrap();
+        }
+        assert!(collected[end as usize..] == scanned.finish(&binding, end).unwrap());
     }
 }

@@ -3,14 +3,16 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
+use super::disk::Disk;
 use super::format::{
-    Binding, Codec, FormatError, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, Trailer,
+    Binding, Codec, FormatError, GROUP_NUMBERS, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, Trailer,
+    block_end,
 };
 use super::record::Record;
+use super::rot::is_medium;
 use super::scan::{Found, RecordAt};
 use crate::chunk::Digest;
 
@@ -145,25 +147,34 @@ impl FooterBuilder {
 }
 
 /// The trailer of a file; `None` if it has not been sealed (or its end is damaged).
-pub fn trailer(file: &File, binding: &Binding) -> io::Result<Option<Trailer>> {
+pub fn trailer(disk: &dyn Disk, file: &File, binding: &Binding) -> io::Result<Option<Trailer>> {
     let len = file.metadata()?.len();
     let Some(at) = len.checked_sub(Trailer::LEN as u64) else {
         return Ok(None);
     };
     let mut bytes = [0; Trailer::LEN];
-    file.read_exact_at(&mut bytes, at)?;
-    Ok(Trailer::decode(&bytes, binding, at).ok())
+    match disk.read_at(file, &mut bytes, at) {
+        Err(error) if is_medium(&error) => Ok(None),
+        read => read.map(|()| Trailer::decode(&bytes, binding, at).ok()),
+    }
 }
 
 /// What the footer of a sealed file lists; `None` if the footer is damaged (the file itself must be scanned then).
-pub fn read(file: &File, binding: &Binding, trailer: Trailer) -> io::Result<Option<Vec<Found>>> {
+pub fn read(
+    disk: &dyn Disk,
+    file: &File,
+    binding: &Binding,
+    trailer: Trailer,
+) -> io::Result<Option<Vec<Found>>> {
     let len = file.metadata()?.len();
     let Some(footer_len) = (len - Trailer::LEN as u64).checked_sub(trailer.footer) else {
         return Ok(None);
     };
     let mut bytes = vec![0; footer_len as usize];
-    file.read_exact_at(&mut bytes, trailer.footer)?;
-    Ok(parse(&bytes, binding, trailer.footer).ok())
+    match disk.read_at(file, &mut bytes, trailer.footer) {
+        Err(error) if is_medium(&error) => Ok(None),
+        read => read.map(|()| parse(&bytes, binding, trailer.footer).ok()),
+    }
 }
 
 fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Vec<Found>, FormatError> {
@@ -186,6 +197,9 @@ fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Vec<Found>, Form
                 .into_iter()
                 .map(EntryRecord::read)
                 .collect::<Result<Vec<_>, _>>()?;
+            if entry.number >= GROUP_NUMBERS {
+                return Err(FormatError { what: "group number" });
+            }
             found.push(if entry.head.is_empty() {
                 Found::Damaged {
                     from: 0,
@@ -195,10 +209,11 @@ fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Vec<Found>, Form
                 }
             } else {
                 let head = Group::decode(&entry.head)?;
-                let start = records.first().map_or(0, |first| first.offset);
+                let body = records.first().map_or(0, |first| first.offset);
                 Found::Group {
                     number: entry.number,
-                    end: start.saturating_add(head.body_len),
+                    start: body.saturating_sub(Group::RECORD_LEN),
+                    end: block_end(body.saturating_add(head.body_len)),
                     head,
                     records,
                 }

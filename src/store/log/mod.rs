@@ -12,11 +12,14 @@ pub mod journal;
 pub mod journal_footer;
 mod page_cache;
 pub mod record;
+pub mod rot;
 pub mod scan;
 pub mod segment;
 mod segment_file;
 pub mod segment_footer;
 pub mod segment_recovery;
 mod segment_thread;
+#[cfg(test)]
+pub mod simulated;
 #[cfg(test)]
 pub mod testing;

@@ -5,7 +5,10 @@
 //! rot (its good records are saved, reading goes on behind it); damage above it is a tear (the file ends there,
 //! whatever follows, because writeback keeps no order).
 
-use super::format::{Binding, FILE_HEADER_LEN, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind};
+use super::format::{
+    BLOCK, Binding, FILE_HEADER_LEN, GROUP_NUMBERS, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind,
+    block_end,
+};
 use super::record::Record;
 
 /// A record and where it stands.
@@ -28,6 +31,8 @@ pub enum Found {
     Group {
         /// Its number.
         number: u64,
+        /// Offset of its head in the file.
+        start: u64,
         /// Offset in the file at which it ends.
         end: u64,
         /// Its head.
@@ -74,7 +79,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Where the accepted groups end.
+    /// Where the accepted groups end: at the end of a block.
     pub fn end(&self) -> u64 {
         self.offset
     }
@@ -90,10 +95,12 @@ impl<'a> Scan<'a> {
         if let Some((number, head)) = self.head_at(self.offset)
             && let Some(records) = self.body(self.offset, &head)
         {
-            self.offset += Group::RECORD_LEN + head.body_len;
-            self.next_number = number.saturating_add(1);
+            let start = self.offset;
+            self.offset = block_end(start + Group::RECORD_LEN + head.body_len);
+            self.next_number = number + 1;
             return Some(Found::Group {
                 number,
+                start,
                 end: self.offset,
                 head,
                 records,
@@ -109,7 +116,8 @@ impl<'a> Scan<'a> {
             .get(offset as usize..(offset + Group::RECORD_LEN) as usize)?;
         let header = RecordHeader::decode(bytes, &self.binding, offset).ok()?;
         let payload = &bytes[RECORD_HEADER_LEN..];
-        if header.kind != RecordKind::Group || header.number < self.next_number {
+        let possible = self.next_number..GROUP_NUMBERS;
+        if header.kind != RecordKind::Group || !possible.contains(&header.number) {
             return None;
         }
         header.check_payload(payload).ok()?;
@@ -167,8 +175,8 @@ impl<'a> Scan<'a> {
             return None;
         }
         let last = self.bytes.len() as u64;
-        let next = (from + 8..last)
-            .step_by(8)
+        let next = (from + BLOCK..last)
+            .step_by(BLOCK as usize)
             .find_map(|offset| Some((offset, self.head_at(offset)?)));
         let known_durable = match next {
             Some((_, (_, head))) => head.durable_group.max(self.known_durable),
@@ -178,12 +186,12 @@ impl<'a> Scan<'a> {
             return None;
         }
         let (to, durable) = match next {
-            Some((offset, (number, _))) => (offset, number - 1),
-            None if known_durable == ALL_DURABLE => (last, self.last_seen(from, last)),
+            Some((offset, (number, _))) => (offset, number.saturating_sub(1)),
+            None if known_durable >= GROUP_NUMBERS => (last, self.last_seen(from, last)),
             None => (last, known_durable.max(self.next_number)),
         };
-        self.offset = to;
-        self.next_number = durable.saturating_add(1);
+        self.offset = block_end(to);
+        self.next_number = durable + 1;
         let mut saved = self.records(from, to);
         saved.retain(|record| record.number <= durable);
         Some(Found::Damaged {
@@ -197,6 +205,7 @@ impl<'a> Scan<'a> {
     /// The highest number among the records of a stretch; that of the group expected there if none can be read.
     fn last_seen(&self, from: u64, to: u64) -> u64 {
         let numbers = self.records(from, to).into_iter().map(|record| record.number);
+        let numbers = numbers.filter(|number| *number < GROUP_NUMBERS);
         numbers.max().unwrap_or(0).max(self.next_number)
     }
 
@@ -213,7 +222,8 @@ impl<'a> Scan<'a> {
         let end = self
             .head_at(self.offset)
             .and_then(|(_, head)| (self.offset + Group::RECORD_LEN).checked_add(head.body_len));
-        let behind = end.and_then(|end| self.bytes.get(usize::try_from(end).ok()?..));
+        // Not in its own last block: a cut can have left anything there.
+        let behind = end.and_then(|end| self.bytes.get(usize::try_from(block_end(end)).ok()?..));
         behind.is_some_and(|behind| behind.iter().any(|byte| *byte != 0))
     }
 }
@@ -253,16 +263,18 @@ mod tests {
         })
     }
 
-    /// A file of `groups` groups, preallocated to `len`; returns the groups' offsets and the end too.
-    fn file(groups: u64, len: usize) -> (Vec<u8>, Vec<u64>) {
+    /// A file of `groups` groups, preallocated to `len`; returns the groups' offsets and the end of the last, and
+    /// where the bytes of each end.
+    fn file(groups: u64, len: usize) -> (Vec<u8>, Vec<u64>, Vec<u64>) {
         let mut bytes = AT.encode_file_header();
-        let mut offsets = vec![];
+        let (mut offsets, mut ends) = (vec![], vec![]);
         for number in 1..=groups {
             offsets.push(bytes.len() as u64);
             let mut group = GroupBuilder::new(AT, bytes.len() as u64, number, Vec::new());
             let body = vec![number as u8; 100 * number as usize];
             group.push_chunk(Digest::of(&body), &[Bytes::from(body)]);
             group.push(&sweep(number)).unwrap();
+            ends.push(bytes.len() as u64 + group.len());
             let context = GroupContext {
                 durable_group: number - 1,
                 durable_segments: SegmentPosition::default(),
@@ -273,7 +285,7 @@ mod tests {
         }
         offsets.push(bytes.len() as u64);
         bytes.resize(len.max(bytes.len()), 0);
-        (bytes, offsets)
+        (bytes, offsets, ends)
     }
 
     fn read(bytes: &[u8], known_durable: u64) -> (Vec<u64>, Vec<(u64, u64, usize)>, u64) {
@@ -293,20 +305,25 @@ mod tests {
 
     #[test]
     fn a_clean_file_reads_whole() {
-        let (bytes, offsets) = file(3, 16384);
+        let (bytes, offsets, _) = file(3, 32768);
         assert_eq!(read(&bytes, 3), (vec![1, 2, 3], vec![], offsets[3]));
     }
 
     #[test]
     fn the_last_group_cut_at_every_byte_is_a_tear() {
-        let (bytes, offsets) = file(3, 0);
+        let (bytes, offsets, ends) = file(3, 0);
         for cut in offsets[2]..offsets[3] {
             let mut torn = bytes[..cut as usize].to_vec();
+            if cut >= ends[2] {
+                let whole = (vec![1, 2, 3], vec![], offsets[3]);
+                assert_eq!(read(&torn, 0), whole, "only free room is missing from {cut}");
+                continue;
+            }
             assert_eq!(read(&torn, 0), (vec![1, 2], vec![], offsets[2]), "cut at {cut}");
             if bytes[cut as usize..].iter().all(|byte| *byte == 0) {
                 continue; // only padding is missing, and zeroes bring it back
             }
-            torn.resize(16384, 0);
+            torn.resize(32768, 0);
             assert_eq!(
                 read(&torn, 2),
                 (vec![1, 2], vec![], offsets[2]),
@@ -317,15 +334,15 @@ mod tests {
 
     #[test]
     fn a_missing_end_below_the_durable_point_is_rot() {
-        let (bytes, offsets) = file(3, 0);
+        let (bytes, offsets, _) = file(3, 0);
         let (groups, damage, _) = read(&bytes[..offsets[2] as usize + 10], 3);
         assert_eq!((groups, damage.len()), (vec![1, 2], 1));
     }
 
     #[test]
     fn every_flipped_byte_before_the_last_group_is_rot_and_loses_at_most_its_group() {
-        let (bytes, offsets) = file(3, 16384);
-        for at in offsets[1]..offsets[2] {
+        let (bytes, offsets, ends) = file(3, 32768);
+        for at in offsets[1]..ends[1] {
             let mut damaged = bytes.clone();
             damaged[at as usize] ^= 0x40;
             let (groups, damage, end) = read(&damaged, 0);
@@ -339,8 +356,38 @@ mod tests {
     }
 
     #[test]
+    fn what_a_cut_leaves_in_the_last_block_of_a_group_does_not_prove_that_the_group_was_synced() {
+        let (mut bytes, offsets, ends) = file(3, 32768);
+        bytes[offsets[2] as usize + 200] ^= 0x40;
+        bytes[ends[2] as usize] = 0x11;
+        assert_eq!(read(&bytes, 0), (vec![1, 2], vec![], offsets[2]));
+        bytes[offsets[3] as usize] = 0x11;
+        assert_eq!(read(&bytes, 0).1.len(), 1, "something behind the block does");
+    }
+
+    #[test]
+    fn a_group_number_out_of_bounds_is_damage() {
+        for number in [GROUP_NUMBERS, ALL_DURABLE, u64::MAX] {
+            let mut bytes = AT.encode_file_header();
+            let mut group = GroupBuilder::new(AT, bytes.len() as u64, number, Vec::new());
+            group.push(&sweep(1)).unwrap();
+            let context = GroupContext {
+                durable_group: 0,
+                durable_segments: SegmentPosition::default(),
+                next_id: 1,
+                index_sum: 0,
+            };
+            bytes.extend(group.finish(context).bytes);
+            for known_durable in [0, 1, ALL_DURABLE] {
+                let (groups, _, _) = read(&bytes, known_durable);
+                assert_eq!(groups, [0; 0], "{number:x} {known_durable:x}");
+            }
+        }
+    }
+
+    #[test]
     fn bytes_of_another_file_are_not_taken_for_groups() {
-        let (bytes, _) = file(3, 0);
+        let (bytes, _, _) = file(3, 0);
         let other = Binding { file: 2, ..AT };
         assert_eq!(Scan::new(&bytes, other, 1, 0).next(), None);
     }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::disk::{Disk, Kernel};
+use super::disk::Disk;
 use super::format::{RECORD_HEADER_LEN, SegmentPosition, padded};
 use super::segment_file::Chunk;
 use super::segment_thread::{Request, SegmentThread};
@@ -109,12 +109,7 @@ impl SegmentWriter {
     ///
     /// # Errors
     /// `Io` where the system has no thread to give.
-    pub fn start(options: SegmentOptions) -> Result<Self, StoreError> {
-        Self::start_on(options, Box::new(Kernel))
-    }
-
-    /// Like [`SegmentWriter::start`], on a disk of the caller's making.
-    pub fn start_on(options: SegmentOptions, disk: Box<dyn Disk>) -> Result<Self, StoreError> {
+    pub fn start(options: SegmentOptions, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let (requests, inbox) = mpsc::channel();
         let queue_bytes = options.queue_bytes.clamp(LEAST_COST, u64::from(u32::MAX));
         let state = Arc::new(State {
@@ -170,7 +165,7 @@ impl SegmentWriter {
         let permit = self.admit(0).await?;
         let (reply, answer) = oneshot::channel();
         self.send(Request::Sync { up_to, permit, reply })?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        answer.await.unwrap_or_else(|_| Err(self.ended()))
     }
 
     /// How far segments are durable.
@@ -218,7 +213,15 @@ impl SegmentWriter {
     }
 
     fn send(&self, request: Request) -> Result<(), StoreError> {
-        self.requests.send(request).map_err(|_| StoreError::Closed)
+        self.requests.send(request).map_err(|_| self.ended())
+    }
+
+    /// Why the thread is gone.
+    fn ended(&self) -> StoreError {
+        match self.poisoned() {
+            true => StoreError::Poisoned,
+            false => StoreError::Closed,
+        }
     }
 }
 

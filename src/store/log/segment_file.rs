@@ -1,15 +1,14 @@
 //! The segment that is being written: created, appended to, synced, sealed. Used by the segment thread alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::disk::{Disk, remove, sync_dir};
+use super::disk::Disk;
 use super::files::{directory, path};
-use super::format::{Binding, FILE_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition};
+use super::format::{BLOCK, Binding, FILE_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, block_end};
 use super::page_cache::start_writeback;
 use super::segment_footer::{Footer, FooterEntry};
 use crate::chunk::Digest;
@@ -57,21 +56,16 @@ impl SegmentFile {
         record_len: u64,
     ) -> io::Result<Self> {
         let path = path(data, FileKind::Segment, number);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file = disk.create(&path)?;
         let binding = Binding {
             store,
             kind: FileKind::Segment,
             file: number,
         };
-        let size = size.max(FILE_HEADER_LEN + record_len + Footer::room(1));
+        let size = size.max(FILE_HEADER_LEN + record_len + 2 * BLOCK + Footer::room(1));
         let prepared = prepare(disk, data, &file, &binding, size);
         if let Err(error) = prepared {
-            discard(&path);
+            discard(disk, &path);
             return Err(error);
         }
         Ok(SegmentFile {
@@ -88,7 +82,7 @@ impl SegmentFile {
 
     /// Whether a record of this length fits, with a footer after it.
     pub fn fits(&self, record_len: u64) -> bool {
-        self.end + record_len + Footer::room(self.footer.entries.len() + 1) <= self.size
+        self.end + record_len + 2 * BLOCK + Footer::room(self.footer.entries.len() + 1) <= self.size
     }
 
     /// Whether there is no record in it.
@@ -112,32 +106,41 @@ impl SegmentFile {
             .fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
         let number = self.footer.entries.len() as u64;
         let header = RecordHeader::raw(RecordKind::Chunk, number, chunk.digest, chunk.len, crc);
-        let head = header.encode(&self.binding, self.end);
+        let begin = self.next_record();
+        let head = header.encode(&self.binding, begin);
         let padding = [0; 8];
         let pad = header.record_len() - head.len() as u64 - u64::from(chunk.len);
         let mut buffers = Vec::with_capacity(chunk.pieces.len() + 2);
         buffers.push(IoSlice::new(&head));
         buffers.extend(chunk.pieces.iter().map(|piece| IoSlice::new(piece)));
         buffers.push(IoSlice::new(&padding[..pad as usize]));
-        disk.write_at(&self.file, &mut buffers, self.end)?;
+        disk.write_at(&self.file, &mut buffers, begin)?;
 
         let place = Place {
             kind: FileKind::Segment,
             file: self.binding.file,
-            offset: self.end,
+            offset: begin,
             stored_len: chunk.len,
         };
         self.footer.entries.push(FooterEntry {
             digest: chunk.digest,
-            offset: self.end,
+            offset: begin,
             stored_len: chunk.len,
         });
-        self.end += header.record_len();
+        self.end = begin + header.record_len();
         if self.end - self.written_back >= WRITEBACK_EVERY {
             start_writeback(&self.file, self.written_back, self.end - self.written_back);
             self.written_back = self.end;
         }
         Ok(place)
+    }
+
+    /// Behind a synced record the next one begins a block: the one that holds durable bytes is not written again.
+    fn next_record(&self) -> u64 {
+        match self.end == self.synced {
+            true => block_end(self.end),
+            false => self.end,
+        }
     }
 
     /// Makes every record so far durable; no system call if they all are.
@@ -152,12 +155,13 @@ impl SegmentFile {
     /// Ends the synced file with its footer and gives back what it does not need. The sync that makes this durable
     /// is the caller's: see [`SegmentFile::sync_seal`].
     pub fn seal(&self, disk: &dyn Disk) -> io::Result<()> {
-        let bytes = self.footer.encode(&self.binding, self.end)?;
+        let at = block_end(self.end);
+        let bytes = self.footer.encode(&self.binding, at)?;
         // First: it makes room for the footer on a full disk, and takes away what a failed append left.
-        self.file.set_len(self.end)?;
-        let written = disk.write_at(&self.file, &mut [IoSlice::new(&bytes)], self.end);
+        disk.set_len(&self.file, self.end)?;
+        let written = disk.write_at(&self.file, &mut [IoSlice::new(&bytes)], at);
         if written.is_err() {
-            self.file.set_len(self.end)?;
+            disk.set_len(&self.file, self.end)?;
         }
         written
     }
@@ -168,21 +172,21 @@ impl SegmentFile {
     }
 
     /// Removes the file.
-    pub fn discard(self) {
-        discard(&self.path);
+    pub fn discard(self, disk: &dyn Disk) {
+        discard(disk, &self.path);
     }
 }
 
 fn prepare(disk: &dyn Disk, data: &Path, file: &File, binding: &Binding, size: u64) -> io::Result<()> {
-    disk.allocate(file, size)?;
+    disk.allocate(file, 0, size)?;
     disk.write_at(file, &mut [IoSlice::new(&binding.encode_file_header())], 0)?;
-    file.sync_all()?;
-    sync_dir(&directory(data, binding.kind))
+    disk.sync_all(file)?;
+    disk.sync_dir(&directory(data, binding.kind))
 }
 
 /// A file without records is of no use to anyone; one that cannot be removed is left to the next recovery.
-fn discard(path: &Path) {
-    if let Err(error) = remove(path) {
+fn discard(disk: &dyn Disk, path: &Path) {
+    if let Err(error) = disk.remove(path) {
         tracing::warn!(path = %path.display(), %error, "an empty segment could not be removed");
     }
 }

@@ -66,7 +66,10 @@ impl Footer {
     /// # Errors
     /// `Damaged` where the trailer is good and the footer is not.
     pub fn read(file: &LogFile) -> Result<Option<Footer>, StoreError> {
-        let Some(offset) = footer_offset(file)? else {
+        let Some(offset) = footer_offset(file.size()?, file.binding(), |trailer, at| {
+            file.read_exact_at(trailer, at)
+        })?
+        else {
             return Ok(None);
         };
         let header = file.read(RECORD_HEADER_LEN, offset).map_err(cut_short)?;
@@ -84,14 +87,18 @@ impl Footer {
     }
 }
 
-/// Offset of the footer record; `None` where the file has no valid trailer.
-pub fn footer_offset(file: &LogFile) -> io::Result<Option<u64>> {
-    let len = file.size()?;
+/// Offset of the footer record in a file of `len` bytes, read with `read`; `None` where it has no valid trailer.
+pub fn footer_offset(
+    len: u64,
+    binding: &Binding,
+    read: impl FnOnce(&mut [u8], u64) -> io::Result<()>,
+) -> io::Result<Option<u64>> {
     let Some(at) = len.checked_sub(TRAILER_LEN) else {
         return Ok(None);
     };
-    let trailer = file.read(TRAILER_LEN as usize, at)?;
-    let offset = Trailer::decode(&trailer, file.binding(), at)
+    let mut trailer = [0; Trailer::LEN];
+    read(&mut trailer, at)?;
+    let offset = Trailer::decode(&trailer, binding, at)
         .ok()
         .map(|trailer| trailer.footer);
     Ok(offset.filter(|offset| *offset < at))

@@ -3,13 +3,15 @@
 //! A record counts only if all of it is at or below the durable position, since publications refer to nothing
 //! above it. What is unreadable below that position is rot: it is reported and left where it is.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::path::Path;
 
-use super::disk::{Disk, Kernel, remove, sync_dir};
+use super::disk::Disk;
 use super::files::{self, LogFile, LogFiles, directory};
-use super::format::{FILE_HEADER_LEN, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, padded};
+use super::format::{
+    FILE_HEADER_LEN, RECORD_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, block_end, padded,
+};
+use super::rot::{is_medium, read_around};
 use super::segment_footer::{Footer, FooterEntry, footer_offset};
 use crate::store::error::StoreError;
 use crate::store::model::FileKind;
@@ -56,6 +58,7 @@ pub struct Damage {
 /// # Errors
 /// `Io` where a file cannot be read or written; nothing below the durable position has then been lost.
 pub fn recover_segments(
+    disk: &dyn Disk,
     data: &Path,
     store: [u8; 16],
     durable: SegmentPosition,
@@ -68,16 +71,16 @@ pub fn recover_segments(
     };
     for &number in &numbers {
         let file = files.open(FileKind::Segment, number)?;
-        if footer_offset(&file)?.is_some() {
+        if is_sealed(disk, &file)? {
             if number >= durable.file {
                 // Sealed, perhaps, only in the page cache.
-                writable(data, number)?.sync_all()?;
+                disk.sync_all(&disk.open(&files::path(data, FileKind::Segment, number))?)?;
             }
         } else if number > durable.file {
-            recovered.remove(data, number, file.size()?)?;
+            recovered.remove(disk, data, number, file.size()?)?;
         } else {
             let bound = (number == durable.file).then_some(durable.offset);
-            recovered.reseal(data, &file, bound)?;
+            recovered.reseal(disk, data, &file, bound)?;
         }
     }
     for &number in numbers.iter().rev() {
@@ -87,42 +90,46 @@ pub fn recover_segments(
         }
     }
     if !numbers.is_empty() {
-        sync_dir(&directory(data, FileKind::Segment))?;
+        disk.sync_dir(&directory(data, FileKind::Segment))?;
     }
     Ok(recovered)
 }
 
-/// The numbers of the segments that there are, in order. Other files are left alone.
-fn writable(data: &Path, number: u64) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(files::path(data, FileKind::Segment, number))
+/// A trailer that cannot be read is none.
+fn is_sealed(disk: &dyn Disk, file: &LogFile) -> io::Result<bool> {
+    let sealed = footer_offset(file.size()?, file.binding(), |trailer, at| {
+        disk.read_at(file.handle(), trailer, at)
+    });
+    match sealed {
+        Err(error) if is_medium(&error) => Ok(false),
+        sealed => Ok(sealed?.is_some()),
+    }
 }
 
 impl Recovered {
-    fn remove(&mut self, data: &Path, number: u64, len: u64) -> io::Result<()> {
-        remove(&files::path(data, FileKind::Segment, number))?;
+    fn remove(&mut self, disk: &dyn Disk, data: &Path, number: u64, len: u64) -> io::Result<()> {
+        disk.remove(&files::path(data, FileKind::Segment, number))?;
         self.removed.push(number);
         self.cut += len;
         Ok(())
     }
 
     /// Cuts the file where its good records end and writes a footer there.
-    fn reseal(&mut self, data: &Path, file: &LogFile, bound: Option<u64>) -> io::Result<()> {
+    fn reseal(&mut self, disk: &dyn Disk, data: &Path, file: &LogFile, bound: Option<u64>) -> io::Result<()> {
         let number = file.binding().file;
         let len = file.size()?;
-        let walk = Walk::over(file, len, bound)?;
+        let walk = Walk::over(disk, file, len, bound)?;
         if walk.footer.entries.is_empty() && walk.damage.is_empty() {
-            return self.remove(data, number, len);
+            return self.remove(disk, data, number, len);
         }
-        let writer = writable(data, number)?;
-        writer.set_len(walk.end)?;
-        let footer = walk.footer.encode(file.binding(), walk.end)?;
-        Kernel.write_at(&writer, &mut [IoSlice::new(&footer)], walk.end)?;
-        writer.sync_all()?;
+        let writer = disk.open(&files::path(data, FileKind::Segment, number))?;
+        let end = block_end(walk.end);
+        disk.set_len(&writer, walk.end)?;
+        let footer = walk.footer.encode(file.binding(), end)?;
+        disk.write_at(&writer, &mut [IoSlice::new(&footer)], end)?;
+        disk.sync_all(&writer)?;
         self.sealed.push(number);
-        self.cut += len.saturating_sub(walk.end);
+        self.cut += len.saturating_sub(end);
         self.damage.extend(walk.damage);
         Ok(())
     }
@@ -130,6 +137,7 @@ impl Recovered {
 
 /// A walk from record to record.
 struct Walk<'a> {
+    disk: &'a dyn Disk,
     file: &'a LogFile,
     /// Where the walk ends: the durable position or the end of the file.
     limit: u64,
@@ -144,8 +152,9 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn over(file: &'a LogFile, len: u64, bound: Option<u64>) -> io::Result<Self> {
+    fn over(disk: &'a dyn Disk, file: &'a LogFile, len: u64, bound: Option<u64>) -> io::Result<Self> {
         let mut walk = Walk {
+            disk,
             file,
             limit: bound.map_or(len, |bound| bound.min(len)),
             exact: bound.is_some(),
@@ -164,7 +173,7 @@ impl<'a> Walk<'a> {
     }
 
     fn check_file_header(&mut self, len: u64) -> io::Result<()> {
-        let header = self.file.read(len.min(FILE_HEADER_LEN) as usize, 0)?;
+        let header = self.read(len.min(FILE_HEADER_LEN), 0)?;
         // A file that was never durable may well have none.
         if self.limit > FILE_HEADER_LEN && self.file.binding().check_file_header(&header).is_err() {
             self.damage.push(Damage {
@@ -184,6 +193,9 @@ impl<'a> Walk<'a> {
         if let Some(header) = self.header_at(self.at)? {
             return Ok(self.keep(&header));
         }
+        if self.skips_to_block()? {
+            return Ok(true);
+        }
         let begun = self.at;
         let (next, used) = self.search(begun)?;
         self.at = next;
@@ -195,6 +207,22 @@ impl<'a> Walk<'a> {
             self.damaged(begun, until - begun);
         }
         Ok(true)
+    }
+
+    /// Goes over the rest of a block that was left free behind a synced record.
+    fn skips_to_block(&mut self) -> io::Result<bool> {
+        let next = block_end(self.at).min(self.limit);
+        let rest = self.read(next - self.at, self.at)?;
+        let free = next > self.at && rest.iter().all(|byte| *byte == 0);
+        let skips = free && (next == self.limit || self.header_at(next)?.is_some());
+        if skips {
+            self.at = next;
+        }
+        Ok(skips)
+    }
+
+    fn read(&self, len: u64, at: u64) -> io::Result<Vec<u8>> {
+        Ok(read_around(self.disk, self.file.handle(), at, len as usize)?.bytes)
     }
 
     /// Goes over the record at hand; false where the records end.
@@ -232,7 +260,7 @@ impl<'a> Walk<'a> {
         if at + RECORD_HEADER_LEN as u64 > self.limit {
             return Ok(None);
         }
-        let bytes = self.file.read(RECORD_HEADER_LEN, at)?;
+        let bytes = self.read(RECORD_HEADER_LEN as u64, at)?;
         Ok(RecordHeader::decode(&bytes, self.file.binding(), at).ok())
     }
 
@@ -244,7 +272,7 @@ impl<'a> Walk<'a> {
         while window < self.limit {
             // Windows overlap by a header, so that one across their border is found.
             let len = (WINDOW + RECORD_HEADER_LEN as u64).min(self.limit - window);
-            let bytes = self.file.read(len as usize, window)?;
+            let bytes = self.read(len, window)?;
             for (index, word) in bytes.chunks(ALIGNMENT).enumerate() {
                 if word.iter().all(|&byte| byte == 0) {
                     continue;

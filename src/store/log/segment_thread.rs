@@ -44,7 +44,7 @@ struct Waiter {
 
 pub(super) struct SegmentThread {
     options: SegmentOptions,
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
     inbox: mpsc::Receiver<Request>,
     state: Arc<State>,
     active: Option<SegmentFile>,
@@ -55,7 +55,7 @@ pub(super) struct SegmentThread {
 impl SegmentThread {
     pub fn new(
         options: SegmentOptions,
-        disk: Box<dyn Disk>,
+        disk: Arc<dyn Disk>,
         inbox: mpsc::Receiver<Request>,
         state: Arc<State>,
     ) -> Self {
@@ -73,6 +73,7 @@ impl SegmentThread {
 
     /// Works until it is told to close or nobody is left who could ask.
     pub fn run(mut self) {
+        let _guard = PoisonOnPanic(self.state.clone());
         let mut open = true;
         while open {
             let Ok(first) = self.inbox.recv() else { break };
@@ -198,7 +199,7 @@ impl SegmentThread {
             return Ok(());
         };
         if active.is_empty() {
-            active.discard();
+            active.discard(&*self.disk);
             return Ok(());
         }
         if let Err(error) = active.seal(&*self.disk) {
@@ -208,6 +209,18 @@ impl SegmentThread {
         active
             .sync_seal(&*self.disk)
             .map_err(|error| poison(&self.state, &error))
+    }
+}
+
+/// A thread that panicked may have left a segment in any state: nobody may rely on what it wrote.
+struct PoisonOnPanic(Arc<State>);
+
+impl Drop for PoisonOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the segment thread panicked; writing has stopped");
+            self.0.poison();
+        }
     }
 }
 

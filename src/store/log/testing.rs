@@ -4,6 +4,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -45,10 +47,7 @@ pub fn options(data: &Path) -> SegmentOptions {
 /// A writer and the disk it works on.
 pub fn writer(options: SegmentOptions) -> (SegmentWriter, Arc<Unsteady>) {
     let disk = Arc::new(Unsteady::default());
-    (
-        SegmentWriter::start_on(options, Box::new(disk.clone())).unwrap(),
-        disk,
-    )
+    (SegmentWriter::start(options, disk.clone()).unwrap(), disk)
 }
 
 /// Sends `body` to be appended; the answer says where it went.
@@ -100,7 +99,7 @@ pub fn noise(len: usize, seed: u64) -> Bytes {
 }
 
 /// The kernel's disk, until it is told to fail with an error number or to stall.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Unsteady {
     /// Error number for allocations; 0 for none.
     pub allocate_fails: AtomicI32,
@@ -108,6 +107,10 @@ pub struct Unsteady {
     pub write_fails: AtomicI32,
     /// Error number for syncs; 0 for none.
     pub sync_fails: AtomicI32,
+    /// Whether the next write panics.
+    pub panics: AtomicBool,
+    /// Stretches of files, by inode, that cannot be read.
+    pub unreadable: Mutex<Vec<(u64, Range<u64>)>>,
     /// Syncs so far.
     pub syncs: AtomicUsize,
     /// Whether a call waits just now.
@@ -148,13 +151,22 @@ impl Unsteady {
     }
 }
 
-impl Disk for Arc<Unsteady> {
-    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+impl Disk for Unsteady {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        Kernel.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        Kernel.open(path)
+    }
+
+    fn allocate(&self, file: &File, at: u64, len: u64) -> io::Result<u64> {
         self.pass(&self.allocate_fails)?;
-        Kernel.allocate(file, len)
+        Kernel.allocate(file, at, len)
     }
 
     fn write_at(&self, file: &File, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        assert!(!self.panics.load(Ordering::SeqCst), "as told");
         if let Err(error) = self.pass(&self.write_fails) {
             let half = buffers.len() / 2;
             Kernel.write_at(file, &mut buffers[..half], offset)?;
@@ -167,5 +179,32 @@ impl Disk for Arc<Unsteady> {
         self.syncs.fetch_add(1, Ordering::SeqCst);
         self.pass(&self.sync_fails)?;
         Kernel.sync(file)
+    }
+
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let asked = offset..offset + buffer.len() as u64;
+        let rotten = self.unreadable.lock().unwrap();
+        if rotten.iter().any(|(inode, bytes)| {
+            *inode == file.metadata().unwrap().ino() && bytes.start < asked.end && asked.start < bytes.end
+        }) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        Kernel.read_at(file, buffer, offset)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        Kernel.set_len(file, len)
+    }
+
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        Kernel.sync_all(file)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Kernel.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        Kernel.sync_dir(dir)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,16 +10,17 @@ use super::Room;
 use crate::store::log::disk::{Disk, is_no_space};
 
 /// A disk whose writes are counted by a [`Room`].
-pub struct Counted<D> {
-    disk: D,
+#[derive(Debug)]
+pub struct Counted {
+    disk: Arc<dyn Disk>,
     room: Arc<Room>,
     /// Where the file that is being written ends, as counted. One thread writes one file after the other.
     end: AtomicU64,
 }
 
-impl<D: Disk> Counted<D> {
+impl Counted {
     /// Counts what is written to `disk`.
-    pub fn new(disk: D, room: Arc<Room>) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, room: Arc<Room>) -> Self {
         Counted {
             disk,
             room,
@@ -34,12 +36,20 @@ impl<D: Disk> Counted<D> {
     }
 }
 
-impl<D: Disk> Disk for Counted<D> {
-    fn allocate(&self, file: &File, len: u64) -> io::Result<()> {
+impl Disk for Counted {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.noted(self.disk.create(path))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        self.disk.open(path)
+    }
+
+    fn allocate(&self, file: &File, at: u64, len: u64) -> io::Result<u64> {
         let len = self.room.spare(len);
-        self.noted(self.disk.allocate(file, len))?;
+        let end = self.noted(self.disk.allocate(file, at, len))?;
         self.room.reserved_on_disk(len);
-        Ok(())
+        Ok(end)
     }
 
     fn write_at(&self, file: &File, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
@@ -56,7 +66,27 @@ impl<D: Disk> Disk for Counted<D> {
         Ok(())
     }
 
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.disk.read_at(file, buffer, offset)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        self.disk.set_len(file, len)
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         self.disk.sync(file)
+    }
+
+    fn sync_all(&self, file: &File) -> io::Result<()> {
+        self.disk.sync_all(file)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
     }
 }

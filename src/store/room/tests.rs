@@ -113,7 +113,7 @@ async fn what_is_counted_is_what_is_on_disk() {
         ..options(dir.path())
     };
     let counted = Counted::new(disk.clone(), room.clone());
-    let segments = SegmentWriter::start_on(options, Box::new(counted)).unwrap();
+    let segments = SegmentWriter::start(options, Arc::new(counted)).unwrap();
     let mut failed = 0;
     for number in 0..60_u8 {
         // Also the footer of its segment then.

@@ -351,6 +351,11 @@ impl Daemon {
         output_within(binary().args(arguments).arg("--data").arg(self.data()), input)
     }
 
+    /// Uses another daemon's token: this one's data is a copy of the other's.
+    pub fn share_token(&mut self, other: &Daemon) {
+        self.token.clone_from(&other.token);
+    }
+
     /// One password check for each store: everything else uses the token. [`Setup::start`] does it.
     pub fn fetch_admin_token(&mut self) {
         let body = json!({"name": "tests", "scopes": ["all"]});

@@ -4,6 +4,7 @@ mod accounts;
 mod client;
 mod daemon;
 mod observe;
+mod programs;
 mod rng;
 mod small_disk;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use accounts::{basic, bearer};
 pub use client::{Conn, Request, Response, response_of};
 pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
+pub use programs::{found, runs};
 pub use rng::{Rng, seeded_bytes};
 pub use small_disk::SmallDisk;
 

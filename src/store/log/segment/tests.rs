@@ -5,10 +5,12 @@
 use std::fs;
 use std::sync::atomic::Ordering::SeqCst;
 
+use super::super::disk::Kernel;
 use super::super::files::path;
 use super::super::format::FILE_HEADER_LEN;
 use super::super::segment_footer::Footer;
-use super::super::testing::{data_dir, files, noise, options, put, send, writer};
+use super::super::segment_recovery::recover_segments;
+use super::super::testing::{STORE, data_dir, files, noise, options, put, send, snapshot, writer};
 use super::*;
 use crate::store::model::FileKind::Segment;
 
@@ -280,6 +282,44 @@ async fn a_failed_sync_while_rolling_poisons_too() {
         Err(StoreError::Poisoned)
     ));
     assert!(writer.poisoned());
+}
+
+#[tokio::test]
+async fn a_panic_poisons_at_once() {
+    let dir = data_dir();
+    let (writer, disk) = writer(options(dir.path()));
+    disk.panics.store(true, SeqCst);
+    let unheard = send(&writer, noise(10, 1)).await.unwrap();
+    assert!(unheard.await.is_err());
+    for _ in 0..2000 {
+        if writer.poisoned() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert!(writer.poisoned(), "before anybody closes it");
+    let refused = put(&writer, noise(10, 2)).await;
+    assert!(matches!(refused, Err(StoreError::Poisoned)));
+}
+
+#[tokio::test]
+async fn a_record_behind_a_synced_one_begins_a_block() {
+    let dir = data_dir();
+    let (writer, _) = writer(options(dir.path()));
+    let first = put(&writer, noise(10, 1)).await.unwrap();
+    let second = put(&writer, noise(10, 2)).await.unwrap();
+    assert_eq!(second.offset, end_of(&first).offset, "one sync for both");
+    writer.sync(end_of(&second)).await.unwrap();
+    let third = put(&writer, noise(10, 3)).await.unwrap();
+    assert_eq!(third.offset, 8192);
+    writer.sync(end_of(&third)).await.unwrap();
+    let copy = snapshot(dir.path());
+    let recovered = recover_segments(&Kernel, copy.path(), STORE, writer.durable()).unwrap();
+    assert_eq!(recovered.damage, [], "what is skipped is no damage");
+    let files = files(copy.path());
+    for (seed, place) in [(1, first), (2, second), (3, third)] {
+        assert_eq!(files.record(&place).unwrap().payload, noise(10, seed));
+    }
 }
 
 #[tokio::test]

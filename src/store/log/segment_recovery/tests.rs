@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
+use super::super::disk::Kernel;
 use super::super::segment::end_of;
 use super::super::testing::{STORE, data_dir, files, noise, options, put, snapshot, writer};
 use super::*;
@@ -29,7 +30,7 @@ async fn crashed(lens: &[usize]) -> (tempfile::TempDir, Vec<(Place, Bytes)>) {
 }
 
 fn recover(data: &Path, durable: SegmentPosition) -> Recovered {
-    recover_segments(data, STORE, durable).unwrap()
+    recover_segments(&Kernel, data, STORE, durable).unwrap()
 }
 
 fn footer(data: &Path, number: u64) -> Vec<(u64, Digest)> {
@@ -40,6 +41,10 @@ fn footer(data: &Path, number: u64) -> Vec<(u64, Digest)> {
         .iter()
         .map(|entry| (entry.offset, entry.digest))
         .collect()
+}
+
+fn writable(data: &Path, number: u64) -> io::Result<fs::File> {
+    Kernel.open(&files::path(data, Segment, number))
 }
 
 fn overwrite(data: &Path, number: u64, offset: u64, bytes: &[u8]) {
@@ -178,7 +183,12 @@ async fn a_rotten_last_record_is_not_taken_for_a_tear() {
         }]
     );
     let file = files(dir.path()).open(Segment, 1).unwrap();
-    assert_eq!(footer_offset(&file).unwrap(), Some(durable.offset));
+    assert_eq!(
+        footer_offset(file.size().unwrap(), file.binding(), |bytes, at| file
+            .read_exact_at(bytes, at))
+        .unwrap(),
+        Some(block_end(durable.offset))
+    );
 }
 
 #[tokio::test]
