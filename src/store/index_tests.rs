@@ -152,7 +152,8 @@ async fn a_commit_that_meets_a_failing_index_is_whole_or_nothing_and_says_which(
         }
         wait_until("it is ready again", || store.health() == Health::Ready);
     }
-    assert!(unwritten > 2 && unknown > 2, "{unwritten} {unknown}");
+    // Few look-ups reach the tree: the rows of the package are in memory.
+    assert!(unwritten > 1 && unknown > 2, "{unwritten} {unknown}");
 }
 
 #[tokio::test]
