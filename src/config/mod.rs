@@ -13,6 +13,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::chunk::Digest;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -40,6 +41,19 @@ pub struct Config {
     pub log: telemetry::LogOptions,
     /// Each key that is set, dotted, with its value as written and where that stands.
     pub effective: BTreeMap<String, (Place, String)>,
+}
+
+impl Config {
+    /// The same for the same effective settings, whatever place they come from: 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let mut text = String::new();
+        for (key, (_, value)) in &self.effective {
+            text += &format!("{key}={value}\n");
+        }
+        let mut digest = Digest::of(text.as_bytes()).to_string();
+        digest.truncate(16);
+        digest
+    }
 }
 
 /// Reads and checks the configuration. The error lists everything that is wrong, each with its place.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, Percent, Size, Span, text};
+use super::units::{Count, Listen, OrAuto, OrNone, Percent, Size, Span, Text, text};
 use crate::telemetry::LogFormat;
 
 /// The whole file.
@@ -122,6 +122,10 @@ pub struct Log {
 pub struct Metrics {
     #[serde(deserialize_with = "text")]
     pub listen: OrNone<Listen>,
+    #[serde(deserialize_with = "text")]
+    pub token: OrNone<Text>,
+    #[serde(deserialize_with = "text")]
+    pub token_file: OrNone<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -25,6 +25,9 @@ pub async fn expect(
         Err(refusal) => refusal,
     };
     let op = Op::of(&parsed, head.method);
+    if op == Op::PutFile {
+        METRICS.not_sent(head.content_length().unwrap_or_default());
+    }
     let response = answer(&refusal, &parsed, head, op);
     // A client need not wait for ever, and may have begun to send.
     let incoming = Incoming::new(request.take_payload(), METRICS.received(op));

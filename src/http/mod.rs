@@ -35,6 +35,7 @@ mod purge;
 mod ranges;
 mod refuse;
 mod routes;
+mod scrape;
 mod server;
 mod state;
 #[cfg(test)]
@@ -42,5 +43,6 @@ mod tests;
 mod watch;
 
 pub use options::Options;
+pub use scrape::MetricsToken;
 pub use server::{Listeners, Server};
 pub use state::{Engine, Phase, State};

@@ -12,7 +12,7 @@ use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::state::State;
-use super::{admin, download, gc, generic, health, organisations, packages};
+use super::{admin, download, gc, generic, health, organisations, packages, scrape};
 
 /// How long a request waits for an index that is being built again (API.md §7).
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -128,7 +128,7 @@ async fn answer(
         (Route::Livez, _) => Ok(health::livez()),
         (Route::Readyz, _) => Ok(health::readyz(state, head)),
         (Route::Healthz, _) => Ok(health::healthz(state)),
-        (Route::Metrics, _) => Ok(health::metrics()),
+        (Route::Metrics, _) => scrape::metrics(state, head),
         (Route::Front, _) => Ok(health::front(head)),
         _ => Err(Refusal::no_page()),
     }

@@ -15,6 +15,8 @@ use super::metrics::{Operation, Outcome};
 pub struct Watch {
     operation: &'static Operation,
     began: Instant,
+    /// Something of the answer has been handed over.
+    answering: bool,
     outcome: Outcome,
 }
 
@@ -25,6 +27,7 @@ impl Watch {
         Watch {
             operation,
             began: Instant::now(),
+            answering: false,
             outcome: Outcome::Abandoned,
         }
     }
@@ -34,10 +37,18 @@ impl Watch {
         self.operation.answered(response.status().as_u16());
         // A body without bytes is not asked for any.
         if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
+            self.first_byte();
             self.outcome = Outcome::Finished;
             return response;
         }
         response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
+    }
+
+    fn first_byte(&mut self) {
+        if !self.answering {
+            self.answering = true;
+            self.operation.first_byte(self.began);
+        }
     }
 }
 
@@ -65,7 +76,10 @@ impl MessageBody for Watched {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let item = ready!(Pin::new(&mut self.body).poll_next(context));
         match &item {
-            Some(Ok(bytes)) => self.watch.operation.sent(bytes.len()),
+            Some(Ok(bytes)) => {
+                self.watch.first_byte();
+                self.watch.operation.sent(bytes.len());
+            }
             Some(Err(_)) => self.watch.outcome = Outcome::Broken,
             None => self.watch.outcome = Outcome::Finished,
         }
