@@ -118,7 +118,7 @@ pub struct Waiting(());
 
 impl Waiting {
     /// One more.
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         FAMILIES.commits.inc();
         Waiting(())
     }

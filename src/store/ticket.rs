@@ -27,7 +27,7 @@ struct State {
 /// A new commit's two sides.
 pub fn ticket() -> (Settle, Ticket) {
     let state = Arc::new(State::default());
-    (Settle(state.clone(), Waiting::new()), Ticket(state))
+    (Settle(state.clone(), Waiting::begin()), Ticket(state))
 }
 
 impl Ticket {
