@@ -39,6 +39,7 @@ mod refuse;
 mod request_id;
 mod request_log;
 mod routes;
+mod scrape;
 mod server;
 mod state;
 #[cfg(test)]
@@ -46,6 +47,7 @@ mod tests;
 mod watch;
 
 pub use options::Options;
+pub use scrape::MetricsToken;
 pub use request_log::{AccessFormat, RequestLog, UnknownAccessFormat};
 pub use server::{Listeners, Server};
 pub use state::{Engine, Phase, State};

@@ -18,6 +18,8 @@ use crate::telemetry::request::RequestContext;
 pub struct Watch {
     operation: &'static Operation,
     began: Instant,
+    /// Something of the answer has been handed over.
+    answering: bool,
     outcome: Outcome,
     context: Option<RequestContext>,
     record: Option<Rc<Record>>,
@@ -30,6 +32,7 @@ impl Watch {
         Watch {
             operation,
             began: Instant::now(),
+            answering: false,
             outcome: Outcome::Abandoned,
             context: None,
             record: None,
@@ -51,12 +54,17 @@ impl Watch {
         }
         // A body without bytes is not asked for any.
         if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
+            self.first_byte();
             self.outcome = Outcome::Finished;
             return response;
         }
         response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
     }
 
+    fn first_byte(&mut self) {
+        if !self.answering {
+            self.answering = true;
+            self.operation.first_byte(self.began);
     fn sent(&self, bytes: usize) {
         self.operation.sent(bytes);
         if let Some(record) = &self.record {
@@ -97,6 +105,12 @@ impl MessageBody for Watched {
             None => poll(),
         });
         match &item {
+            Some(Ok(bytes)) => {
+                self.watch.first_byte();
+                self.watch.operation.sent(bytes.len());
+            }
+            Some(Err(_)) => self.watch.outcome = Outcome::Broken,
+            None => self.watch.outcome = Outcome::Finished,
             Some(Ok(bytes)) => watch.sent(bytes.len()),
             Some(Err(_)) => watch.outcome = Outcome::Broken,
             None => watch.outcome = Outcome::Finished,
