@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, Percent, Size, Span, Text, text};
-use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, text};
+use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, Text, text};
 use crate::http::AccessFormat;
 use crate::telemetry::LogFormat;
 

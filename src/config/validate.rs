@@ -12,7 +12,6 @@ use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
 use super::raw::{self, PolicyRule, Raw};
 use super::units::{Count, NONE, OrNone, Size, Span, Text};
-use super::units::{Count, OrNone, Size, Span};
 use super::{Config, RequestLogOptions};
 use crate::chunk::ChunkerParams;
 use crate::http::MetricsToken;

@@ -47,7 +47,7 @@ mod tests;
 mod watch;
 
 pub use options::Options;
-pub use scrape::MetricsToken;
 pub use request_log::{AccessFormat, RequestLog, UnknownAccessFormat};
+pub use scrape::MetricsToken;
 pub use server::{Listeners, Server};
 pub use state::{Engine, Phase, State};

@@ -14,7 +14,6 @@ use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
 use super::{admin, download, gc, generic, health, organisations, packages, scrape};
-use super::{admin, download, gc, generic, health, organisations, packages};
 use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
