@@ -26,6 +26,7 @@ mod lifecycle;
 mod logs;
 mod memory;
 mod metrics;
+mod monitoring;
 mod names;
 mod order;
 mod organisations;
