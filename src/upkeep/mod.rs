@@ -3,6 +3,7 @@
 pub mod collector;
 mod metrics;
 pub mod scrubber;
+pub mod statistics;
 pub mod throttle;
 
 pub use collector::Collector;

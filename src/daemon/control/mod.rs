@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::collect::Collected;
 use crate::store::snapshot::LogEnd;
+use crate::store::stats::Stats;
 
 pub use client::{AskError, Held, ask, hold_files};
 pub use server::{Answer, Control};
@@ -40,6 +41,8 @@ pub enum Request {
         /// Its number.
         run: u64,
     },
+    /// Say what the store holds and takes.
+    Stats,
     /// Say how far the log reaches, and delete none of its files as long as this connection is open.
     HoldFiles,
 }
@@ -61,6 +64,13 @@ pub enum Response {
     Collected {
         /// What it did.
         collected: Collected,
+    },
+    /// What the store holds and takes.
+    Stats {
+        /// The figures.
+        stats: Stats,
+        /// How long ago they were counted, seconds.
+        age_seconds: u64,
     },
     /// No log file is deleted as long as the connection is open.
     Held {
