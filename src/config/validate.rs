@@ -11,7 +11,7 @@ use serde::de::value::Error as ValueError;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, OrNone, Size, Span};
+use super::units::{Count, Size, Span};
 use super::{Config, RequestLogOptions};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Limits, Policy, PolicyTable};
