@@ -15,7 +15,7 @@ use crate::owner::gate::UploadPermit;
 use crate::owner::messages::{Named, Publication};
 use crate::owner::names::{FileName, Names, Standing, committed};
 use crate::owner::quota::{decide_quota, room};
-use crate::owner::{OwnerError, Policy};
+use crate::owner::{Limits, OwnerError, Policy};
 use crate::store::Health;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
@@ -28,17 +28,21 @@ const INDEX_PAUSE: Duration = Duration::from_millis(20);
 
 /// A publication that nothing was known against when it came. That promises nothing.
 #[derive(Clone, Debug)]
-pub struct Prechecked(PublishRequest);
+pub struct Prechecked {
+    request: PublishRequest,
+    /// What held then.
+    limits: Limits,
+}
 
 impl Artifacts {
     /// Refuses, from committed state and without waiting, a publication that cannot win: names, preconditions, policy,
     /// size, quota, and whether the store can write.
     pub fn precheck(&self, request: PublishRequest) -> Result<Prechecked, ArtifactError> {
-        self.check(&request)?;
-        Ok(Prechecked(request))
+        let limits = self.check(&request)?;
+        Ok(Prechecked { request, limits })
     }
 
-    fn check(&self, request: &PublishRequest) -> Result<(), ArtifactError> {
+    fn check(&self, request: &PublishRequest) -> Result<Limits, ArtifactError> {
         request.at.validate()?;
         let at = FileName::from(request.at.clone());
         let (settings, policy) = self.governing(&request.owner, &at.package)?;
@@ -56,7 +60,8 @@ impl Artifacts {
             decide_quota(quota, held, &standing, request.length.unwrap_or(0))?;
         }
         self.store.check_room(request.length.unwrap_or(0))?;
-        self.check_writes()
+        self.check_writes()?;
+        Ok(limits)
     }
 
     /// Whether the store can write.
@@ -77,29 +82,28 @@ impl Artifacts {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: Display,
     {
-        let Prechecked(request) = request;
+        let Prechecked { request, mut limits } = request;
         let permit = self.owners.admit(request.owner.id).await?;
         if permit.waited() {
-            self.check(&request)?;
+            limits = self.check(&request)?;
         }
         let at = FileName::from(request.at);
-        let settings = self.store.settings(request.owner.id)?;
         let mut allowance = Allowance {
             artifacts: self,
             owner: request.owner.id,
             at: &at,
             received: 0,
             // Of a body with a length this has been asked already.
-            checked: match request.by_admin || request.length.is_some() {
-                true => u64::MAX,
-                false => 0,
+            checked: match limits.bytes {
+                Some(_) if request.length.is_none() && !request.by_admin => 0,
+                _ => u64::MAX,
             },
         };
         let mut checksums = Checksums::new(request.checksums);
         let mut writer = self.store.upload(request.length);
         let rules = Rules {
             length: request.length,
-            max_size: self.rules.limits(&settings).file_size,
+            max_size: limits.file_size,
             min_bytes_per_window: self.options.min_bytes_per_window,
             stall_window: self.options.stall_window,
         };

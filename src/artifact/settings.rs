@@ -46,6 +46,17 @@ pub struct Governed {
     pub used: Totals,
 }
 
+/// What an owner holds beside what it may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its name.
+    pub owner: String,
+    /// What it holds.
+    pub used: Totals,
+    /// What it may hold, the configuration included.
+    pub limits: Limits,
+}
+
 impl SettingsEdit {
     fn applied(&self, before: &OwnerSettings) -> OwnerSettings {
         OwnerSettings {
@@ -67,6 +78,24 @@ impl Artifacts {
             used: self.store.totals(Holder::Owner(owner.id))?,
             settings,
         })
+    }
+
+    /// The `count` owners that hold the most bytes, the largest first. Reads one small entry for each owner that holds
+    /// anything, in steps; for a scrape every few seconds, not for every request.
+    pub fn largest_owners(&self, count: usize) -> Result<Vec<Held>, ArtifactError> {
+        let mut largest = Vec::new();
+        for (id, used) in self.store.largest_owners(count)? {
+            // One that was removed since then is left out.
+            let Some(owner) = self.store.account_by_id(id)? else {
+                continue;
+            };
+            largest.push(Held {
+                owner: owner.name,
+                used,
+                limits: self.rules.limits(&self.store.settings(id)?),
+            });
+        }
+        Ok(largest)
     }
 
     /// Sets something for an owner. Durable when this returns, and from then on every publication is decided by it.
