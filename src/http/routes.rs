@@ -13,7 +13,7 @@ use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
-use super::{admin, download, gc, generic, health, organisations, owners, packages};
+use super::{admin, download, gc, generic, health, organisations, owners, packages, scrape};
 use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
@@ -148,7 +148,7 @@ async fn answer(
         (Route::Livez, _) => Ok(health::livez()),
         (Route::Readyz, _) => Ok(health::readyz(state, head)),
         (Route::Healthz, _) => Ok(health::healthz(state)),
-        (Route::Metrics, _) => Ok(health::metrics()),
+        (Route::Metrics, _) => scrape::metrics(state, head),
         (Route::Front, _) => Ok(health::front(head)),
         _ => Err(Refusal::no_page()),
     }
