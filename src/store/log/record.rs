@@ -9,7 +9,8 @@ use super::format::{Codec, FormatError, RecordHeader, RecordKind, SegmentPositio
 use super::segment::end_of;
 use crate::chunk::Digest;
 use crate::store::model::{
-    Account, Checksums, File, Holder, Id, Manifest, Membership, Package, Place, Token, Totals, Version,
+    Account, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package, Place, Token, Totals,
+    Version,
 };
 
 /// Version of all payload encodings below.
@@ -56,6 +57,8 @@ pub enum Record {
     Drop(Dropped),
     /// A copy is damaged and not to be served; lifted when the chunk has another place.
     Quarantine(PlacedChunk),
+    /// What is set for an owner was changed.
+    Settings(OwnerSet),
 }
 
 /// A bulk chunk and its place.
@@ -143,6 +146,15 @@ pub struct RemovedPackage {
     pub package: Package,
 }
 
+/// What is set for an owner from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerSet {
+    /// The owner.
+    pub owner: Id,
+    /// All of it, not a change.
+    pub settings: OwnerSettings,
+}
+
 /// What an owner or a package holds now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
@@ -211,6 +223,7 @@ impl Record {
             Record::RemoveMember(member) => (RecordKind::RemoveMember, None, postcard::to_stdvec(member)?),
             Record::Drop(dropped) => (RecordKind::Drop, None, postcard::to_stdvec(dropped)?),
             Record::Quarantine(copy) => (RecordKind::Quarantine, None, postcard::to_stdvec(copy)?),
+            Record::Settings(set) => (RecordKind::Settings, None, postcard::to_stdvec(set)?),
         })
     }
 
@@ -243,6 +256,7 @@ impl Record {
             Record::Account(account) => account.id,
             Record::Token(token) | Record::RemoveToken(token) => token.id,
             Record::Sweep(sweep) => sweep.version,
+            Record::Settings(set) => set.owner,
             Record::RemoveAccount(removed) => removed.account.id,
             Record::RemovePackage(removed) => removed.package.id,
             Record::SweepPackage(step) => step.package.id,
@@ -277,6 +291,7 @@ impl Record {
             RecordKind::RemoveMember => Record::RemoveMember(from_payload(payload)?),
             RecordKind::Drop => Record::Drop(from_payload(payload)?),
             RecordKind::Quarantine => Record::Quarantine(from_payload(payload)?),
+            RecordKind::Settings => Record::Settings(from_payload(payload)?),
             RecordKind::Group | RecordKind::Footer => {
                 return Err(FormatError { what: "record type" });
             }
@@ -302,7 +317,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::model::{ChunkRef, FileKind, Shape};
+    use crate::store::model::{ChunkRef, FileKind, Limit, PackagePolicy, Policy, Shape};
 
     fn places() -> impl Strategy<Value = Record> {
         prop::collection::vec(
@@ -458,6 +473,25 @@ mod tests {
                 prop_assert!(Record::decode(&header, &payload).is_err());
             }
         }
+    }
+
+    #[test]
+    fn golden_settings() {
+        let settings = OwnerSettings {
+            policy: Some(Policy::Cache),
+            policies: vec![PackagePolicy {
+                packages: "rel-*".into(),
+                policy: Policy::Release,
+            }],
+            max_bytes: Some(Limit::AtMost(1000)),
+            max_versions: Some(Limit::Unlimited),
+            max_file_size: None,
+        };
+        let record = Record::Settings(OwnerSet { owner: 1, settings });
+        let (header, payload) = header(&record);
+        let bytes = "01 0103 01 05 72656c2d2a 00 0101e807 0100 00";
+        assert_eq!(hex::encode(&payload), bytes.replace(' ', ""));
+        assert_eq!(Record::decode(&header, &payload), Ok(record));
     }
 
     #[test]

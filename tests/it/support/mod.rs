@@ -4,7 +4,9 @@ mod accounts;
 mod client;
 mod daemon;
 mod observe;
+mod owners;
 mod programs;
+mod recipes;
 mod rng;
 mod small_disk;
 
@@ -14,7 +16,9 @@ use std::time::{Duration, Instant};
 pub use accounts::{basic, bearer};
 pub use client::{Conn, Request, Response, response_of};
 pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
+pub use owners::Used;
 pub use programs::{found, runs};
+pub use recipes::recipe;
 pub use rng::{Rng, seeded_bytes};
 pub use small_disk::SmallDisk;
 
