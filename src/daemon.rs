@@ -28,6 +28,7 @@ use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
 use crate::upkeep::backups::Backups;
+use crate::upkeep::owner_usage::OwnerUsage;
 use crate::upkeep::scrubber::Scrubber;
 use crate::upkeep::statistics::Statistics;
 use announce::{Announcement, SignIn};
@@ -161,6 +162,8 @@ async fn work(
     Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
     let statistics = Statistics::start(store.clone())?;
+    let (shown, limits) = (config.metrics_owners.clone(), config.artifact.limits);
+    let usage = OwnerUsage::start(store.clone(), shown, limits)?;
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
@@ -169,6 +172,7 @@ async fn work(
     // They let go within a step, long before requests do.
     let _ = actix_rt::task::spawn_blocking(move || {
         statistics.stop();
+        usage.stop();
         if let Some(scrubber) = scrubber {
             scrubber.stop();
         }

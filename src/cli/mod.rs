@@ -8,6 +8,7 @@ mod backup;
 mod check_config;
 mod failure;
 mod gc;
+mod monitoring;
 mod progress;
 mod rebuild_index;
 mod restore;
@@ -75,6 +76,7 @@ enum Command {
     RebuildIndex(rebuild_index::Args),
     Account(account::Args),
     Gc(gc::Args),
+    Monitoring(monitoring::Args),
     Stats(stats::Args),
     Verify(verify::Args),
     Backup(backup::Args),
@@ -97,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::RebuildIndex(args) => args.run(),
         Command::Account(args) => args.run(),
         Command::Gc(args) => args.run(),
+        Command::Monitoring(args) => args.run(),
         Command::Stats(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Backup(args) => args.run(),
@@ -178,6 +181,7 @@ mod tests {
             "stats",
             "verify",
             "backup",
+            "monitoring",
             "restore",
             "LARDER__STORE__DATA",
             "Exit codes: 0 done",

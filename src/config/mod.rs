@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::chunk::Digest;
 use crate::telemetry::access_log;
+use crate::upkeep::owner_usage::Shown;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// A second address for metrics and health.
     pub metrics_listen: Option<SocketAddr>,
+    /// Whose figures are shown.
+    pub metrics_owners: Shown,
     /// The server's.
     pub http: http::Options,
     /// The store's.

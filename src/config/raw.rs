@@ -146,6 +146,8 @@ pub struct Metrics {
     pub token: OrNone<Text>,
     #[serde(deserialize_with = "text")]
     pub token_file: OrNone<Text>,
+    #[serde(deserialize_with = "text")]
+    pub owners: OrNone<Text>,
 }
 
 #[derive(Debug, Deserialize)]

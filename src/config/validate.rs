@@ -17,6 +17,7 @@ use crate::chunk::ChunkerParams;
 use crate::http::MetricsToken;
 use crate::owner::{Limits, Policy, PolicyTable};
 use crate::telemetry::access_log;
+use crate::upkeep::owner_usage::Shown;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -39,6 +40,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let log = check.log(&raw);
     let requests = check.requests(&raw);
     let metrics_listen = check.metrics(&raw);
+    let metrics_owners = check.shown_owners(&raw.metrics);
     if check.problems.is_empty() {
         let mut places = places;
         hide(&mut places, "metrics.token");
@@ -46,6 +48,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
             listen: raw.server.listen.0,
             http,
             metrics_listen,
+            metrics_owners,
             store,
             artifact,
             upkeep,
@@ -268,6 +271,32 @@ impl Check<'_> {
                 None
             }
         }
+    }
+
+    fn shown_owners(&mut self, given: &raw::Metrics) -> Shown {
+        let Some(Text(text)) = &given.owners.0 else {
+            return Shown::Nobody;
+        };
+        let shown = match text.trim().parse::<usize>() {
+            Ok(count) => Shown::Largest(count),
+            Err(_) => Shown::Named(text.split(',').map(|name| name.trim().to_owned()).collect()),
+        };
+        let count = match &shown {
+            Shown::Nobody => 0,
+            Shown::Largest(count) => *count,
+            Shown::Named(names) => names.len(),
+        };
+        if !(1..=Shown::MOST).contains(&count) {
+            let most = Shown::MOST;
+            self.problem(
+                "metrics.owners",
+                format!("{count} owners are not from 1 to {most}"),
+            );
+        }
+        if matches!(&shown, Shown::Named(names) if names.iter().any(String::is_empty)) {
+            self.problem("metrics.owners", format!("{text:?} has a name without letters"));
+        }
+        shown
     }
 
     fn count(&mut self, key: &str, value: Count, range: RangeInclusive<u64>) -> usize {

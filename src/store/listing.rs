@@ -76,6 +76,16 @@ impl Store {
             .collect())
     }
 
+    /// Hands what each owner holds to `visit`, in no particular order, in steps between which the index goes on.
+    pub fn each_owner(&self, mut visit: impl FnMut(Id, Totals)) -> Result<(), StoreError> {
+        self.inner.index.each(&keys::owner_totals(), |key, value| {
+            if let Some(owner) = keys::one_id(key) {
+                visit(owner, decode(value)?);
+            }
+            Ok(())
+        })
+    }
+
     /// What is set for an owner.
     pub fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError> {
         Ok(self.get(&keys::settings(owner))?.unwrap_or_default())

@@ -68,6 +68,11 @@ pub fn gauges(name: &str, help: &str, labels: &[Label<'_>]) -> IntGaugeVec {
     family
 }
 
+/// Gauges whose label values come and go. Whoever has them bounds their number.
+pub fn labelled_gauges(options: Opts, labels: &[&str]) -> IntGaugeVec {
+    registered(IntGaugeVec::new(options, labels))
+}
+
 /// Histograms by label, over `bounds`.
 pub fn histograms(name: &str, help: &str, labels: &[Label<'_>], bounds: &[f64]) -> HistogramVec {
     let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
@@ -107,7 +112,7 @@ static CONFIG: LazyLock<IntGaugeVec> = LazyLock::new(|| {
         "larder_config_info",
         "A hash of the settings that hold, without secrets; always 1. It tells machines and moments apart.",
     );
-    registered(IntGaugeVec::new(options, &["hash"]))
+    labelled_gauges(options, &["hash"])
 });
 
 /// Shows `larder_config_info` with this hash of the settings, and no other.

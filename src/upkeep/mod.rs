@@ -3,6 +3,7 @@
 pub mod backups;
 pub mod collector;
 mod metrics;
+pub mod owner_usage;
 mod scrub_metrics;
 pub mod scrubber;
 pub mod statistics;

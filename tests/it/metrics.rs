@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::support::{
-    ADMIN_PASSWORD, Daemon, PATIENCE, Request, Setup, basic, bearer, binary, etag, output_within, path,
-    seeded_bytes, version_path, within,
+    ADMIN_PASSWORD, Daemon, PATIENCE, Request, Setup, basic, bearer, binary, etag, file_path, output_within,
+    path, seeded_bytes, version_path, within,
 };
 
 #[test]
@@ -254,6 +254,34 @@ fn a_backup_is_counted_by_the_daemon_and_remembered() {
     daemon.terminate();
     daemon.start();
     assert_eq!(last(&daemon), first);
+}
+
+#[test]
+fn owners_figures_are_of_those_who_were_asked_for() {
+    let mut daemon = Setup::default()
+        .config("[metrics]\nowners = \"ADMIN, nobody\"\n")
+        .start();
+    daemon.create_user("other", "a long password", "public");
+    assert_eq!(daemon.put(&path("tool", "1", "f"), vec![1; 5000]), 201);
+    assert_eq!(
+        daemon.put(&file_path("other", "tool", "1", "f"), vec![2; 300]),
+        201
+    );
+    assert_eq!(
+        daemon.put(&file_path("other", "tool", "2", "f"), vec![3; 400]),
+        201
+    );
+    // They are looked up at every start.
+    daemon.terminate();
+    daemon.start();
+    assert_eq!(daemon.metric("larder_owner_held_bytes", "owner=\"admin\""), 5000);
+    assert_eq!(daemon.metric("larder_owner_held_versions", "owner=\"_other\""), 2);
+    assert_eq!(daemon.metric("larder_owner_held_bytes", ""), 5700);
+    let series = daemon.metrics();
+    let series = series
+        .lines()
+        .filter(|line| line.starts_with("larder_owner_held_bytes{"));
+    assert_eq!(series.count(), 2);
 }
 
 #[test]

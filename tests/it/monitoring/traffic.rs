@@ -44,7 +44,7 @@ impl Plan {
     /// A daemon that has some damage already.
     pub fn start(&self) -> Daemon {
         let config = format!(
-            "[metrics]\ntoken = \"{TOKEN}\"\n\
+            "[metrics]\ntoken = \"{TOKEN}\"\nowners = 5\n\
              [limits]\nmax_file_size = \"64MiB\"\nstall_window = \"1s\"\n\
              [scrub]\nevery = \"2s\"\n"
         );

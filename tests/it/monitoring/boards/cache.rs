@@ -132,6 +132,13 @@ fn capacity() -> Row {
                 .query("{{instance}}", "larder_disk_inodes_free{@}"),
             lines("Uploads refused", "short", "1 from the high watermark on, until the store is below the low one.")
                 .query("{{instance}}", "larder_store_above_high{@}"),
+            lines("Held by owners", "bytes", "Bytes of the files of the owners that metrics.owners asks for, and of all others (_other).")
+                .query("{{owner}}", "sum by (owner) (larder_owner_held_bytes{@})"),
+            lines("Versions of owners", "short", "Versions and files of those owners.")
+                .query("{{owner}}: versions", "sum by (owner) (larder_owner_held_versions{@})")
+                .query("{{owner}}: files", "sum by (owner) (larder_owner_held_files{@})"),
+            lines("Owners' quotas", "percentunit", "Part of its quota that an owner holds, where it has one.")
+                .query("{{owner}}", "max by (owner) (larder_owner_held_bytes{@} / (larder_owner_limit_bytes{@} > 0))"),
             lines("Age of these figures", "s", "Time since logical, unique and physical bytes and the numbers of names were counted.")
                 .query("{{instance}}", "time() - (larder_store_counted_timestamp_seconds{@} > 0)"),
         ],
