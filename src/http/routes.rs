@@ -124,10 +124,11 @@ async fn answer(
         }
         (Route::Me, _) => admin::me(state, head).await,
         (Route::ApiVersion, _) => Ok(health::version()),
-        (Route::Swagger, _) => Ok(health::swagger()),
+        (Route::Swagger, _) => health::swagger(),
         (Route::Livez, _) => Ok(health::livez()),
         (Route::Readyz, _) => Ok(health::readyz(state, head)),
-        (Route::Healthz, _) => Ok(health::healthz(state)),
+        (Route::Healthz, _) => Ok(health::healthz(state, head)),
+        (Route::ApiHealthz, _) => Ok(health::api_healthz(state)),
         (Route::Metrics, _) => Ok(health::metrics()),
         (Route::Front, _) => Ok(health::front(head)),
         _ => Err(Refusal::no_page()),
