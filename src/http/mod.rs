@@ -4,10 +4,11 @@
 //! family of routes (`generic`, `download`, `packages`, `admin`, `organisations`, `gc`, `health`), each of which makes one
 //! call of the rooms below and turns the result into a response; `error` alone turns refusals and failures into status
 //! codes, and `codes` lists them. What is left of the body is read and thrown away in `refuse`, and every response passes
-//! `metrics`. Bodies are the structs of `json`; `openapi` describes everything and says how to add a route.
+//! `metrics`, `request_id` and, where one is kept, `request_log`. Bodies are the structs of `json`; `openapi` describes
+//! everything and says how to add a route.
 //!
 //! Pure, and tested alone: `path`, `ranges`, `conditions`, `etags`, `checksums`, `dictionary`, `disposition`, `accept`,
-//! `fields`.
+//! `fields`, `redact`.
 
 mod accept;
 mod admin;
@@ -37,7 +38,10 @@ mod packages;
 mod path;
 mod purge;
 mod ranges;
+mod redact;
 mod refuse;
+mod request_id;
+mod request_log;
 mod routes;
 mod server;
 mod state;
@@ -47,5 +51,6 @@ mod watch;
 
 pub use openapi::document as api_document;
 pub use options::Options;
+pub use request_log::{AccessFormat, RequestLog, UnknownAccessFormat};
 pub use server::{Listeners, Server};
 pub use state::{Engine, Phase, State};

@@ -7,8 +7,11 @@ use serde_json::Value;
 
 use super::{Request, Response};
 
-/// The statuses that are documented, by method and path.
-struct Documented(Vec<(Vec<String>, HashMap<String, Vec<String>>)>);
+/// The statuses that are documented, by method.
+type Operations = HashMap<String, Vec<String>>;
+
+/// The operations by path, in segments.
+struct Documented(Vec<(Vec<String>, Operations)>);
 
 static DOCUMENTED: LazyLock<Documented> = LazyLock::new(|| {
     let text = larder::http::api_document().expect("there is an API document");
@@ -30,7 +33,7 @@ impl Documented {
             })
             .collect();
         // What has more literal segments is more special: `-/latest` is no version.
-        read.sort_by_key(|(path, _): &(Vec<String>, _)| {
+        read.sort_by_key(|(path, _): &(Vec<String>, Operations)| {
             path.iter().filter(|piece| piece.starts_with('{')).count()
         });
         Documented(read)
