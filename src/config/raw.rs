@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, text};
+use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, Text, text};
 use crate::http::AccessFormat;
 use crate::telemetry::LogFormat;
 
@@ -132,6 +132,10 @@ pub struct Log {
 pub struct Metrics {
     #[serde(deserialize_with = "text")]
     pub listen: OrNone<Listen>,
+    #[serde(deserialize_with = "text")]
+    pub token: OrNone<Text>,
+    #[serde(deserialize_with = "text")]
+    pub token_file: OrNone<Text>,
 }
 
 #[derive(Debug, Deserialize)]

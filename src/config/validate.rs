@@ -11,9 +11,10 @@ use serde::de::value::Error as ValueError;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, OrNone, Size, Span};
+use super::units::{Count, NONE, OrNone, Size, Span, Text};
 use super::{Config, RequestLogOptions};
 use crate::chunk::ChunkerParams;
+use crate::http::MetricsToken;
 use crate::owner::{Policy, PolicyTable};
 use crate::telemetry::access_log;
 use crate::upkeep::scrubber;
@@ -39,6 +40,8 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let requests = check.requests(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
+        let mut places = places;
+        hide(&mut places, "metrics.token");
         Ok(Config {
             listen: raw.server.listen.0,
             http,
@@ -85,6 +88,7 @@ impl Check<'_> {
             drain_bytes: given.drain_bytes.0,
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
+            metrics_token: self.metrics_token(&raw.metrics),
         }
     }
 
@@ -235,6 +239,33 @@ impl Check<'_> {
         Some(listen)
     }
 
+    fn metrics_token(&mut self, given: &raw::Metrics) -> Option<MetricsToken> {
+        let (key, text) = match (&given.token.0, &given.token_file.0) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                self.problem(
+                    "metrics.token_file",
+                    "and metrics.token are both given; write one".to_owned(),
+                );
+                return None;
+            }
+            (Some(Text(token)), None) => ("metrics.token", Ok(token.clone())),
+            (None, Some(Text(path))) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("{path:?} cannot be read: {error}"))
+                    .map(|text| text.trim().to_owned());
+                ("metrics.token_file", text)
+            }
+        };
+        match text.and_then(|text| MetricsToken::new(&text)) {
+            Ok(token) => Some(token),
+            Err(message) => {
+                self.problem(key, message);
+                None
+            }
+        }
+    }
+
     fn count(&mut self, key: &str, value: Count, range: RangeInclusive<u64>) -> usize {
         if !range.contains(&value.0) {
             self.problem(
@@ -282,6 +313,15 @@ impl Check<'_> {
             key: key.to_owned(),
             message,
         });
+    }
+}
+
+/// Takes a secret out of what is shown.
+fn hide(places: &mut BTreeMap<String, (Place, String)>, key: &str) {
+    if let Some((_, value)) = places.get_mut(key)
+        && value != NONE
+    {
+        *value = "(hidden)".to_owned();
     }
 }
 

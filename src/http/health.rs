@@ -1,4 +1,4 @@
-//! Health, metrics, and the pages that say what this is (API.md §7).
+//! Health, and the pages that say what this is (API.md §7).
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -10,7 +10,6 @@ use super::json::health as json;
 use super::openapi::{self, Unready, Verbose, file};
 use super::state::{Phase, State};
 use crate::store::{Disk, Health, RoomState};
-use crate::telemetry::metrics;
 
 /// This build.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -52,6 +51,11 @@ pub fn readyz(state: &State, head: Head<'_>) -> HttpResponse {
     }
     body += if checks.pass() { "ready\n" } else { "not ready\n" };
     text(checks.status(), body)
+}
+
+/// Whether `/readyz` passes.
+pub fn is_ready(state: &State) -> bool {
+    Checks::of(state).pass()
 }
 
 /// The same as `/readyz`
@@ -99,20 +103,6 @@ pub fn api_healthz(state: &State) -> HttpResponse {
         })
 }
 
-/// Metrics for Prometheus
-#[utoipa::path(
-    get,
-    path = "/metrics",
-    tag = "operations",
-    security(()),
-    responses((status = 200, description = "All families.", body = String, content_type = "text/plain"))
-)]
-pub fn metrics() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(metrics::CONTENT_TYPE)
-        .body(metrics::render())
-}
-
 /// The version, as Gitea's clients read it
 #[utoipa::path(
     get,
@@ -139,28 +129,6 @@ pub fn version() -> HttpResponse {
 pub fn swagger() -> Result<HttpResponse, Refusal> {
     let document = openapi::document().map_err(Refusal::internal)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(document))
-}
-
-/// A page that says what this is
-#[utoipa::path(
-    get,
-    operation_id = "start_page",
-    path = "/",
-    tag = "operations",
-    security(()),
-    responses(
-        (status = 200, description = "The page.", body = String, content_type = "text/plain"),
-        file::Unready
-    )
-)]
-pub fn front(head: Head<'_>) -> HttpResponse {
-    let file = format!("{}/api/packages/OWNER/generic/NAME/VERSION/FILE", head.base_url());
-    let body = format!(
-        "Larder {VERSION} keeps CI artifacts and build caches.\n\n\
-         Publish:   curl --fail --user OWNER:PASSWORD_OR_TOKEN --upload-file FILE {file}\n\
-         Download:  curl --fail --remote-name {file}\n"
-    );
-    text(StatusCode::OK, body)
 }
 
 fn text(status: StatusCode, body: String) -> HttpResponse {

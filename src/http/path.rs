@@ -128,6 +128,11 @@ pub enum Route {
     ApiHealthz,
     /// `/metrics`
     Metrics,
+    /// `/api/docs/{document}`
+    Document {
+        /// Which.
+        name: String,
+    },
     /// `/`
     Front,
     /// Something else.
@@ -148,6 +153,7 @@ pub fn parse(raw: &str) -> Result<Route, BadEscape> {
         ["api", "packages", rest @ ..] => packages(rest),
         ["api", "v1", rest @ ..] => api(rest),
         ["api", "swagger.json"] => Route::Swagger,
+        ["api", "docs", name] => Route::Document { name: decode(name) },
         ["api", "healthz"] => Route::ApiHealthz,
         ["livez"] => Route::Livez,
         ["readyz"] => Route::Readyz,

@@ -24,7 +24,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::{Modify, OpenApi};
 
 use super::json::problem::{ApiError, Problem};
-use super::{admin, download, gc, generic, health, organisations, packages};
+use super::{admin, documents, download, gc, generic, health, organisations, packages, scrape, start};
 pub use params::{
     AtFile, AtName, AtOrganization, AtOwner, AtUser, AtVersion, Checked, DryRun, Paging, Purge, Reading,
     Search, Verbose,
@@ -77,12 +77,13 @@ pub use refusals::{BadBody, BadQuery, Missing, Refused, Unready, Writing, file};
         organisations::put_member,
         organisations::remove_member,
         gc::collect,
-        health::front,
+        start::page,
+        documents::document,
         health::livez,
         health::readyz,
         health::healthz,
         health::api_healthz,
-        health::metrics,
+        scrape::metrics,
         health::version,
         health::swagger,
     )

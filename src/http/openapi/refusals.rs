@@ -68,6 +68,8 @@ pub mod file {
         }
         /// Before the store is open.
         Unready { 503: "The store is not open yet.", }
+        /// Where a scraper has to bring a token.
+        NoToken { 401: "Not the token that the configuration asks for.", }
         /// What is written to the log.
         Writing { 507: "No space left in the store.", }
         /// What a GET may meet besides.
