@@ -66,7 +66,7 @@ impl fmt::Debug for MetricsToken {
     security((), ("basic" = []), ("token" = [])),
     responses(
         (status = 200, description = "All families.", body = String, content_type = "text/plain"),
-        file::NoToken
+        file::NotScraped
     )
 )]
 pub fn metrics(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {

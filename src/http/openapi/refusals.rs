@@ -68,8 +68,11 @@ pub mod file {
         }
         /// Before the store is open.
         Unready { 503: "The store is not open yet.", }
-        /// Where a scraper has to bring a token.
-        NoToken { 401: "Not the token that the configuration asks for.", }
+        /// Where a scraper has to bring a token, or has to ask elsewhere.
+        NotScraped {
+            401: "Not the token that the configuration asks for.",
+            404: "Metrics have an address of their own.",
+        }
         /// What is written to the log.
         Writing { 507: "No space left in the store.", }
         /// What a GET may meet besides.
