@@ -61,6 +61,7 @@ pub const CODES: &[Code] = &[
     Code { code: "content-range", statuses: &[400], title: "Parts of files are not taken", advice: "Send the whole file, without `Content-Range`" },
     Code { code: "range-not-satisfiable", statuses: &[416], title: "None of the ranges is in the file", advice: "See `Content-Range` for its size" },
     Code { code: "bad-field", statuses: &[400, 422], title: "A field or parameter is wrong", advice: "The message names it" },
+    Code { code: "bad-policies", statuses: &[422], title: "Policies that cannot be set", advice: "The message names the entry" },
     // Bodies.
     Code { code: "body-too-large", statuses: &[413], title: "The body of a call is too large", advice: "The detail has the limit" },
     Code { code: "body-too-slow", statuses: &[408], title: "The body came too slowly", advice: "The detail has the limit; send it again" },
@@ -76,6 +77,8 @@ pub const CODES: &[Code] = &[
     Code { code: "file-not-found", statuses: &[404], title: "The version has no such file", advice: "Check the name of the file" },
     // Limits and the state of the store.
     Code { code: "file-too-large", statuses: &[413], title: "Larger than the limit for one file", advice: "The detail has the limit" },
+    Code { code: "quota-bytes", statuses: &[403], title: "The owner's quota of bytes is exceeded", advice: "Remove packages, or ask an admin for more" },
+    Code { code: "quota-versions", statuses: &[403], title: "The owner's quota of versions is exceeded", advice: "Remove versions, or ask an admin for more" },
     Code { code: "no-space", statuses: &[507], title: "No space left in the store", advice: "Remove packages, or give it room; reads and removals go on" },
     Code { code: "busy", statuses: &[503], title: "Too busy", advice: "Try again after `Retry-After`; nothing was decided" },
     Code { code: "starting", statuses: &[503], title: "The store is being opened", advice: "Wait for `/readyz`" },

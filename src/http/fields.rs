@@ -49,6 +49,7 @@ fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     let (what, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
     match error.path().to_string().as_str() {
         "." => what.to_owned(),
+        field if what.starts_with("must ") => format!("{field} {what}"),
         field => format!("{field}: {what}"),
     }
 }

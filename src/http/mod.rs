@@ -35,6 +35,7 @@ mod metrics;
 mod openapi;
 mod options;
 mod organisations;
+mod owners;
 mod packages;
 mod path;
 mod purge;

@@ -31,6 +31,7 @@ mod order;
 mod organisations;
 mod policies;
 mod power;
+mod quotas;
 mod races;
 mod refusals;
 mod settings;

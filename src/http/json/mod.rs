@@ -6,6 +6,7 @@
 
 pub mod health;
 pub mod organisation;
+pub mod owner;
 pub mod package;
 pub mod problem;
 pub mod token;

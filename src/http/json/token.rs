@@ -169,7 +169,7 @@ mod tests {
             ),
             (
                 r#"{"name": "x", "expires_at": "tomorrow"}"#,
-                Some("expires_at: must be a time like 2027-01-31T12:00:00Z"),
+                Some("expires_at must be a time like 2027-01-31T12:00:00Z"),
             ),
             (
                 grants,

@@ -229,7 +229,7 @@ mod tests {
             ),
             (
                 r#"{"username": "a", "password": "p", "visibility": "secret"}"#,
-                "visibility: must be public, limited or private",
+                "visibility must be public, limited or private",
             ),
         ] {
             assert_eq!(parsed(text).err().as_deref(), Some(message), "{text}");

@@ -24,7 +24,9 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::{Modify, OpenApi};
 
 use super::json::problem::{ApiError, Problem};
-use super::{admin, documents, download, gc, generic, health, organisations, packages, scrape, start};
+use super::{
+    admin, documents, download, gc, generic, health, organisations, owners, packages, scrape, start,
+};
 pub use params::{
     AtFile, AtName, AtOrganization, AtOwner, AtUser, AtVersion, Checked, DryRun, Paging, Purge, Reading,
     Search, Verbose,
@@ -76,6 +78,8 @@ pub use refusals::{BadBody, BadQuery, Missing, Refused, Unready, Writing, file};
         organisations::members,
         organisations::put_member,
         organisations::remove_member,
+        owners::show,
+        owners::change,
         gc::collect,
         start::page,
         documents::document,

@@ -5,7 +5,9 @@ mod client;
 mod daemon;
 mod documented;
 mod observe;
+mod owners;
 mod programs;
+mod recipes;
 mod rng;
 mod small_disk;
 
@@ -15,7 +17,9 @@ use std::time::{Duration, Instant};
 pub use accounts::{basic, bearer};
 pub use client::{Conn, Request, Response, response_of};
 pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
+pub use owners::Used;
 pub use programs::{found, runs};
+pub use recipes::recipe;
 pub use rng::{Rng, seeded_bytes};
 pub use small_disk::SmallDisk;
 
