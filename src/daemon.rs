@@ -147,7 +147,13 @@ async fn work(
     let access = Access::new(store.clone());
     let sign_in = first_account_in_time(&access, config, store).await?;
     let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
-    // Before the daemon is ready: from then on the command line may rely on it.
+    // Before the daemon is ready: their metrics are there from the first scrape, and the command line may rely on the
+    // socket.
+    Backups::of(data);
+    let scrubber = Scrubber::start(store.clone(), config.scrub)?;
+    let statistics = Statistics::start(store.clone())?;
+    let (shown, limits) = (config.metrics_owners.clone(), config.artifact.limits);
+    let usage = OwnerUsage::start(store.clone(), shown, limits)?;
     let control = Control::bind(data);
     web.ready(
         store.clone(),
@@ -159,11 +165,6 @@ async fn work(
     if config.log.format != LogFormat::Json {
         announcement.print_next_steps(data, &sign_in);
     }
-    Backups::of(data);
-    let scrubber = Scrubber::start(store.clone(), config.scrub)?;
-    let statistics = Statistics::start(store.clone())?;
-    let (shown, limits) = (config.metrics_owners.clone(), config.artifact.limits);
-    let usage = OwnerUsage::start(store.clone(), shown, limits)?;
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),

@@ -74,7 +74,7 @@ fn promtool_finds_nothing_wrong() {
 
     let daemon = Setup::default().start();
     let text = daemon.home().join("metrics.txt");
-    fs::write(&text, daemon.metrics()).unwrap();
+    fs::write(&text, daemon.metrics() + "\n").unwrap();
     let output = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(fs::File::open(&text).unwrap())

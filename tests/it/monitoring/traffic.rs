@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::{
     ADMIN_PASSWORD, Conn, Daemon, MIB, PATIENCE, Request, Rng, Setup, basic, bearer, etag, path,
     seeded_bytes, version_path,
@@ -55,6 +57,9 @@ impl Plan {
             .start();
         daemon.put(&path("broken", "1", "small"), seeded_bytes(900, 5000));
         daemon.put(&path("broken", "2", "large"), seeded_bytes(901, 12 * MIB));
+        let quota =
+            Request::new("PATCH", "/api/v1/admin/owners/admin").json(&json!({"max_bytes": 10_u64 << 30}));
+        assert_eq!(daemon.as_admin(quota).status, 200);
         daemon.terminate();
         let damaged = [
             damage(&daemon.data(), &seeded_bytes(900, 5000)[100..140]),
