@@ -27,6 +27,6 @@ impl Artifacts {
     }
 
     fn is_cache(&self, owner: &Account, at: &Coordinates) -> bool {
-        self.options.policies.policy(&owner.name, &at.package) == Policy::Cache
+        self.policies.load().policy(&owner.name, &at.package) == Policy::Cache
     }
 }

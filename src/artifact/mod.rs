@@ -14,6 +14,7 @@ mod remove;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::owner::{self, Owners, PolicyTable, WriteCondition};
@@ -84,6 +85,8 @@ pub struct Fetched {
 /// The verbs. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
+    /// May be exchanged while it runs.
+    policies: Arc<ArcSwap<PolicyTable>>,
     store: Store,
     owners: Owners,
     options: Arc<Options>,
@@ -103,8 +106,14 @@ impl Artifacts {
         Artifacts {
             owners: Owners::new(Arc::new(store.clone()), bounds),
             store,
+            policies: Arc::new(ArcSwap::from_pointee(options.policies.clone())),
             options: Arc::new(options),
             hashing: Arc::new(Semaphore::new(checksums::AT_ONCE)),
         }
+    }
+
+    /// Decides by these policies from now on.
+    pub fn set_policies(&self, policies: PolicyTable) {
+        self.policies.store(Arc::new(policies));
     }
 }

@@ -127,7 +127,7 @@ impl Artifacts {
 
     /// The policy of an owner's package.
     pub fn policy(&self, owner: &Account, package: &str) -> Policy {
-        self.options.policies.policy(&owner.name, package)
+        self.policies.load().policy(&owner.name, package)
     }
 }
 

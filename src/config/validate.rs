@@ -9,10 +9,10 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
 use super::error::{ConfigError, Place, Problem};
-use super::layers::{Merged, place_of};
+use super::layers::{Merged, Sources, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, OrNone, Size, Span};
-use super::{Config, RequestLogOptions};
+use super::units::{Count, Listen, NONE, OrNone, Proxy, Size, Span};
+use super::{Config, RequestLogOptions, TlsFiles};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Policy, PolicyTable};
 use crate::telemetry::access_log;
@@ -24,7 +24,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MIB: u64 = 1 << 20;
 
 /// Checks every value and builds the rooms' options; all problems are reported together.
-pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
+pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError> {
     let Merged { raw, places } = merged;
     let mut check = Check {
         places: &places,
@@ -37,10 +37,14 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let scrub = check.scrub(&raw);
     let log = check.log(&raw);
     let requests = check.requests(&raw);
+    let tls = check.tls(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
         Ok(Config {
             listen: raw.server.listen.0,
+            socket_mode: raw.server.socket_mode.0,
+            tls,
+            sources: sources.clone(),
             http,
             metrics_listen,
             store,
@@ -85,6 +89,8 @@ impl Check<'_> {
             drain_bytes: given.drain_bytes.0,
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
+            proxies: proxies(given),
+            base_path: given.base_path.0.clone(),
         }
     }
 
@@ -224,15 +230,54 @@ impl Check<'_> {
         }
     }
 
-    fn metrics(&mut self, raw: &Raw) -> Option<std::net::SocketAddr> {
-        let listen = raw.metrics.listen.0?.0;
-        if listen == raw.server.listen.0 && listen.port() != 0 {
+    fn metrics(&mut self, raw: &Raw) -> Option<Listen> {
+        let listen = raw.metrics.listen.0.clone()?;
+        let taken = |other: &Listen| match (other, &listen) {
+            (Listen::Http(a) | Listen::Tls(a), Listen::Http(b) | Listen::Tls(b)) => a == b && a.port() != 0,
+            (a, b) => a == b,
+        };
+        if raw.server.listen.0.iter().any(taken) {
             self.problem(
                 "metrics.listen",
-                "is the same address as server.listen".to_owned(),
+                "is the same address as one of server.listen".to_owned(),
             );
         }
         Some(listen)
+    }
+
+    fn tls(&mut self, raw: &Raw) -> Option<TlsFiles> {
+        let listen = &raw.server.listen.0;
+        if listen.is_empty() {
+            self.problem("server.listen", "is empty; write at least one address".to_owned());
+        }
+        let given = |path: &str| (path != NONE && !path.is_empty()).then(|| path.into());
+        let files = (given(&raw.tls.certificate), given(&raw.tls.key));
+        let wanted = listen
+            .iter()
+            .chain(&raw.metrics.listen.0)
+            .any(|listen| matches!(listen, Listen::Tls(_)));
+        match files {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) if !wanted => None,
+            (None, None) => {
+                self.problem(
+                    "tls.certificate",
+                    "is \"none\", but an address begins with tls:".to_owned(),
+                );
+                None
+            }
+            (Some(_), None) => {
+                self.problem("tls.key", "is \"none\"; tls.certificate needs it".to_owned());
+                None
+            }
+            (None, Some(_)) => {
+                self.problem(
+                    "tls.certificate",
+                    "is \"none\"; tls.key is of no use without it".to_owned(),
+                );
+                None
+            }
+        }
     }
 
     fn count(&mut self, key: &str, value: Count, range: RangeInclusive<u64>) -> usize {
@@ -283,6 +328,20 @@ impl Check<'_> {
             message,
         });
     }
+}
+
+fn proxies(given: &raw::Server) -> http::Proxies {
+    let mut proxies = http::Proxies {
+        headers: given.forwarded,
+        ..http::Proxies::default()
+    };
+    for proxy in &given.trusted_proxies.0 {
+        match proxy {
+            Proxy::Network(network) => proxies.networks.push(*network),
+            Proxy::Unix => proxies.unix = true,
+        }
+    }
+    proxies
 }
 
 fn show_size(bytes: u64) -> String {

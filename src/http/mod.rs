@@ -7,7 +7,7 @@
 //! `request_log`.
 //!
 //! Pure, and tested alone: `path`, `ranges`, `conditions`, `etags`, `checksums`, `dictionary`, `disposition`, `accept`,
-//! `fields`, `redact`.
+//! `fields`, `forwarded`, `redact`.
 
 mod accept;
 mod admin;
@@ -22,6 +22,7 @@ mod etags;
 mod expect;
 mod fields;
 mod form;
+mod forwarded;
 mod gc;
 mod generic;
 mod head;
@@ -36,6 +37,7 @@ mod purge;
 mod ranges;
 mod redact;
 mod refuse;
+mod reload;
 mod request_id;
 mod request_log;
 mod routes;
@@ -43,9 +45,18 @@ mod server;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 mod watch;
 
+pub use forwarded::{ForwardedHeaders, Proxies, UnknownHeaders};
 pub use options::Options;
+pub use reload::{Reload, Reloaded};
 pub use request_log::{AccessFormat, RequestLog, UnknownAccessFormat};
-pub use server::{Listeners, Server};
+pub use routes::Serves;
+pub use server::{Listener, Server, Socket};
 pub use state::{Engine, Phase, State};
+pub use tls::{Identity, Tls, TlsError};

@@ -60,6 +60,8 @@ pub enum Route {
     },
     /// `/api/v1/admin/gc`
     AdminGc,
+    /// `/api/v1/admin/reload`
+    AdminReload,
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -187,6 +189,7 @@ fn api(segments: &[&str]) -> Route {
             user: decode(user),
         },
         ["admin", "gc"] => Route::AdminGc,
+        ["admin", "reload"] => Route::AdminReload,
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
@@ -244,7 +247,7 @@ impl Route {
                 &["GET", "HEAD", "DELETE"]
             }
             Route::Member { .. } => &["PUT", "DELETE"],
-            Route::AdminGc => &["POST"],
+            Route::AdminGc | Route::AdminReload => &["POST"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -271,6 +274,7 @@ impl Route {
                 | Route::Members { .. }
                 | Route::Member { .. }
                 | Route::AdminGc
+                | Route::AdminReload
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me

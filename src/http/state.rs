@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Refusal;
 use super::options::Options;
+use super::reload::Reload;
 use super::request_log::RequestLog;
 use crate::access::Access;
 use crate::artifact::Artifacts;
@@ -26,6 +27,8 @@ pub struct Engine {
     pub store: Store,
     /// Whoever makes passes of collection.
     pub passes: Arc<dyn Passes>,
+    /// Whoever can read the configuration again.
+    pub reload: Arc<dyn Reload>,
 }
 
 /// How far the daemon is in its life.
