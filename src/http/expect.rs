@@ -38,7 +38,7 @@ async fn decide(
     let head = Head::from(&request).through(state.options(), entrance.tls);
     let record = state.requests().map(|log| log.begin(head, context));
     let head = head.recorded(record.as_deref());
-    let parsed = path::parse(state.options().without_base(head.uri.path()));
+    let parsed = path::parse(head.path);
     let refusal = match routes::before_body(state, entrance.serves, &parsed, head).await {
         Ok(()) => return Ok(request),
         Err(refusal) => refusal,

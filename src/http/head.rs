@@ -21,6 +21,8 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// The target, as sent.
     pub uri: &'a Uri,
+    /// Its path, without the base path, not decoded.
+    pub path: &'a str,
     /// The protocol's version.
     pub version: Version,
     /// The headers.
@@ -42,6 +44,7 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            path: request.uri().path(),
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
@@ -58,6 +61,7 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            path: request.uri().path(),
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
@@ -77,6 +81,7 @@ impl<'a> Head<'a> {
             peer: forwarded.client,
             secure: forwarded.secure.unwrap_or(tls),
             forwarded_host: forwarded.host,
+            path: options.without_base(self.uri.path()),
             base_path: &options.base_path,
             ..self
         }

@@ -63,7 +63,7 @@ async fn respond(
     let head = Head::from(request).through(state.options(), entrance.tls);
     let record = state.requests().map(|log| log.begin(head, context));
     let head = head.recorded(record.as_deref());
-    let parsed = path::parse(state.options().without_base(head.uri.path()));
+    let parsed = path::parse(head.path);
     let op = Op::of(&parsed, head.method);
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
     let incoming = Incoming::new(payload.into_inner(), METRICS.received(op)).recorded(record.clone());

@@ -31,6 +31,7 @@ mod names;
 mod order;
 mod organisations;
 mod policies;
+mod proxy;
 mod power;
 mod races;
 mod refusals;
