@@ -30,6 +30,7 @@ use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
+use crate::upkeep::backups::Backups;
 use crate::upkeep::scrubber::Scrubber;
 use announce::{Announcement, SignIn};
 use control::{Answer, Control, Request, Response};
@@ -76,12 +77,13 @@ pub enum Error {
 pub fn run(config: Config, progress: impl Progress + 'static) -> Result<(), Error> {
     listen::raise_descriptor_limit();
     telemetry::metrics::describe_build();
+    telemetry::metrics::describe_config(&config.fingerprint());
+    let identity = web::identity(&config)?;
     let data = &config.store.data;
     listen::create_data_directory(data).map_err(|error| Error::Data {
         path: data.clone(),
         error,
     })?;
-    let identity = web::identity(&config)?;
     let main = bind_all(&config)?;
     let metrics = config.metrics_listen.as_ref();
     let metrics = metrics.map(|at| bind(at, config.socket_mode)).transpose()?;
@@ -193,6 +195,7 @@ async fn work(
     if config.log.format != LogFormat::Json {
         announcement.print_next_steps(data, &sign_in);
     }
+    Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
     systemd::ready();
     tracing::info!(data = %data.display(), "ready");
@@ -297,6 +300,10 @@ async fn answer(
             Err(message) => Response::Failed { message },
         }
         .into(),
+        Request::BackedUp(ended) => {
+            Backups::of(store.data()).ended(ended);
+            Response::Done.into()
+        }
         Request::HoldFiles => match store.snapshot() {
             Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
             Err(error) => failed(error).into(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::units::{
-    BasePath, Count, Listen, Many, Mode, OrAuto, OrNone, OrOff, Percent, Proxy, Size, Span, text,
+    BasePath, Count, Listen, Many, Mode, OrAuto, OrNone, OrOff, Percent, Proxy, Size, Span, Text, text,
 };
 use crate::http::{AccessFormat, ForwardedHeaders};
 use crate::telemetry::LogFormat;
@@ -18,6 +18,7 @@ pub struct Raw {
     pub tls: Tls,
     pub store: Store,
     pub limits: Limits,
+    pub quotas: Quotas,
     pub gc: Gc,
     pub scrub: Scrub,
     pub log: Log,
@@ -107,6 +108,15 @@ pub struct Limits {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Quotas {
+    #[serde(deserialize_with = "text")]
+    pub max_bytes: OrNone<Size>,
+    #[serde(deserialize_with = "text")]
+    pub max_versions: OrNone<Count>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gc {
     pub enabled: bool,
     #[serde(deserialize_with = "text")]
@@ -150,6 +160,10 @@ pub struct Log {
 pub struct Metrics {
     #[serde(deserialize_with = "text")]
     pub listen: OrNone<Listen>,
+    #[serde(deserialize_with = "text")]
+    pub token: OrNone<Text>,
+    #[serde(deserialize_with = "text")]
+    pub token_file: OrNone<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,10 +11,11 @@ use serde::de::value::Error as ValueError;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, Sources, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, Listen, NONE, OrNone, Proxy, Size, Span};
+use super::units::{Count, Listen, NONE, Proxy, Size, Span, Text};
 use super::{Config, RequestLogOptions, TlsFiles};
 use crate::chunk::ChunkerParams;
-use crate::owner::{Policy, PolicyTable};
+use crate::http::MetricsToken;
+use crate::owner::{Limits, Policy, PolicyTable};
 use crate::telemetry::access_log;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
@@ -40,6 +41,8 @@ pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError
     let tls = check.tls(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
+        let mut places = places;
+        hide(&mut places, "metrics.token");
         Ok(Config {
             listen: raw.server.listen.0,
             socket_mode: raw.server.socket_mode.0,
@@ -91,6 +94,7 @@ impl Check<'_> {
             query_tokens: given.query_tokens,
             proxies: proxies(given),
             base_path: given.base_path.0.clone(),
+            metrics_token: self.metrics_token(&raw.metrics),
         }
     }
 
@@ -145,9 +149,13 @@ impl Check<'_> {
     fn artifact(&mut self, raw: &Raw) -> artifact::Options {
         let given = &raw.limits;
         let stall_window = self.span("limits.stall_window", given.stall_window, SECOND..=DAY);
-        let OrNone(max_file_size) = given.max_file_size;
+        let limits = Limits {
+            bytes: raw.quotas.max_bytes.0.map(|size| size.0),
+            versions: raw.quotas.max_versions.0.map(|count| count.0),
+            file_size: given.max_file_size.0.map(|size| size.0),
+        };
         artifact::Options {
-            max_file_size: max_file_size.map(|size| size.0),
+            limits,
             max_uploads: self.count("limits.uploads", given.uploads, 1..=1_000_000),
             max_uploads_per_owner: self.count(
                 "limits.uploads_per_owner",
@@ -256,25 +264,39 @@ impl Check<'_> {
             .iter()
             .chain(&raw.metrics.listen.0)
             .any(|listen| matches!(listen, Listen::Tls(_)));
-        match files {
-            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
-            (None, None) if !wanted => None,
-            (None, None) => {
+        let problem = match files {
+            (Some(certificate), Some(key)) => return Some(TlsFiles { certificate, key }),
+            (None, None) if !wanted => return None,
+            (None, None) => ("tls.certificate", "is \"none\", but an address begins with tls:"),
+            (Some(_), None) => ("tls.key", "is \"none\"; tls.certificate needs it"),
+            (None, Some(_)) => ("tls.certificate", "is \"none\"; tls.key is of no use without it"),
+        };
+        self.problem(problem.0, problem.1.to_owned());
+        None
+    }
+
+    fn metrics_token(&mut self, given: &raw::Metrics) -> Option<MetricsToken> {
+        let (key, text) = match (&given.token.0, &given.token_file.0) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
                 self.problem(
-                    "tls.certificate",
-                    "is \"none\", but an address begins with tls:".to_owned(),
+                    "metrics.token_file",
+                    "and metrics.token are both given; write one".to_owned(),
                 );
-                None
+                return None;
             }
-            (Some(_), None) => {
-                self.problem("tls.key", "is \"none\"; tls.certificate needs it".to_owned());
-                None
+            (Some(Text(token)), None) => ("metrics.token", Ok(token.clone())),
+            (None, Some(Text(path))) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("{path:?} cannot be read: {error}"))
+                    .map(|text| text.trim().to_owned());
+                ("metrics.token_file", text)
             }
-            (None, Some(_)) => {
-                self.problem(
-                    "tls.certificate",
-                    "is \"none\"; tls.key is of no use without it".to_owned(),
-                );
+        };
+        match text.and_then(|text| MetricsToken::new(&text)) {
+            Ok(token) => Some(token),
+            Err(message) => {
+                self.problem(key, message);
                 None
             }
         }
@@ -342,6 +364,15 @@ fn proxies(given: &raw::Server) -> http::Proxies {
         }
     }
     proxies
+}
+
+/// Takes a secret out of what is shown.
+fn hide(places: &mut BTreeMap<String, (Place, String)>, key: &str) {
+    if let Some((_, value)) = places.get_mut(key)
+        && value != NONE
+    {
+        *value = "(hidden)".to_owned();
+    }
 }
 
 fn show_size(bytes: u64) -> String {

@@ -8,12 +8,20 @@ use prometheus::IntGauge;
 use super::systemd;
 use crate::artifact::Artifacts;
 use crate::config::{self, Config, Place, Sources};
-use crate::http::{Identity, Reload, Reloaded, Tls};
+use crate::http::{Identity, Reload, Reloaded, State, Tls};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{self, metrics};
 
 /// Keys that take effect without a restart; a section's name stands for all of its keys.
-const APPLIED: [&str; 3] = ["log.level", "policies", "tls"];
+const APPLIED: [&str; 7] = [
+    "limits.max_file_size",
+    "log.level",
+    "metrics.token",
+    "metrics.token_file",
+    "policies",
+    "quotas",
+    "tls",
+];
 
 /// Each key with its place and its value.
 type Effective = BTreeMap<String, (Place, String)>;
@@ -39,6 +47,7 @@ struct Inner {
     sources: Sources,
     /// What holds; locked for a whole reload, so that there is one at a time.
     effective: Mutex<Effective>,
+    state: State,
     artifacts: Artifacts,
     tls: Option<Tls>,
     access_log: Option<AccessLog>,
@@ -48,6 +57,7 @@ impl Reloader {
     /// For a daemon that was started with `config`.
     pub fn new(
         config: &Config,
+        state: State,
         artifacts: Artifacts,
         tls: Option<Tls>,
         access_log: Option<AccessLog>,
@@ -56,6 +66,7 @@ impl Reloader {
         Reloader(Arc::new(Inner {
             sources: config.sources.clone(),
             effective: Mutex::new(config.effective.clone()),
+            state,
             artifacts,
             tls,
             access_log,
@@ -74,8 +85,19 @@ impl Reloader {
         };
         telemetry::set_level(&config.log.level)?;
 
-        inner.artifacts.set_policies(config.artifact.policies);
+        inner
+            .artifacts
+            .configure(config.artifact.policies, config.artifact.limits);
         let mut reloaded = compare(effective, &config.effective);
+        // Its value is hidden, so no comparison of settings shows it.
+        if inner.state.set_metrics_token(config.http.metrics_token.clone())
+            && !reloaded
+                .applied
+                .iter()
+                .any(|key| key.starts_with("metrics.token"))
+        {
+            reloaded.applied.push("metrics.token".to_owned());
+        }
         if let (Some(tls), Some(identity)) = (&inner.tls, identity)
             && tls.replace(identity)
         {
@@ -84,6 +106,7 @@ impl Reloader {
         if let Some(log) = &inner.access_log {
             log.reopen();
         }
+        metrics::describe_config(&config.fingerprint());
         *effective = config.effective;
         Ok(reloaded)
     }

@@ -78,7 +78,13 @@ impl Web {
 
     /// What reads the configuration again, for all of these.
     pub fn reloader(&self, config: &Config, artifacts: Artifacts) -> Reloader {
-        Reloader::new(config, artifacts, self.tls.clone(), self.access_log.clone())
+        Reloader::new(
+            config,
+            self.state.clone(),
+            artifacts,
+            self.tls.clone(),
+            self.access_log.clone(),
+        )
     }
 
     /// Requests are served from now on.

@@ -44,6 +44,9 @@ async fn decide(
         Err(refusal) => refusal,
     };
     let op = Op::of(&parsed, head.method);
+    if op == Op::PutFile {
+        METRICS.not_sent(head.content_length().unwrap_or_default());
+    }
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
     let response = Response::from(watch.send(refusal.respond(Form::of(&parsed, head), head)));
     // A client need not wait for ever, and may have begun to send.

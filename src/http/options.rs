@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::forwarded::Proxies;
+use super::scrape::MetricsToken;
 
 /// Bounds of the HTTP server.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Options {
     pub proxies: Proxies,
     /// What proxies put before every path, with a slash at the beginning and none at the end; empty is nothing.
     pub base_path: String,
+    /// What `/metrics` asks for at the start, if anything.
+    pub metrics_token: Option<MetricsToken>,
     /// How long running requests may go on after [`Server::stop`](super::Server::stop).
     pub shutdown_grace: Duration,
 }
@@ -55,6 +58,7 @@ impl Default for Options {
             query_tokens: true,
             proxies: Proxies::default(),
             base_path: String::new(),
+            metrics_token: None,
             shutdown_grace: Duration::from_secs(30),
         }
     }

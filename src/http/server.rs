@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
 use super::expect::expect;
+use super::metrics::{METRICS, OpenConnection};
 use super::options::Options;
 use super::routes::{Entrance, Serves, entry};
 use super::state::State;
@@ -63,6 +64,7 @@ impl Server {
     /// Starts to serve. Needs a running actix system. Signals are left to the caller.
     pub fn start(state: State, listeners: Vec<Listener>) -> io::Result<Self> {
         let options = state.options();
+        METRICS.start(options.max_connections);
         let workers = options.workers.clamp(1, 512);
         let mut builder = actix_server::Server::build()
             .workers(workers)
@@ -168,6 +170,7 @@ fn service<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         .client_request_timeout(options.head_timeout)
         .client_disconnect_timeout(LINGER)
         .h1_write_buffer_size(WRITE_BUFFER)
+        .on_connect_ext(|_: &T, data| drop(data.insert(OpenConnection::new())))
         .expect(fn_service(move |request| {
             expect(asked.clone(), entrance, request)
         }))

@@ -31,11 +31,24 @@ impl Nginx {
         let site = SHIPPED
             .replace("listen 443 ssl;", &format!("listen {tls} ssl; listen {plain};"))
             .replace("server 127.0.0.1:3000;", &format!("server {};", daemon.address()))
-            .replace("/etc/ssl/larder.pem", &home.join("cert.pem").display().to_string())
+            .replace(
+                "/etc/ssl/larder.pem",
+                &home.join("cert.pem").display().to_string(),
+            )
             .replace("/etc/ssl/larder.key", &home.join("key.pem").display().to_string())
-            .replace("location / {", &format!("proxy_bind 127.0.0.2;\n    location {location} {{"));
-        assert!(!site.contains("3000") && !site.contains("443"), "the shipped file has changed: {site}");
-        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+            .replace(
+                "location / {",
+                &format!("proxy_bind 127.0.0.2;\n    location {location} {{"),
+            );
+        assert!(
+            !site.contains("3000") && !site.contains("443"),
+            "the shipped file has changed: {site}"
+        );
+        let user = if rustix::process::geteuid().is_root() {
+            "user root;"
+        } else {
+            ""
+        };
         let config = format!(
             "{user}\nworker_processes 1;\npid nginx.pid;\nerror_log nginx.log;\nevents {{}}\nhttp {{\naccess_log off;\n\
              client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path f;\nuwsgi_temp_path u;\n\
@@ -52,7 +65,11 @@ impl Nginx {
             .unwrap();
         let mut nginx = Nginx { child, plain, tls };
         let up = within(PATIENCE, || {
-            assert!(nginx.child.try_wait().unwrap().is_none(), "nginx ended: {}", log_of(home));
+            assert!(
+                nginx.child.try_wait().unwrap().is_none(),
+                "nginx ended: {}",
+                log_of(home)
+            );
             Conn::open(plain).is_ok()
         });
         assert!(up, "{}", log_of(home));
@@ -110,7 +127,11 @@ fn nginx_hands_large_files_through_without_keeping_them() {
     let mut upload = begin_upload(nginx.plain, &daemon, &target, body.len(), &body[..half]);
     // What has been sent arrives while the rest has not: nothing waits for the whole on nginx's disk.
     let arrived = || daemon.metric("larder_http_request_body_bytes_total", "op=\"put_file\"");
-    assert!(within(PATIENCE, || arrived() > half as u64 - MIB as u64), "{} of {half}", arrived());
+    assert!(
+        within(PATIENCE, || arrived() > half as u64 - MIB as u64),
+        "{} of {half}",
+        arrived()
+    );
     upload.write(&body[half..]).unwrap();
     assert_eq!(upload.read_response("PUT").unwrap().status, 201);
     let kept = fs::read_dir(daemon.home().join("body")).unwrap().count();
@@ -122,7 +143,12 @@ fn nginx_hands_large_files_through_without_keeping_them() {
     let part = Request::get(&target).header("Range", "bytes=5-9");
     let part = response_of(nginx.plain, &part).unwrap();
     assert_eq!((part.status, part.body.as_slice()), (206, &body[5..10]));
-    assert_eq!(response_of(nginx.plain, &Request::get("/metrics")).unwrap().status, 404);
+    assert_eq!(
+        response_of(nginx.plain, &Request::get("/metrics"))
+            .unwrap()
+            .status,
+        404
+    );
 }
 
 #[test]
@@ -143,7 +169,10 @@ fn early_refusals_come_through_nginx_before_the_body_is_sent() {
     assert!(text.contains("8388608"), "Larder's own words: {text}");
     // Until the store is full.
     for version in 0..8 {
-        daemon.put(&path("fill", &version.to_string(), "f"), seeded_bytes(602 + version, 4 * MIB));
+        daemon.put(
+            &path("fill", &version.to_string(), "f"),
+            seeded_bytes(602 + version, 4 * MIB),
+        );
     }
     let (status, text) = refused(&path("more", "1", "f"), 7 * MIB);
     assert_eq!(status, 507, "{text}");
@@ -159,23 +188,39 @@ fn the_client_behind_nginx_is_known_and_cannot_pretend() {
     let daemon = daemon("");
     let authority = Authority::new();
     let nginx = Nginx::start(&daemon, &authority, "/");
-    let spoofed = Request::get("/livez").header("X-Forwarded-For", "192.0.2.66").header("User-Agent", "spoof-1");
+    let spoofed = Request::get("/livez")
+        .header("X-Forwarded-For", "192.0.2.66")
+        .header("User-Agent", "spoof-1");
     assert_eq!(response_of(nginx.plain, &spoofed).unwrap().status, 200);
     // Without the proxy nobody is believed.
-    let direct = Request::get("/livez").header("X-Forwarded-For", "192.0.2.66").header("User-Agent", "direct-1");
+    let direct = Request::get("/livez")
+        .header("X-Forwarded-For", "192.0.2.66")
+        .header("User-Agent", "direct-1");
     daemon.send(&direct);
     for agent in ["spoof-1", "direct-1"] {
         let entry = entry(&daemon, agent);
         assert_eq!(entry["client"], "127.0.0.1", "{entry}");
     }
-    let id = entry(&daemon, "spoof-1")["request_id"].as_str().unwrap().to_owned();
+    let id = entry(&daemon, "spoof-1")["request_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(id.len(), 32, "nginx's own id: {id}");
 
     let front = |address, head: &str| authority.talk(address, head.as_bytes()).unwrap().0;
-    let over_tls = front(nginx.tls, "GET / HTTP/1.1\r\nHost: larder.example.org\r\nConnection: close\r\n\r\n");
-    assert!(over_tls.contains("https://larder.example.org/api/packages/"), "{over_tls}");
+    let over_tls = front(
+        nginx.tls,
+        "GET / HTTP/1.1\r\nHost: larder.example.org\r\nConnection: close\r\n\r\n",
+    );
+    assert!(
+        over_tls.contains("https://larder.example.org/api/packages/"),
+        "{over_tls}"
+    );
     let over_http = response_of(nginx.plain, &Request::get("/")).unwrap().text();
-    assert!(over_http.contains("http://larder.test/api/packages/"), "{over_http}");
+    assert!(
+        over_http.contains("http://larder.test/api/packages/"),
+        "{over_http}"
+    );
 }
 
 #[test]
@@ -193,12 +238,19 @@ fn larder_can_live_below_a_path() {
     // Who comes directly, or through a proxy that takes the path away, needs none.
     daemon.assert_serves(&target, b"below");
     let front = response_of(nginx.plain, &Request::get("/larder/")).unwrap();
-    assert!(front.text().contains("http://larder.test/larder/api/packages/"), "{}", front.text());
+    assert!(
+        front.text().contains("http://larder.test/larder/api/packages/"),
+        "{}",
+        front.text()
+    );
     assert_eq!(daemon.put(&path("tool", "2", "f"), "another"), 201);
     let listed = daemon.authorized(Request::get("/larder/api/v1/packages/admin?limit=1"));
     let listed = response_of(nginx.plain, &listed).unwrap();
     let link = listed.header("link").unwrap();
-    assert!(link.contains("<http://larder.test/larder/api/v1/packages/admin?"), "{link}");
+    assert!(
+        link.contains("<http://larder.test/larder/api/v1/packages/admin?"),
+        "{link}"
+    );
     assert_eq!(daemon.send(&Request::get("/elsewhere/livez")).status, 404);
 }
 

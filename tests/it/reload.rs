@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Daemon, PATIENCE, Request, Setup, path, within};
+use crate::support::{Daemon, PATIENCE, Request, Setup, bearer, file_path, path, within};
 
 fn configure(daemon: &Daemon, text: &str) {
     fs::write(daemon.config_path(), text).unwrap();
@@ -49,6 +49,54 @@ fn policies_and_the_log_level_change_without_a_restart() {
         !daemon.stderr()[quiet..].contains("configuration read again"),
         "the level holds at once"
     );
+}
+
+#[test]
+fn limits_quotas_and_the_metrics_token_change_without_a_restart() {
+    let daemon = Setup::default().start();
+    daemon.create_user("dev", "a long password", "public");
+    let token = daemon.create_token("dev", &["all"]);
+    let put = |version: &str| {
+        let request = Request::put(&file_path("dev", "tool", version, "f"), vec![b'x'; 2000]);
+        daemon
+            .send(&request.header("Authorization", bearer(&token)))
+            .status
+    };
+    let scrape = |token: Option<&str>| {
+        let request = Request::get("/metrics");
+        let request = match token {
+            Some(token) => request.header("Authorization", bearer(token)),
+            None => request,
+        };
+        daemon.send(&request).status
+    };
+    assert_eq!((put("1"), scrape(None)), (201, 200));
+    let secret = "0123456789abcdef";
+    configure(
+        &daemon,
+        &format!("[quotas]\nmax_versions = 1\n[metrics]\ntoken = \"{secret}\"\n"),
+    );
+    let (status, said) = reload(&daemon);
+    let applied = json!({"applied": ["metrics.token", "quotas.max_versions"], "needs_restart": []});
+    assert_eq!((status, said), (202, applied));
+    assert_eq!((put("2"), scrape(None), scrape(Some(secret))), (403, 401, 200));
+    // Another secret under the same name is a change too, and no secret is shown.
+    configure(
+        &daemon,
+        "[metrics]\ntoken = \"another-secret-4711\"\n[limits]\nmax_file_size = \"1KiB\"\n",
+    );
+    let (status, said) = reload(&daemon);
+    assert_eq!(status, 202, "{said}");
+    assert!(
+        !said.to_string().contains("4711") && said["applied"].to_string().contains("metrics.token"),
+        "{said}"
+    );
+    assert_eq!(
+        (scrape(Some(secret)), scrape(Some("another-secret-4711"))),
+        (401, 200)
+    );
+    assert_eq!(put("3"), 413);
+    assert!(!daemon.stderr().contains("4711") && !daemon.stderr().contains(secret));
 }
 
 #[test]
