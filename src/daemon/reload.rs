@@ -84,6 +84,7 @@ impl Reloader {
             _ => None,
         };
         telemetry::set_level(&config.log.level)?;
+        let fingerprint = config.fingerprint();
 
         inner
             .artifacts
@@ -106,7 +107,7 @@ impl Reloader {
         if let Some(log) = &inner.access_log {
             log.reopen();
         }
-        metrics::describe_config(&config.fingerprint());
+        metrics::describe_config(&fingerprint);
         *effective = config.effective;
         Ok(reloaded)
     }
