@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Conn, Daemon, MIB, Request, Response, Rng, Setup, Used, alone, basic, bearer, file_path, response_of,
-    seeded_bytes, tally, together,
+    Conn, Daemon, MIB, Request, Response, Rng, Setup, Used, alone, basic, bearer, file_path, found, recipe,
+    response_of, seeded_bytes, tally, together,
 };
 
 const BYTES: &str = "maximum allowed package storage quota exceeded";
@@ -784,4 +784,43 @@ fn huge_lengths_and_limits_do_not_overflow() {
     }
     site.assert_put("2", "f", 10, 201, "");
     assert_eq!(site.used(), (20, 2, 2));
+}
+
+#[test]
+fn the_commands_of_the_readme_do_what_it_says() {
+    if !found("the_commands_of_the_readme_do_what_it_says", &["curl"]) {
+        return;
+    }
+    let daemon = Setup::default().start();
+    daemon.create_user("ci", "password of ci", "public");
+    let readme = include_str!("../../README.md");
+    daemon.cook(
+        &recipe(readme, "## Policies: what happens to a name that is taken"),
+        &[],
+    );
+    let mut expected = json!({
+        "policy": "cache", "policies": [{"packages": "release-*", "policy": "release"}],
+        "max_bytes": null, "max_versions": null, "max_file_size": null,
+    });
+    assert_eq!(settings_of(&daemon, &expected), expected);
+    let said = daemon.cook(&recipe(readme, "## Quotas"), &[]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(
+        said.matches("\"max_bytes\":10737418240").count(),
+        2,
+        "set, then shown: {said}"
+    );
+    expected["max_versions"] = json!("none");
+    expected["max_file_size"] = json!(2_147_483_648_u64);
+    assert_eq!(settings_of(&daemon, &expected), expected);
+}
+
+/// Those fields of an owner that `like` has.
+fn settings_of(daemon: &Daemon, like: &Value) -> Value {
+    let mut settings = daemon.owner("ci");
+    settings
+        .as_object_mut()
+        .unwrap()
+        .retain(|field, _| like.get(field).is_some());
+    settings
 }
