@@ -30,6 +30,7 @@ mod metrics;
 mod names;
 mod order;
 mod organisations;
+mod packaged;
 mod policies;
 mod power;
 mod proxy;

@@ -28,22 +28,25 @@ impl Nginx {
         let home = daemon.home();
         authority.issue(home, 2033);
         let (plain, tls) = (free_address(), free_address());
-        let site = SHIPPED
-            .replace("listen 443 ssl;", &format!("listen {tls} ssl; listen {plain};"))
-            .replace("server 127.0.0.1:3000;", &format!("server {};", daemon.address()))
-            .replace(
-                "/etc/ssl/larder.pem",
-                &home.join("cert.pem").display().to_string(),
-            )
-            .replace("/etc/ssl/larder.key", &home.join("key.pem").display().to_string())
-            .replace(
+        let pem = |name: &str| home.join(name).display().to_string();
+        let site = [
+            ("listen 443 ssl;", format!("listen {tls} ssl; listen {plain};")),
+            (
+                "    server 127.0.0.1:3000;",
+                format!("    server {};", daemon.address()),
+            ),
+            ("/etc/ssl/larder.pem", pem("cert.pem")),
+            ("/etc/ssl/larder.key", pem("key.pem")),
+            (
                 "location / {",
-                &format!("proxy_bind 127.0.0.2;\n    location {location} {{"),
-            );
-        assert!(
-            !site.contains("3000") && !site.contains("443"),
-            "the shipped file has changed: {site}"
-        );
+                format!("proxy_bind 127.0.0.2;\n    location {location} {{"),
+            ),
+        ]
+        .into_iter()
+        .fold(SHIPPED.to_owned(), |site, (shipped, here)| {
+            assert_eq!(site.matches(shipped).count(), 1, "{shipped} in the shipped file");
+            site.replace(shipped, &here)
+        });
         let user = if rustix::process::geteuid().is_root() {
             "user root;"
         } else {
