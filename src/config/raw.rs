@@ -42,6 +42,8 @@ pub struct Server {
     #[serde(deserialize_with = "text")]
     pub base_path: BasePath,
     #[serde(deserialize_with = "text")]
+    pub shutdown_delay: Span,
+    #[serde(deserialize_with = "text")]
     pub shutdown_grace: Span,
     #[serde(deserialize_with = "text")]
     pub workers: OrAuto<Count>,

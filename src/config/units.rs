@@ -247,7 +247,7 @@ impl FromStr for Proxy {
     }
 }
 
-/// What a proxy puts before every path: empty, or `/larder`.
+/// What a proxy puts before every path: `/larder`, or `/`, which is kept as nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BasePath(pub String);
 
@@ -259,7 +259,7 @@ impl FromStr for BasePath {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
         if !path.is_empty() && (!path.starts_with('/') || path.contains("//") || !path.chars().all(plain)) {
             return Err(UnitError(format!(
-                "{text:?} is no path; write \"/larder\", or \"\" for none"
+                "{text:?} is no path; write \"/larder\", or \"/\" for none"
             )));
         }
         // Requests that come without it would be taken for something else.

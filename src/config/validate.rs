@@ -79,6 +79,11 @@ impl Check<'_> {
             None => cpus,
         };
         http::Options {
+            shutdown_delay: self.span(
+                "server.shutdown_delay",
+                given.shutdown_delay,
+                Duration::ZERO..=DAY,
+            ),
             shutdown_grace: self.span(
                 "server.shutdown_grace",
                 given.shutdown_grace,

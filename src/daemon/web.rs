@@ -105,9 +105,10 @@ impl Web {
         });
     }
 
-    /// Fails readiness, stops accepting and lets requests under way finish, for as long as the grace period.
+    /// Fails readiness; after a while that load balancers need to see it, stops accepting, and lets requests under way finish, for as long as the grace period.
     pub async fn stop(self) {
         self.state.drain();
+        tokio::time::sleep(self.state.shutdown_delay()).await;
         self.server.stop(true).await;
         if let Some(log) = self.access_log {
             // It writes to disk.

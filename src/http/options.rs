@@ -31,6 +31,8 @@ pub struct Options {
     pub base_path: String,
     /// What `/metrics` asks for at the start, if anything.
     pub metrics_token: Option<MetricsToken>,
+    /// How long requests are still taken once the daemon has said that it is about to end.
+    pub shutdown_delay: Duration,
     /// How long running requests may go on after [`Server::stop`](super::Server::stop).
     pub shutdown_grace: Duration,
 }
@@ -59,6 +61,7 @@ impl Default for Options {
             proxies: Proxies::default(),
             base_path: String::new(),
             metrics_token: None,
+            shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(30),
         }
     }

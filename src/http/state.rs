@@ -103,6 +103,11 @@ impl State {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
+    /// How long requests are still taken after [`State::drain`].
+    pub fn shutdown_delay(&self) -> Duration {
+        self.0.options.shutdown_delay
+    }
+
     /// How far the daemon is in its life.
     pub fn phase(&self) -> Phase {
         if self.0.draining.load(Ordering::Relaxed) {
