@@ -33,9 +33,16 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 /// What every request pays for its id.
 fn request_ids(c: &mut Criterion) {
     let mut group = c.benchmark_group("request id");
-    group.bench_function("made", |b| b.iter(|| RequestContext::new(black_box(None), black_box(None))));
+    group.bench_function("made", |b| {
+        b.iter(|| RequestContext::new(black_box(None), black_box(None)))
+    });
     group.bench_function("of the client", |b| {
-        b.iter(|| RequestContext::new(black_box(Some("0af7651916cd43dd8448eb211c80319c")), black_box(None)));
+        b.iter(|| {
+            RequestContext::new(
+                black_box(Some("0af7651916cd43dd8448eb211c80319c")),
+                black_box(None),
+            )
+        });
     });
 }
 

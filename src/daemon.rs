@@ -6,6 +6,7 @@
 
 mod announce;
 mod collection;
+mod commands;
 pub mod control;
 mod first_account;
 mod listen;
@@ -25,18 +26,19 @@ use tokio::sync::oneshot;
 use crate::access::{Access, BootstrapError};
 use crate::artifact::Artifacts;
 use crate::config::{Config, Listen};
-use crate::http::{Identity, Reload, Reloaded, TlsError};
+use crate::http::{Identity, TlsError};
 use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
 use crate::upkeep::backups::Backups;
 use crate::upkeep::scrubber::Scrubber;
+use crate::upkeep::statistics::Statistics;
 use announce::{Announcement, SignIn};
-use control::{Answer, Control, Request, Response};
+use commands::Commands;
+use control::Control;
 use first_account::first_account;
 use listen::Bound;
-use reload::Reloader;
 use signals::{Hangups, Signals};
 use web::Web;
 
@@ -197,34 +199,32 @@ async fn work(
     }
     Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
+    let statistics = Statistics::start(store.clone())?;
+    let commands = Commands {
+        access,
+        store: store.clone(),
+        collector: collector.clone(),
+        statistics: statistics.clone(),
+        reloader: reloader.clone(),
+    };
     systemd::ready();
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = reload_on_hangup(hangups, &reloader) => {}
-        () = answer_control(control, &access, store, collector, &reloader) => {}
+        () = reloader.reload_on_hangup(hangups) => {}
+        () = commands.answer(control) => {}
     }
     systemd::stopping();
-    if let Some(scrubber) = scrubber {
-        // It lets go within a step, long before requests do.
-        let _ = actix_rt::task::spawn_blocking(move || scrubber.stop()).await;
     }
+    // They let go within a step, long before requests do.
+    let _ = actix_rt::task::spawn_blocking(move || {
+        statistics.stop();
+        if let Some(scrubber) = scrubber {
+            scrubber.stop();
+        }
+    })
+    .await;
     Ok(())
-}
-
-/// Reads the configuration again with every SIGHUP, for ever.
-async fn reload_on_hangup(hangups: &mut Hangups, reloader: &Reloader) {
-    loop {
-        hangups.next().await;
-        // What came of it is in the log and in the metrics.
-        let _ = reload(reloader).await;
-    }
-}
-
-async fn reload(reloader: &Reloader) -> Result<Reloaded, String> {
-    let reloader = reloader.clone();
-    let reloaded = actix_rt::task::spawn_blocking(move || reloader.reload()).await;
-    reloaded.map_err(|error| error.to_string())?
 }
 
 /// What the index lacks may show only now: then it is being built again, and is waited for.
@@ -254,75 +254,5 @@ async fn end(web: Web, store: Store, collector: Collector, mut signals: Signals)
     tokio::select! {
         () = orderly => tracing::info!("ended in good order"),
         forced = signals.force() => match forced {},
-    }
-}
-
-/// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(
-    control: io::Result<Control>,
-    access: &Access,
-    store: &Store,
-    collector: &Collector,
-    reloader: &Reloader,
-) {
-    match control {
-        Ok(control) => {
-            control
-                .serve(async |request| answer(access, store, collector, reloader, request).await)
-                .await
-        }
-        Err(error) => {
-            tracing::warn!(%error, "no control socket: the command line can reach the store only while the daemon is down");
-            std::future::pending().await
-        }
-    }
-}
-
-async fn answer(
-    access: &Access,
-    store: &Store,
-    collector: &Collector,
-    reloader: &Reloader,
-    request: Request,
-) -> Answer {
-    match request {
-        Request::SetPassword { account, password } => set_password(access, account, password).await.into(),
-        Request::Collect { dry_run } => collection::request(collector, dry_run).into(),
-        Request::Collected { run } => collection::outcome(collector, run).into(),
-        Request::Reload => match reload(reloader).await {
-            Ok(Reloaded {
-                applied,
-                needs_restart,
-            }) => Response::Reloaded {
-                applied,
-                needs_restart,
-            },
-            Err(message) => Response::Failed { message },
-        }
-        .into(),
-        Request::BackedUp(ended) => {
-            Backups::of(store.data()).ended(ended);
-            Response::Done.into()
-        }
-        Request::HoldFiles => match store.snapshot() {
-            Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
-            Err(error) => failed(error).into(),
-        },
-    }
-}
-
-async fn set_password(access: &Access, account: String, password: String) -> Response {
-    match access.set_password(&account, &password).await {
-        Ok(()) => {
-            tracing::info!(account, "password set from the command line");
-            Response::Done
-        }
-        Err(error) => failed(error),
-    }
-}
-
-fn failed(error: impl ToString) -> Response {
-    Response::Failed {
-        message: error.to_string(),
     }
 }

@@ -16,6 +16,7 @@ mod rebuild_index;
 mod reload;
 mod restore;
 mod serve;
+mod stats;
 mod store_args;
 mod verify;
 
@@ -43,6 +44,8 @@ Examples:
       Set a password, whether the daemon runs or not.
   larder gc --dry-run
       Show how much space belongs to nothing any more.
+  larder stats
+      Show what the store holds and takes.
   larder backup /backups/larder
       Copy the store, whether the daemon runs or not; again to bring the copy up to date.
   larder verify
@@ -79,6 +82,7 @@ enum Command {
     RebuildIndex(rebuild_index::Args),
     Account(account::Args),
     Gc(gc::Args),
+    Stats(stats::Args),
     Verify(verify::Args),
     Backup(backup::Args),
     Restore(restore::Args),
@@ -105,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::RebuildIndex(args) => args.run(),
         Command::Account(args) => args.run(),
         Command::Gc(args) => args.run(),
+        Command::Stats(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Backup(args) => args.run(),
         Command::Restore(args) => args.run(),
@@ -191,6 +196,7 @@ mod tests {
             "rebuild-index",
             "account",
             "gc",
+            "stats",
             "verify",
             "backup",
             "restore",

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use actix_rt::task::spawn_blocking;
 use prometheus::IntGauge;
 
+use super::signals::Hangups;
 use super::systemd;
 use crate::artifact::Artifacts;
 use crate::config::{self, Config, Place, Sources};
@@ -71,6 +73,22 @@ impl Reloader {
             tls,
             access_log,
         }))
+    }
+
+    /// Reads the configuration again with every SIGHUP, for ever.
+    pub async fn reload_on_hangup(&self, hangups: &mut Hangups) {
+        loop {
+            hangups.next().await;
+            // What came of it is in the log and in the metrics.
+            let _ = self.reload_aside().await;
+        }
+    }
+
+    /// Reads it again on a thread that may block.
+    pub async fn reload_aside(&self) -> Result<Reloaded, String> {
+        let reloader = self.clone();
+        let reloaded = spawn_blocking(move || reloader.reload()).await;
+        reloaded.map_err(|error| error.to_string())?
     }
 
     /// Everything that can fail comes first.

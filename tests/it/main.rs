@@ -40,6 +40,7 @@ mod refusals;
 mod reload;
 mod settings;
 mod shutdown;
+mod stats;
 mod support;
 mod tls;
 mod verify;

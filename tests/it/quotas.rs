@@ -497,6 +497,20 @@ fn what_is_set_is_shown_changed_field_by_field_and_cleared_with_null() {
 }
 
 #[test]
+fn changes_at_once_of_different_fields_all_count() {
+    let site = Site::start(Setup::default());
+    for round in 1..=5_u64 {
+        together(24, |client| {
+            let field = ["max_bytes", "max_versions", "max_file_size"][client % 3];
+            site.set(json!({field: round * 100 + client as u64 % 3}));
+        });
+        let seen = site.daemon.owner("alice");
+        let limits = json!({"bytes": round * 100, "versions": round * 100 + 1, "file_size": round * 100 + 2});
+        assert_eq!(seen["limits"], limits, "round {round}");
+    }
+}
+
+#[test]
 fn bad_settings_are_refused_by_name_and_change_nothing() {
     let site = Site::start(Setup::default());
     site.set(json!({"max_versions": 7}));

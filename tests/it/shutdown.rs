@@ -94,8 +94,15 @@ fn readiness_fails_before_anybody_is_turned_away() {
         .start();
     daemon.signal_term();
     let draining = || daemon.send(&Request::get("/readyz")).status == 503;
-    assert!(within(PATIENCE, draining), "it accepts connections and says that it is about to end");
-    assert_eq!(daemon.put(&path("late", "1", "f"), "x"), 201, "requests are still served");
+    assert!(
+        within(PATIENCE, draining),
+        "it accepts connections and says that it is about to end"
+    );
+    assert_eq!(
+        daemon.put(&path("late", "1", "f"), "x"),
+        201,
+        "requests are still served"
+    );
     let status = daemon.wait(PATIENCE).expect("it ends by itself");
     assert_eq!(status.code(), Some(0));
     daemon.start();
