@@ -215,7 +215,6 @@ async fn work(
         () = commands.answer(control) => {}
     }
     systemd::stopping();
-    }
     // They let go within a step, long before requests do.
     let _ = actix_rt::task::spawn_blocking(move || {
         statistics.stop();

@@ -33,7 +33,11 @@ impl Commands {
     /// Answers for ever. Without a socket the daemon serves all the same.
     pub async fn answer(&self, control: io::Result<Control>) {
         match control {
-            Ok(control) => control.serve(async |request| self.answer_one(request).await).await,
+            Ok(control) => {
+                control
+                    .serve(async |request| self.answer_one(request).await)
+                    .await
+            }
             Err(error) => {
                 tracing::warn!(%error, "no control socket: the command line can reach the store only while the daemon is down");
                 std::future::pending().await
