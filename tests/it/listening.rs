@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use crate::support::{Daemon, PATIENCE, Request, Setup, listening, path, response_of};
+use crate::support::{Daemon, PATIENCE, Request, Setup, listening, path, response_of, within};
 
 /// Sends a request over a Unix socket; the answer's first line and body.
 fn over_unix(socket: &std::path::Path, request: &Request) -> (String, String) {
@@ -71,13 +71,15 @@ fn only_a_unix_socket_will_do() {
     let (mut daemon, socket) = with_socket();
     daemon.set_listen(&format!("unix:{}", socket.display()));
     daemon.spawn();
-    let up = crate::support::within(PATIENCE, || {
+    let up = within(PATIENCE, || {
         UnixStream::connect(&socket).is_ok() && over_unix(&socket, &Request::get("/readyz")).1 == "ready\n"
     });
     assert!(up, "{}", daemon.stderr());
-    assert_eq!(
-        daemon.stdout(),
-        [format!("larder listening on unix:{}", socket.display())]
+    let line = [format!("larder listening on unix:{}", socket.display())];
+    assert!(
+        within(PATIENCE, || daemon.stdout() == line),
+        "{:?}",
+        daemon.stdout()
     );
     assert_eq!(listening(&daemon, "unix:"), socket.display().to_string());
     daemon.terminate();
@@ -112,7 +114,7 @@ fn sockets_that_are_handed_over_are_served_and_too_many_are_refused() {
         command.spawn().unwrap()
     };
     let mut child = start("1");
-    let ready = crate::support::within(PATIENCE, || {
+    let ready = within(PATIENCE, || {
         response_of(address, &Request::get("/readyz")).is_ok_and(|answer| answer.status == 200)
     });
     child.kill().unwrap();
