@@ -6,11 +6,14 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::rt::task::spawn_blocking;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::admin;
 use super::error::Refusal;
 use super::head::Head;
+use super::json::problem::ApiError;
+use super::openapi::Refused;
 use super::state::State;
 
 /// Whoever can read the configuration again.
@@ -20,7 +23,7 @@ pub trait Reload: fmt::Debug + Send + Sync {
 }
 
 /// What has changed since the configuration was last read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Reloaded {
     /// What holds now.
     pub applied: Vec<String>,
@@ -28,7 +31,15 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
 }
 
-/// POST /api/v1/admin/reload: 202 with what has changed, or 422 with what is wrong.
+/// Read the configuration again, as SIGHUP does: all of it, or nothing if something is wrong
+#[utoipa::path(
+    post,
+    operation_id = "reload_configuration",
+    path = "/api/v1/admin/reload",
+    tag = "administration",
+    responses((status = 202, description = "What has changed.", body = Reloaded),
+        (status = 422, description = "What is wrong with it, and where; nothing was changed.", body = ApiError), Refused)
+)]
 pub async fn reload(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
     let engine = admin::before_user(state, head).await?;
     let reload = Arc::clone(&engine.reload);
@@ -36,10 +47,7 @@ pub async fn reload(state: &State, head: Head<'_>) -> Result<HttpResponse, Refus
         .await
         .map_err(|error| Refusal::internal(&error))?;
     match reloaded {
-        Ok(Reloaded {
-            applied,
-            needs_restart,
-        }) => Ok(HttpResponse::Accepted().json(json!({"applied": applied, "needs_restart": needs_restart}))),
+        Ok(reloaded) => Ok(HttpResponse::Accepted().json(reloaded)),
         Err(wrong) => Err(Refusal::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "configuration-refused",
