@@ -248,7 +248,10 @@ fn the_order_of_checks_puts_quotas_behind_policy_and_size() {
 fn a_quota_answers_before_a_full_store_does() {
     let site = Site::start(Setup::default().config("[store]\nmax_size = \"16 MiB\"\n"));
     let length = (20 * MIB).to_string();
-    let status = || site.head_only("1", &[("Content-Length", &length)]).map(|answer| answer.0);
+    let status = || {
+        site.head_only("1", &[("Content-Length", &length)])
+            .map(|answer| answer.0)
+    };
     assert_eq!(status(), Some(507));
     site.set(json!({"max_bytes": "19MiB"}));
     assert_eq!(status(), Some(403));
