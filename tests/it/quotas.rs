@@ -555,10 +555,13 @@ fn bad_settings_are_refused_by_name_and_change_nothing() {
             json!({"policy": "keep"}),
             "policy must be release, package, write-once or cache",
         ),
-        (json!({"policies": {"packages": "a"}}), "policies must be a list"),
+        (
+            json!({"policies": {"packages": "a"}}),
+            "policies: invalid type: map, expected a sequence",
+        ),
         (
             json!({"policies": [{"policy": "cache"}]}),
-            "policies[0].packages must be a string",
+            "policies[0]: missing field `packages`",
         ),
         (
             json!({"policies": [{"packages": "a", "policy": "x"}]}),
