@@ -233,7 +233,7 @@ fn graph(panel: &Panel, place: Place, series: &[(String, Series)], seconds: u64)
              <path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.4\" stroke-linejoin=\"round\"/>",
             area(&path, inner)
         ));
-        let width = 20.0 + name.len() as f64 * 5.3;
+        let width = 22.0 + name.len() as f64 * 5.9;
         if key + width < x + w {
             let _ = write!(
                 out,
