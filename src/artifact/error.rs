@@ -55,6 +55,9 @@ pub enum ArtifactError {
     /// The version has no such file: 404.
     #[error("package file does not exist")]
     NoFile,
+    /// The version is pinned, and only a removal by name takes it: 409.
+    #[error("the version is pinned")]
+    Pinned,
     /// Stored bytes are damaged: 500.
     #[error("stored data is damaged")]
     Damaged,
@@ -94,6 +97,7 @@ impl From<Refusal> for ArtifactError {
             Refusal::FileExists => ArtifactError::FileExists,
             Refusal::NoVersion => ArtifactError::NoVersion,
             Refusal::NoFile => ArtifactError::NoFile,
+            Refusal::Pinned => ArtifactError::Pinned,
         }
     }
 }

@@ -45,6 +45,7 @@ struct State {
     /// Outcomes for the next commits, in place of success.
     faults: VecDeque<CommitError>,
     damaged: HashSet<Digest>,
+    pinned: HashSet<Id>,
 }
 
 impl Fake {
@@ -92,6 +93,11 @@ impl Fake {
         self.state().damaged.insert(Digest::of(body));
     }
 
+    /// A version is pinned, whether anybody has looked already or not.
+    pub fn pin(&self, version: Id) {
+        self.state().pinned.insert(version);
+    }
+
     pub fn log_len(&self) -> usize {
         self.state().log.len()
     }
@@ -111,7 +117,12 @@ impl Fake {
 
 impl State {
     fn carry_out(&mut self, change: Change) -> Outcome {
-        if !self.committed.meets(&change) {
+        let spared = match &change {
+            Change::RemoveFile(remove) if remove.spare_pinned => Some(remove.version.id),
+            Change::RemoveVersion(remove) if remove.spare_pinned => Some(remove.version.id),
+            _ => None,
+        };
+        if !self.committed.meets(&change) || spared.is_some_and(|version| self.pinned.contains(&version)) {
             return Err(CommitError::Conflict);
         }
         self.committed.apply(&change);
@@ -136,6 +147,10 @@ impl Names for Fake {
 
     fn is_damaged(&self, file: &File) -> Result<bool, StoreError> {
         Ok(self.state().damaged.contains(&file.blob))
+    }
+
+    fn is_pinned(&self, version: &Version) -> Result<bool, StoreError> {
+        Ok(self.state().pinned.contains(&version.id))
     }
 
     fn next_id(&self) -> Id {

@@ -104,6 +104,8 @@ impl OwnerMetrics {
             Refusal::VersionExists => self.version_exists.inc(),
             Refusal::FileExists => self.file_exists.inc(),
             Refusal::NoVersion | Refusal::NoFile => self.missing.inc(),
+            // Upkeep counts what it spares.
+            Refusal::Pinned => {}
         }
     }
 

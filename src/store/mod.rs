@@ -346,7 +346,7 @@ impl Store {
             }
             Shape::Chunked => self.manifest(&file.blob)?.chunks,
         };
-        Ok(Blob::new(self.inner.readers.clone(), chunks))
+        Ok(Blob::new(self.inner.readers.clone(), file.blob, chunks))
     }
 
     /// Whether a file is known to be damaged: some of its bytes were asked for and could not be served.

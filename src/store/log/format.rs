@@ -167,6 +167,12 @@ pub enum RecordKind {
     Totals = 20,
     /// Checksums of a blob; `digest` is the blob's.
     Checksums = 21,
+    /// A version was pinned.
+    Pin = 32,
+    /// A version's pin was taken away.
+    Unpin = 33,
+    /// An owner's rules of retention.
+    Rules = 34,
     /// Begins a group of the journal; the payload is a [`Group`].
     Group = 16,
     /// Begins the footer of a sealed file.
@@ -176,7 +182,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 21] = [
+        const ALL: [RecordKind; 24] = [
             Chunk,
             Manifest,
             Places,
@@ -196,6 +202,9 @@ impl RecordKind {
             SweepPackage,
             Totals,
             Checksums,
+            Pin,
+            Unpin,
+            Rules,
             Group,
             Footer,
         ];
