@@ -52,6 +52,9 @@ pub enum ArtifactError {
     /// No such package or version: 404.
     #[error("package does not exist")]
     NoVersion,
+    /// No such owner: 404.
+    #[error("owner does not exist")]
+    NoOwner,
     /// The version has no such file: 404.
     #[error("package file does not exist")]
     NoFile,

@@ -13,7 +13,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::upkeep::scrubber;
+use crate::upkeep::{evictor, retention, scrubber};
 use crate::{artifact, http, store, telemetry, upkeep};
 
 pub use error::{ConfigError, Place, Problem};
@@ -34,6 +34,10 @@ pub struct Config {
     pub artifact: artifact::Options,
     /// The background work's.
     pub upkeep: upkeep::Options,
+    /// Retention's.
+    pub retention: retention::Options,
+    /// Eviction's.
+    pub eviction: evictor::Options,
     /// The scrub's.
     pub scrub: scrubber::Options,
     /// The logs'.

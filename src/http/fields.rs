@@ -2,6 +2,7 @@
 //! the wrong type is named.
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::store::model::Millis;
@@ -18,6 +19,9 @@ pub enum BadField {
     /// A field that must be there.
     #[error("{0} is required")]
     Missing(&'static str),
+    /// A field whose name or range is only known when it is read.
+    #[error("{0}")]
+    Bad(String),
     /// A field of the wrong type or value.
     #[error("{field} must be {what}")]
     Wrong {
@@ -26,6 +30,13 @@ pub enum BadField {
         /// What it must be.
         what: &'static str,
     },
+}
+
+/// Reads a body into a struct. What is unknown is ignored.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadField> {
+    Fields::parse(body)?;
+    let mut json = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| BadField::Bad(error.to_string()))
 }
 
 /// A JSON object.

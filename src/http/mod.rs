@@ -34,6 +34,7 @@ mod path;
 mod purge;
 mod ranges;
 mod refuse;
+mod retention;
 mod routes;
 mod server;
 mod state;

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use actix_web::HttpResponse;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::admin::{time, user};
@@ -14,7 +15,7 @@ use super::state::{Engine, State};
 use crate::access::{Action, Target, permit};
 use crate::artifact::browse::{Listed, Page, Window};
 use crate::artifact::checksums::MAX_FILES;
-use crate::store::model::{Account, Checksums, File, Id};
+use crate::store::model::{Account, Checksums, File, Id, Pin};
 
 /// Items on a page of versions, unless asked for fewer or more.
 const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(30).unwrap();
@@ -88,7 +89,7 @@ pub async fn files(
         .items
         .iter()
         .map(|(file, sums)| shown_file(file, sums.as_ref()));
-    Ok(paged(items.collect(), page.total, window, head))
+    Ok(paged(items.collect::<Vec<_>>(), page.total, window, head))
 }
 
 /// DELETE /api/v1/packages/{owner}/generic/{name}
@@ -116,6 +117,25 @@ pub async fn delete_version(
     Ok(HttpResponse::NoContent().finish())
 }
 
+/// PUT and DELETE /api/v1/packages/{owner}/generic/{name}/{version}/-/pin: who may publish may pin.
+pub async fn pin(
+    state: &State,
+    head: Head<'_>,
+    owner: &str,
+    name: &str,
+    version: &str,
+    pinned: bool,
+) -> Result<HttpResponse, Refusal> {
+    let engine = state.engine()?;
+    let caller = auth::caller(state, engine, head, Door::Api).await?;
+    let by = auth::signed_in(&caller, Door::Api)?.account.id;
+    let (_, owner) = permitted(state, head, owner, Some(name), Action::Write).await?;
+    let since = jiff::Timestamp::now().as_millisecond();
+    let pin = pinned.then_some(Pin { by, since });
+    engine.artifacts.pin(&owner, name, version, pin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
 /// The owner, if the sender, who must have signed in, may do this there.
 async fn permitted<'a>(
     state: &'a State,
@@ -138,7 +158,7 @@ async fn permitted<'a>(
 }
 
 /// The page that the query asks for. Zero and what is beyond the bounds count as unsaid, as with Gitea.
-fn window(head: Head<'_>, default: NonZeroUsize, most: NonZeroUsize) -> Result<Window, BadField> {
+pub fn window(head: Head<'_>, default: NonZeroUsize, most: NonZeroUsize) -> Result<Window, BadField> {
     let number = |field: &'static str| match head.query(field).as_deref() {
         None | Some("") => Ok(None),
         Some(text) => match text.parse() {
@@ -171,7 +191,7 @@ fn versions(
 }
 
 /// A page as a response, with what Gitea says about the others.
-fn paged(items: Vec<Value>, total: u64, window: Window, head: Head<'_>) -> HttpResponse {
+pub fn paged(answer: impl Serialize, total: u64, window: Window, head: Head<'_>) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response
         .insert_header(("x-total-count", total.to_string()))
@@ -195,7 +215,7 @@ fn paged(items: Vec<Value>, total: u64, window: Window, head: Head<'_>) -> HttpR
     if !links.is_empty() {
         response.insert_header(("link", links.join(",")));
     }
-    response.json(items)
+    response.json(answer)
 }
 
 /// The query with another page; tokens in it are left out.
@@ -231,6 +251,7 @@ fn shown_version(
             head.base_url(), owner.name, package.name.to_ascii_lowercase(), version.name.to_ascii_lowercase()
         ),
         "created_at": time(version.created),
+        "pinned": engine.artifacts.pin_of(version)?.is_some(),
     }))
 }
 

@@ -12,7 +12,7 @@ use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::state::State;
-use super::{admin, download, gc, generic, health, organisations, packages};
+use super::{admin, download, gc, generic, health, organisations, packages, retention};
 
 /// How long a request waits for an index that is being built again (API.md §7).
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -103,6 +103,13 @@ async fn answer(
         (Route::Member { organisation, user }, _) => {
             organisations::remove_member(state, head, organisation, user).await
         }
+        (Route::AdminRetention, _) => retention::start(state, head).await,
+        (Route::OwnerRetention { owner }, "PUT") => retention::put(state, head, owner, body).await,
+        (Route::OwnerRetention { owner }, _) => retention::get(state, head, owner).await,
+        (Route::RetentionPreview { owner }, _) => retention::preview(state, head, owner, body).await,
+        (Route::Pin { owner, name, version }, method) => {
+            packages::pin(state, head, owner, name, version, method == "PUT").await
+        }
         (Route::AdminGc, "POST") => gc::collect(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
@@ -172,9 +179,12 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminUsers | Route::AdminGc, "POST") | (Route::AdminUser { .. }, "PATCH") => {
-            admin::before_user(state, head).await.map(drop)
+        (Route::OwnerRetention { owner }, "PUT") | (Route::RetentionPreview { owner }, _) => {
+            retention::before(state, head, owner).await.map(drop)
         }
+        (Route::AdminRetention, _)
+        | (Route::AdminUsers | Route::AdminGc, "POST")
+        | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)

@@ -18,6 +18,8 @@ pub mod precondition;
 pub mod tentative;
 
 #[cfg(test)]
+mod expendable_tests;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod stress;

@@ -25,6 +25,8 @@ mod identity;
 pub mod index;
 #[cfg(test)]
 mod index_tests;
+#[cfg(test)]
+mod keeping_tests;
 mod listing;
 pub mod log;
 mod metrics;

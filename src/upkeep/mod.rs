@@ -1,11 +1,17 @@
 //! Background work, in small steps with a pace.
 
 pub mod collector;
+mod eviction_metrics;
+pub mod evictor;
 mod metrics;
+mod rest;
+pub mod retention;
+mod retention_metrics;
 pub mod scrubber;
 pub mod throttle;
 
 pub use collector::Collector;
+pub use evictor::Evictor;
 pub use throttle::Throttle;
 
 use std::time::Duration;

@@ -84,7 +84,11 @@ impl OpenBlobs {
     pub fn for_each(&self, mut visit: impl FnMut(&[ChunkRef])) {
         for number in 0..SHARDS as u64 {
             // The lists are shared, not copied, and visited without the lock.
-            let open: Vec<Chunks> = self.shard(number).values().map(|(_, open)| open.clone()).collect();
+            let open: Vec<Chunks> = self
+                .shard(number)
+                .values()
+                .map(|(_, open)| open.clone())
+                .collect();
             open.iter().for_each(|chunks| visit(chunks));
         }
     }
@@ -140,7 +144,10 @@ mod tests {
         assert_eq!(seen(&blobs), (0..40).chain(100..140).collect::<Vec<u32>>());
         let rest: Vec<Registered> = all.into_iter().skip(39).collect();
         assert_eq!(seen(&blobs), [39, 139]);
-        assert_eq!(blobs.digests(), HashSet::from([Digest::of(&39_u32.to_le_bytes())]));
+        assert_eq!(
+            blobs.digests(),
+            HashSet::from([Digest::of(&39_u32.to_le_bytes())])
+        );
         drop(rest);
         assert!(seen(&blobs).is_empty());
     }

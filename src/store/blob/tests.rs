@@ -165,7 +165,11 @@ async fn part_of_a_chunk_that_was_verified_is_read_alone() {
         matches!(whole, Err(StoreError::Damaged(_))),
         "a whole chunk is always verified"
     );
-    let fresh = Blob::new(Arc::new(kit.readers(PLENTY)), Digest::of(b""), blob.chunks.clone());
+    let fresh = Blob::new(
+        Arc::new(kit.readers(PLENTY)),
+        Digest::of(b""),
+        blob.chunks.clone(),
+    );
     assert!(matches!(
         collect(fresh.read(100..200)).await,
         Err(StoreError::Damaged(_))

@@ -222,7 +222,9 @@ impl<'a> World<'a> {
             }
             Step::Open => {
                 if let Some((_look, blob)) = self.looking.take() {
-                    let registered = self.open.register(Digest::of(&blob.to_le_bytes()), chunks(blob).into());
+                    let registered = self
+                        .open
+                        .register(Digest::of(&blob.to_le_bytes()), chunks(blob).into());
                     self.readers.push((registered, blob));
                 }
             }
