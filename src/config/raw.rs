@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, Percent, Size, Span, optional_text, text};
+use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, Text, optional_text, text};
+use crate::http::AccessFormat;
 use crate::telemetry::LogFormat;
 
 /// The whole file.
@@ -154,6 +155,15 @@ pub struct Log {
     #[serde(deserialize_with = "text")]
     pub format: LogFormat,
     pub level: String,
+    #[serde(deserialize_with = "text")]
+    pub access: OrOff<AccessFormat>,
+    pub access_to: String,
+    #[serde(deserialize_with = "text")]
+    pub access_rate: OrNone<Count>,
+    #[serde(deserialize_with = "text")]
+    pub access_queue: Count,
+    #[serde(deserialize_with = "text")]
+    pub slow: OrNone<Span>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -161,6 +171,10 @@ pub struct Log {
 pub struct Metrics {
     #[serde(deserialize_with = "text")]
     pub listen: OrNone<Listen>,
+    #[serde(deserialize_with = "text")]
+    pub token: OrNone<Text>,
+    #[serde(deserialize_with = "text")]
+    pub token_file: OrNone<Text>,
 }
 
 #[derive(Debug, Deserialize)]

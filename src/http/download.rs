@@ -20,6 +20,7 @@ use super::conditions::{self, Outcome, Validators};
 use super::disposition::attachment;
 use super::error::Refusal;
 use super::head::Head;
+use super::metrics::METRICS;
 use super::ranges::{self, Multipart, Plan, content_range};
 use super::state::State;
 use crate::access::Action;
@@ -43,6 +44,7 @@ pub async fn get(
     let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
     let Fetched { file, blob } = engine.artifacts.fetch(&owner, at)?;
     if let Some(response) = judged(head, &file)? {
+        METRICS.not_modified(file.size);
         return Ok(response);
     }
     let (mut response, layout) = selected(head, &file)?;

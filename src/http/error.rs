@@ -156,6 +156,15 @@ impl Refusal {
         .with(ALLOW, allowed.join(", "))
     }
 
+    /// 401: `/metrics` asks for its token.
+    pub fn metrics_token() -> Self {
+        let text = "the token of metrics.token or metrics.token_file is required";
+        Self::new(StatusCode::UNAUTHORIZED, "metrics-token-required", text).with(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"Larder metrics\""),
+        )
+    }
+
     /// 416, for a file of `len` bytes.
     pub fn range(len: u64) -> Self {
         Self::new(

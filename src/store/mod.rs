@@ -20,7 +20,8 @@ pub mod damage;
 pub mod error;
 #[cfg(test)]
 mod fault_tests;
-pub mod holds;
+pub mod flow;
+mod holds;
 mod identity;
 pub mod index;
 #[cfg(test)]
@@ -427,7 +428,10 @@ impl Store {
             .try_send(Message::Commit(Box::new(change), settle))
         {
             Ok(()) => {}
-            Err(TrySendError::Full(message)) => message.settle(CommitError::Busy),
+            Err(TrySendError::Full(message)) => {
+                flow::commit_refused();
+                message.settle(CommitError::Busy);
+            }
             Err(TrySendError::Disconnected(message)) => {
                 message.settle(self.inner.shared.writing_ended().unwrap_or(CommitError::Closed));
             }

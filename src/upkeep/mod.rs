@@ -1,5 +1,6 @@
 //! Background work, in small steps with a pace.
 
+pub mod backups;
 pub mod collector;
 mod eviction_metrics;
 pub mod evictor;
@@ -7,6 +8,7 @@ mod metrics;
 mod rest;
 pub mod retention;
 mod retention_metrics;
+mod scrub_metrics;
 pub mod scrubber;
 pub mod throttle;
 
