@@ -142,7 +142,10 @@ mod tests {
         for (part, expected) in [(16, 0.02), (8, 0.07), (4, 0.20), (1, 0.86)] {
             let found = measured(part);
             eprintln!("1/{part} of the slots: {found:.3} of what is idle look used");
-            assert!((found - expected).abs() < 0.1 * expected + 0.005, "1/{part}: {found}");
+            assert!(
+                (found - expected).abs() < 0.1 * expected + 0.005,
+                "1/{part}: {found}"
+            );
         }
     }
 

@@ -62,6 +62,8 @@ impl Config {
         digest.truncate(16);
         digest
     }
+}
+
 /// Which requests are written down, and where.
 #[derive(Clone, Debug)]
 pub struct RequestLogOptions {

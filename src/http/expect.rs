@@ -43,7 +43,6 @@ async fn decide(
     if op == Op::PutFile {
         METRICS.not_sent(head.content_length().unwrap_or_default());
     }
-    let response = answer(&refusal, &parsed, head, op);
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
     let response = Response::from(watch.send(refusal.respond(Form::of(&parsed, head), head)));
     // A client need not wait for ever, and may have begun to send.

@@ -65,7 +65,11 @@ impl Watch {
         if !self.answering {
             self.answering = true;
             self.operation.first_byte(self.began);
-    fn sent(&self, bytes: usize) {
+        }
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.first_byte();
         self.operation.sent(bytes);
         if let Some(record) = &self.record {
             record.sent(bytes);
@@ -105,12 +109,6 @@ impl MessageBody for Watched {
             None => poll(),
         });
         match &item {
-            Some(Ok(bytes)) => {
-                self.watch.first_byte();
-                self.watch.operation.sent(bytes.len());
-            }
-            Some(Err(_)) => self.watch.outcome = Outcome::Broken,
-            None => self.watch.outcome = Outcome::Finished,
             Some(Ok(bytes)) => watch.sent(bytes.len()),
             Some(Err(_)) => watch.outcome = Outcome::Broken,
             None => watch.outcome = Outcome::Finished,
