@@ -176,7 +176,7 @@ fn new_user() -> NewUser {
 fn limits() -> artifact::Options {
     let cache = [("*/*".to_owned(), Policy::Cache)];
     artifact::Options {
-        max_file_size: None,
+        limits: larder::owner::Limits::default(),
         max_uploads: 1024,
         access_memory: 4 << 20,
         retention: Arc::default(),

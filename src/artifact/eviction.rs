@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::retention::spared;
 use super::{ArtifactError, Artifacts};
 use crate::owner::Policy;
 use crate::owner::names::FileName;
 use crate::store::error::StoreError;
-use crate::store::model::{Account, File, Id, Millis, Package};
+use crate::store::model::{Account, File, Holder, Id, Millis, Package};
 
 /// Packages that are looked up at a time.
 const PACKAGES: usize = 64;
@@ -117,7 +118,7 @@ impl Scan {
             None => {
                 self.owners.pop_front();
             }
-            Some(package) if self.artifacts.policy(owner, &package.name) == Policy::Cache => {
+            Some(package) if self.artifacts.policy(owner, &package.name)? == Policy::Cache => {
                 self.package = Some((Arc::new(package), None));
             }
             Some(_) => {}
@@ -156,13 +157,41 @@ impl Artifacts {
     /// # Errors
     /// Where the index cannot be asked.
     pub fn over_budget(&self) -> Result<Vec<(Account, u64, u64)>, ArtifactError> {
-        Ok(Vec::new())
+        let mut over = Vec::new();
+        for owner in self.store.accounts()? {
+            let limits = self.rules.limits(&self.store.settings(owner.id)?);
+            let Some(budget) = limits.bytes else { continue };
+            let held = self.store.totals(Holder::Owner(owner.id))?.bytes;
+            if held > budget {
+                over.push((owner, held, budget));
+            }
+        }
+        Ok(over)
+    }
+
+    /// Whether a file was published in some cache since this was last asked.
+    pub fn has_grown(&self) -> bool {
+        self.cache_grew.0.swap(false, Ordering::Relaxed)
     }
 
     /// When a candidate was last used by now: it may have been asked for since it was looked up.
     pub fn last_use(&self, candidate: &Candidate) -> Millis {
         let since = self.uses.last(candidate.file.id).unwrap_or(0);
         candidate.last_used.max(since)
+    }
+}
+
+/// That a file was published in a cache: owners may be above their budgets.
+#[derive(Debug, Default)]
+pub struct CacheGrew(AtomicBool);
+
+impl CacheGrew {
+    /// One was.
+    pub fn note(&self) {
+        // Many publish, and the line stays shared.
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }
 

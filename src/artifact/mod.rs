@@ -14,6 +14,7 @@ mod publish;
 mod receive;
 mod remove;
 pub mod retention;
+pub mod settings;
 pub mod walk;
 
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::owner::{self, Owners, PolicyTable, WriteCondition};
+use crate::owner::{self, Limits, Owners, PolicyTable, Rules, WriteCondition};
 use crate::store::Store;
 use crate::store::blob::Blob;
 use crate::store::model::{Account, File, Id};
@@ -36,8 +37,8 @@ use retention::Wanted;
 /// Limits on uploads. `None` is no limit.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Largest file, bytes.
-    pub max_file_size: Option<u64>,
+    /// Of every owner for whom nothing else is set.
+    pub limits: Limits,
     /// Uploads in progress, over all owners.
     pub max_uploads: usize,
     /// Uploads in progress for one owner.
@@ -98,9 +99,11 @@ pub struct Fetched {
 pub struct Artifacts {
     store: Store,
     owners: Owners,
+    rules: Arc<Rules>,
     options: Arc<Options>,
     hashing: Arc<Semaphore>,
     uses: Arc<LastUses>,
+    cache_grew: Arc<eviction::CacheGrew>,
     wanted_retention: Wanted,
     previews: Arc<Semaphore>,
 }
@@ -109,7 +112,9 @@ impl Artifacts {
     /// The verbs over a store.
     pub fn new(store: Store, options: Options) -> Self {
         metrics::init();
+        let rules = Arc::new(Rules::new(options.policies.clone(), options.limits));
         let bounds = owner::Options {
+            rules: rules.clone(),
             max_uploads: options.max_uploads,
             max_uploads_per_owner: options.max_uploads_per_owner,
             upload_wait: options.upload_wait,
@@ -118,9 +123,11 @@ impl Artifacts {
         Artifacts {
             owners: Owners::new(Arc::new(store.clone()), bounds),
             uses: Arc::new(known_uses(&store, options.access_memory)),
+            cache_grew: Arc::default(),
             wanted_retention: Wanted::default(),
             previews: Arc::new(Semaphore::new(1)),
             store,
+            rules,
             options: Arc::new(options),
             hashing: Arc::new(Semaphore::new(checksums::AT_ONCE)),
         }

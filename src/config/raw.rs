@@ -15,6 +15,7 @@ pub struct Raw {
     pub server: Server,
     pub store: Store,
     pub limits: Limits,
+    pub quotas: Quotas,
     pub gc: Gc,
     pub retention: Retention,
     pub eviction: Eviction,
@@ -87,6 +88,15 @@ pub struct Limits {
     pub stall_window: Span,
     #[serde(deserialize_with = "text")]
     pub stall_bytes: Size,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quotas {
+    #[serde(deserialize_with = "text")]
+    pub max_bytes: OrNone<Size>,
+    #[serde(deserialize_with = "text")]
+    pub max_versions: OrNone<Count>,
 }
 
 #[derive(Debug, Deserialize)]

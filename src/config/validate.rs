@@ -12,12 +12,12 @@ use serde::de::value::Error as ValueError;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, NONE, OrNone, Size, Span, Text};
+use super::units::{Count, NONE, Size, Span, Text};
 use super::{Config, RequestLogOptions};
 use crate::artifact::retention::Rules;
 use crate::chunk::ChunkerParams;
 use crate::http::MetricsToken;
-use crate::owner::{Policy, PolicyTable};
+use crate::owner::{Limits, Policy, PolicyTable};
 use crate::store::model::{Millis, RetentionRule};
 use crate::telemetry::access_log;
 use crate::upkeep::{evictor, retention, scrubber};
@@ -150,9 +150,13 @@ impl Check<'_> {
     fn artifact(&mut self, raw: &Raw) -> artifact::Options {
         let given = &raw.limits;
         let stall_window = self.span("limits.stall_window", given.stall_window, SECOND..=DAY);
-        let OrNone(max_file_size) = given.max_file_size;
+        let limits = Limits {
+            bytes: raw.quotas.max_bytes.0.map(|size| size.0),
+            versions: raw.quotas.max_versions.0.map(|count| count.0),
+            file_size: given.max_file_size.0.map(|size| size.0),
+        };
         artifact::Options {
-            max_file_size: max_file_size.map(|size| size.0),
+            limits,
             max_uploads: self.count("limits.uploads", given.uploads, 1..=1_000_000),
             max_uploads_per_owner: self.count(
                 "limits.uploads_per_owner",

@@ -25,7 +25,6 @@ use super::ranges::{self, Multipart, Plan, content_range};
 use super::state::State;
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Fetched};
-use crate::owner::Policy;
 use crate::store::blob::{Blob, BlobReader};
 use crate::store::error::StoreError;
 use crate::store::model::File;
@@ -51,7 +50,7 @@ pub async fn get(
     match Sending::start(blob, layout).await {
         Ok(body) => Ok(response.body(body)),
         // Builds go on and store it again.
-        Err(StoreError::Damaged(_)) if engine.artifacts.policy(&owner, &at.package) == Policy::Cache => {
+        Err(StoreError::Damaged(_)) if engine.artifacts.is_cache(&owner, &at.package) => {
             Err(ArtifactError::NoFile.into())
         }
         Err(error) => Err(error.into()),

@@ -102,6 +102,22 @@ impl Fields {
         }
     }
 
+    /// What is to become of a setting: `None` where the field is absent, `Some(None)` where it is `null`.
+    ///
+    /// # Errors
+    /// Where `read` cannot use the value.
+    pub fn setting<T>(
+        &self,
+        field: &'static str,
+        read: impl FnOnce(&'static str, &Value) -> Result<T, BadField>,
+    ) -> Result<Option<Option<T>>, BadField> {
+        match self.0.get(field) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(value) => read(field, value).map(|value| Some(Some(value))),
+        }
+    }
+
     /// A truth value; `null` counts as absent.
     pub fn flag(&self, field: &'static str, absent: bool) -> Result<bool, BadField> {
         Ok(self.optional_flag(field)?.unwrap_or(absent))

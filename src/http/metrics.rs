@@ -239,6 +239,7 @@ impl HttpMetrics {
     /// A request is refused with this status and this code of `error`.
     pub fn refused(&self, status: u16, code: &str) {
         let reason = match (status, code) {
+            (403, "quota-bytes" | "quota-versions") => "quota",
             (401 | 403, _) => "auth",
             (429, _) => "rate",
             (400, "invalid-package-name" | "invalid-package-version" | "invalid-filename") => "name",

@@ -30,6 +30,7 @@ mod incoming;
 mod metrics;
 mod options;
 mod organisations;
+mod owners;
 mod packages;
 mod path;
 mod purge;

@@ -13,7 +13,7 @@ use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
-use super::{admin, download, gc, generic, health, organisations, packages, retention, scrape};
+use super::{admin, download, gc, generic, health, organisations, owners, packages, retention, scrape};
 use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
@@ -111,6 +111,8 @@ async fn answer(
         (Route::AdminUsers, _) => admin::users(state, head).await,
         (Route::AdminUser { user }, "PATCH") => admin::edit_user(state, head, user, body).await,
         (Route::AdminUser { user }, _) => admin::delete_user(state, head, user).await,
+        (Route::AdminOwner { owner }, "PATCH") => owners::change(state, head, owner, body).await,
+        (Route::AdminOwner { owner }, _) => owners::show(state, head, owner).await,
         (Route::Organisations, _) => organisations::create(state, head, body).await,
         (Route::Organisation { name }, "DELETE") => organisations::delete(state, head, name).await,
         (Route::Organisation { name }, _) => organisations::get(state, head, name).await,
@@ -203,6 +205,7 @@ pub async fn before_body(
         (Route::AdminRetention, _)
         | (Route::AdminUsers | Route::AdminGc, "POST")
         | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
+        (Route::AdminOwner { owner }, "PATCH") => owners::before(state, head, owner).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)

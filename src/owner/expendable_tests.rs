@@ -5,24 +5,19 @@
 use std::sync::Arc;
 
 use super::decide::Refusal;
-use super::fake::{Fake, OWNER, at, blob};
-use super::messages::Publication;
+use super::fake::{Fake, OWNER, at, options};
 use super::policy::Policy;
-use super::precondition::WriteCondition;
-use super::{Options, OwnerError, Owners};
+use super::quota::Limits;
+use super::tests::publication;
+use super::{OwnerError, Owners};
 use crate::store::model::File;
 
 async fn publish(owners: &Owners, body: &'static [u8]) -> File {
-    let publication = Publication {
-        at: at("app", "1", "f"),
-        policy: Policy::Cache,
-        condition: WriteCondition::default(),
-        by: 9,
-        sha256: None,
-        blob: blob(body),
-    };
-    let permit = owners.admit(OWNER).await.unwrap();
-    owners.publish(OWNER, publication, &permit).await.unwrap().file
+    let publication = publication(Policy::Cache, at("app", "1", "f"), body);
+    super::tests::publish(owners.clone(), publication)
+        .await
+        .unwrap()
+        .file
 }
 
 fn refused(result: Result<(), OwnerError>) -> Refusal {
@@ -35,7 +30,7 @@ fn refused(result: Result<(), OwnerError>) -> Refusal {
 #[actix_rt::test]
 async fn only_what_was_judged_goes() {
     let fake = Fake::prompt();
-    let owners = Owners::new(fake.clone(), Options::default());
+    let owners = Owners::new(fake.clone(), options(Limits::default()));
     let old = publish(&owners, b"old").await;
     let new = publish(&owners, b"new").await;
     let evicted = owners.evict_file(OWNER, at("app", "1", "f"), old.id).await;
@@ -66,7 +61,7 @@ async fn only_what_was_judged_goes() {
 async fn what_is_pinned_stays_whenever_it_was_pinned() {
     for late in [false, true] {
         let fake = if late { Fake::stalled() } else { Fake::prompt() };
-        let owners = Owners::new(fake.clone(), Options::default());
+        let owners = Owners::new(fake.clone(), options(Limits::default()));
         let published = actix_rt::spawn({
             let owners = owners.clone();
             async move { publish(&owners, b"one").await }

@@ -14,10 +14,11 @@ const WAITS: [f64; 15] = [
 ];
 
 /// Why writes are refused.
-const REASONS: [&str; 6] = [
+const REASONS: [&str; 7] = [
     "precondition",
     "version_exists",
     "file_exists",
+    "quota",
     "missing",
     "uploads_busy",
     "removals_busy",
@@ -39,6 +40,7 @@ pub struct OwnerMetrics {
     precondition: IntCounter,
     version_exists: IntCounter,
     file_exists: IntCounter,
+    quota: IntCounter,
     missing: IntCounter,
     uploads_busy: IntCounter,
     removals_busy: IntCounter,
@@ -59,7 +61,7 @@ impl OwnerMetrics {
         );
         let refused = counters(
             "larder_owner_refused_total",
-            "Writes refused by preconditions, policies or bounds.",
+            "Writes refused by preconditions, policies, quotas or bounds.",
             &[("reason", &REASONS)],
         );
         OwnerMetrics {
@@ -76,6 +78,7 @@ impl OwnerMetrics {
             precondition: refused.with_label_values(&["precondition"]),
             version_exists: refused.with_label_values(&["version_exists"]),
             file_exists: refused.with_label_values(&["file_exists"]),
+            quota: refused.with_label_values(&["quota"]),
             missing: refused.with_label_values(&["missing"]),
             uploads_busy: refused.with_label_values(&["uploads_busy"]),
             removals_busy: refused.with_label_values(&["removals_busy"]),
@@ -113,6 +116,7 @@ impl OwnerMetrics {
             Refusal::Precondition => self.precondition.inc(),
             Refusal::VersionExists => self.version_exists.inc(),
             Refusal::FileExists => self.file_exists.inc(),
+            Refusal::OverBytes | Refusal::OverVersions => self.quota.inc(),
             Refusal::NoVersion | Refusal::NoFile => self.missing.inc(),
             // Upkeep counts what it spares.
             Refusal::Pinned => {}

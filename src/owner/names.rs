@@ -5,7 +5,7 @@ use std::fmt;
 use crate::store::Store;
 use crate::store::change::Change;
 use crate::store::error::StoreError;
-use crate::store::model::{File, Id, Package, Version};
+use crate::store::model::{File, Holder, Id, OwnerSettings, Package, Totals, Version};
 use crate::store::ticket::Ticket;
 
 /// The committed names and the way to change them. [`Store`] in the daemon; tests have one that can stall and fail.
@@ -24,6 +24,11 @@ pub trait Names: fmt::Debug + Send + Sync + 'static {
 
     /// Whether a committed version is pinned.
     fn is_pinned(&self, version: &Version) -> Result<bool, StoreError>;
+    /// What is set for an owner.
+    fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError>;
+
+    /// What an owner holds.
+    fn held(&self, owner: Id) -> Result<Totals, StoreError>;
 
     /// A fresh id, larger than all before.
     fn next_id(&self) -> Id;
@@ -51,6 +56,14 @@ impl Names for Store {
 
     fn is_pinned(&self, version: &Version) -> Result<bool, StoreError> {
         Ok(Store::pin(self, version.id)?.is_some())
+    }
+
+    fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError> {
+        Store::settings(self, owner)
+    }
+
+    fn held(&self, owner: Id) -> Result<Totals, StoreError> {
+        Store::totals(self, Holder::Owner(owner))
     }
 
     fn next_id(&self) -> Id {

@@ -185,6 +185,7 @@ async fn put(store: &Store, name: usize, body: &Bytes) -> Ended {
             sha256: None,
         },
         replaces: None,
+        quota: counts::Quota::default(),
         blob,
     };
     match store.commit(Change::Publish(publish)).settled().await {

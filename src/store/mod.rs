@@ -13,7 +13,7 @@ pub mod check;
 pub mod collect;
 mod committer;
 mod compact;
-mod counts;
+pub mod counts;
 #[cfg(test)]
 mod crash_tests;
 pub mod damage;
@@ -40,6 +40,8 @@ mod position;
 mod power_cut_tests;
 mod proof;
 mod quarantine;
+#[cfg(test)]
+mod quota_tests;
 mod rebuild;
 mod recovery;
 mod replay;

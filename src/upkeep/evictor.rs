@@ -1,7 +1,7 @@
 //! The evictor: keeps caches within their owners' budgets and the store below its high watermark, by removing what
 //! was used least recently; and keeps the times of last use for the next run.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -14,11 +14,13 @@ use crate::artifact::eviction::{Ages, Candidate, Scan};
 use crate::artifact::{ArtifactError, Artifacts, walk};
 use crate::chunk::Digest;
 use crate::store::collect::{Kind, Passes};
-use crate::store::model::{Account, Millis};
+use crate::store::model::{Account, Id, Millis};
 use crate::store::{Health, Store};
 
 /// How often it looks whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often it looks at budgets though no cache has grown: they may have been lowered.
+const BUDGETS_EVERY: Duration = Duration::from_secs(30);
 /// How often it looks how old the oldest file is, whether room is needed or not.
 const SURVEY_EVERY: Duration = Duration::from_secs(3600);
 /// Removals under way at a time: they share the syncs of the journal.
@@ -26,7 +28,7 @@ const AT_ONCE: usize = 64;
 /// Passes of eviction and collection in a row before it counts as short.
 const ROUNDS: usize = 6;
 /// After a pass that was short it looks again after this time, then after twice that, up to the longest.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
 /// An owner above its budget comes down to this part of it, in percent, so that not every upload needs a pass.
 const DOWN_TO: u64 = 95;
@@ -55,9 +57,11 @@ pub struct Evictor {
     surveyed: Option<Instant>,
     /// Bytes that had lost their names when collection last ran for this.
     collected: Option<u64>,
-    /// The store's watermark, and owners' budgets.
+    /// When owners' budgets were last looked at.
+    looked: Option<Instant>,
     watermark: Backoff,
-    budgets: Backoff,
+    /// Of owners above their budgets.
+    budgets: HashMap<Id, Backoff>,
 }
 
 /// When to look again after passes that were short.
@@ -94,8 +98,9 @@ impl Evictor {
             saved: Instant::now(),
             surveyed: None,
             collected: None,
+            looked: None,
             watermark: Backoff::default(),
-            budgets: Backoff::default(),
+            budgets: HashMap::new(),
         }
     }
 
@@ -126,7 +131,9 @@ impl Evictor {
             let how = self.measured(Evictor::relieve).await;
             self.watermark.after(how);
         }
-        if self.budgets.is_over() {
+        let is_due = self.looked.is_none_or(|last| last.elapsed() >= BUDGETS_EVERY);
+        if self.artifacts.has_grown() || is_due || !self.budgets.is_empty() {
+            self.looked = Some(Instant::now());
             self.keep_budgets().await;
         }
         if self.surveyed.is_none_or(|last| last.elapsed() >= SURVEY_EVERY) {
@@ -154,22 +161,28 @@ impl Evictor {
             Ok(over) => over,
             Err(error) => return tracing::warn!(%error, "budgets could not be looked at"),
         };
+        self.budgets
+            .retain(|id, _| over.iter().any(|(owner, ..)| owner.id == *id));
         for (owner, held, budget) in over {
-            let excess = held.saturating_sub(budget / 100 * DOWN_TO);
-            let how = self
-                .measured(async |evictor| {
-                    let owners = [owner];
-                    let ages = evictor.survey(&owners, true).await?;
-                    let gone = evictor.evict(&owners, &ages, excess, Reason::Budget).await?;
-                    Ok(if gone >= excess {
-                        Ended::Enough
-                    } else {
-                        Ended::Short
-                    })
-                })
-                .await;
-            self.budgets.after(how);
+            let id = owner.id;
+            if self.budgets.entry(id).or_default().is_over() {
+                let excess = held.saturating_sub(budget / 100 * DOWN_TO);
+                let pass = async |evictor: &mut Self| evictor.keep_budget(owner, excess).await;
+                let how = self.measured(pass).await;
+                self.budgets.entry(id).or_default().after(how);
+            }
         }
+    }
+
+    async fn keep_budget(&self, owner: Account, excess: u64) -> Result<Ended, ArtifactError> {
+        let owners = [owner];
+        let ages = self.survey(&owners, true).await?;
+        let gone = self.evict(&owners, &ages, excess, Reason::Budget).await?;
+        Ok(if gone >= excess {
+            Ended::Enough
+        } else {
+            Ended::Short
+        })
     }
 
     /// Brings the store below its low watermark: collects what has no name any more, evicts what is missing, collects
@@ -181,13 +194,13 @@ impl Evictor {
             }
             let all = self.store.accounts()?;
             let ages = self.survey(&all, true).await?;
-            if ages.total() == 0 && self.collected.is_some() {
+            if ages.total() == 0 && self.collected == Some(self.store.removed_bytes()) {
                 return Ok(Ended::Short);
             }
             self.collect().await;
             let excess = self.store.room().above_low;
-            if excess > 0 && self.evict(&all, &ages, excess, Reason::Watermark).await? == 0 {
-                return Ok(Ended::Short);
+            if excess > 0 {
+                self.evict(&all, &ages, excess, Reason::Watermark).await?;
             }
             self.collect().await;
         }
@@ -214,6 +227,7 @@ impl Evictor {
     async fn survey(&self, owners: &[Account], urgent: bool) -> Result<Ages, ArtifactError> {
         let (mut ages, mut oldest) = (Ages::default(), None);
         let now = now();
+        let open = self.store.open_blobs();
         let mut scan = self.artifacts.scan(owners.iter().cloned());
         let mut rest = Rest::new(&self.store, self.options.yield_above);
         loop {
@@ -222,7 +236,7 @@ impl Evictor {
             let Some(found) = found? else { break };
             for candidate in &found {
                 oldest = Some(candidate.last_used.min(oldest.unwrap_or(Millis::MAX)));
-                if self.is_old_enough(candidate.idle(now)) {
+                if self.is_old_enough(candidate.idle(now)) && !open.contains(&candidate.file.blob) {
                     ages.add(candidate.idle(now), candidate.file.size.max(1));
                 }
             }

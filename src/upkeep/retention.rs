@@ -159,3 +159,7 @@ pub(super) async fn patiently<T>(
 pub(super) fn now() -> Millis {
     jiff::Timestamp::now().as_millisecond()
 }
+
+#[cfg(test)]
+#[path = "retention_tests.rs"]
+mod tests;

@@ -4,8 +4,11 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::{
-    Daemon, MIB, PATIENCE, Request, Rng, Setup, alone, path, response_of, seeded_bytes, within,
+    Daemon, MIB, PATIENCE, Request, Rng, Setup, alone, bearer, file_path, path, response_of, seeded_bytes,
+    within,
 };
 
 /// A file of a cache in these tests.
@@ -200,6 +203,66 @@ fn a_file_that_is_being_downloaded_stays() {
         }
     }
     assert!(gone, "an idle file was never evicted");
+}
+
+/// Under `cache` a budget evicts where elsewhere it refuses.
+#[test]
+fn a_budget_evicts_instead_of_refusing() {
+    let mut daemon = Setup::default()
+        .policy("builds/cache", "cache")
+        .policy("builds/*", "package")
+        .config(&eager("1s"))
+        .start();
+    daemon.create_user("builds", "the builds' password", "public");
+    let token = daemon.create_token("builds", &["write:package"]);
+    let budget = Request::new("PATCH", "/api/v1/admin/owners/builds");
+    let budget = daemon.as_admin(budget.json(&json!({"max_bytes": 10 * SIZE})));
+    assert_eq!(budget.status, 200, "{}", budget.text());
+    let put = |daemon: &Daemon, package: &str, number: usize| {
+        let target = file_path("builds", package, "v", &format!("f{number}"));
+        let request = Request::put(&target, bytes_of(number)).header("Authorization", bearer(&token));
+        daemon.send(&request)
+    };
+    for number in 0..2 {
+        assert_eq!(put(&daemon, "artifacts", number).status, 201);
+    }
+    // Faster than a second they are too young to go, and the owner is a tenth and a file above its budget at most.
+    for number in 10..40 {
+        let taken = within(PATIENCE, || {
+            let answer = put(&daemon, "cache", number);
+            assert!([200, 403].contains(&answer.status), "{}", answer.text());
+            if answer.status == 403 {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            answer.status == 200
+        });
+        assert!(taken, "entry {number} was never taken");
+    }
+    let gone = || daemon.metric("larder_evicted_files_total", "reason=\"budget\"");
+    assert!(gone() >= 19, "{} were evicted", gone());
+    let held = || {
+        let owner = daemon.as_admin(Request::get("/api/v1/admin/owners/builds"));
+        owner.json()["bytes"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{}", owner.text()))
+    };
+    assert!(
+        within(PATIENCE, || held() <= 10 * SIZE as u64),
+        "{} bytes are held",
+        held()
+    );
+    for number in 0..2 {
+        daemon.assert_serves(
+            &file_path("builds", "artifacts", "v", &format!("f{number}")),
+            &bytes_of(number),
+        );
+    }
+    daemon.assert_serves(&file_path("builds", "cache", "v", "f39"), &bytes_of(39));
+    // What fits into no budget is refused at once, and so is everything elsewhere.
+    let large = file_path("builds", "cache", "v", "large");
+    let large = Request::put(&large, vec![7; 10 * SIZE + 1]).header("Authorization", bearer(&token));
+    assert_eq!(daemon.send(&large).status, 403);
+    daemon.terminate();
 }
 
 /// Readers, writers and eviction at once: whatever a download began with, it ends with.

@@ -32,6 +32,7 @@ mod order;
 mod organisations;
 mod policies;
 mod power;
+mod quotas;
 mod races;
 mod refusals;
 mod retention;

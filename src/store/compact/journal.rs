@@ -214,6 +214,7 @@ impl Pass<'_> {
             | Record::Totals(_)
             | Record::Pin(_)
             | Record::Rules(OwnerRules { rules: Some(_), .. })
+            | Record::Settings(_)
             | Record::Checksums(..) => true,
             Record::RemoveFile(_)
             | Record::RemoveVersion(_)

@@ -173,6 +173,8 @@ pub enum RecordKind {
     Unpin = 33,
     /// An owner's rules of retention.
     Rules = 34,
+    /// What is set for an owner was changed.
+    Settings = 22,
     /// Begins a group of the journal; the payload is a [`Group`].
     Group = 16,
     /// Begins the footer of a sealed file.
@@ -182,7 +184,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 24] = [
+        const ALL: [RecordKind; 25] = [
             Chunk,
             Manifest,
             Places,
@@ -205,6 +207,7 @@ impl RecordKind {
             Pin,
             Unpin,
             Rules,
+            Settings,
             Group,
             Footer,
         ];

@@ -5,9 +5,10 @@ use super::{Stage, Staged};
 use crate::store::change::{Moved, Original};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
-use crate::store::log::record::{Counted, OwnerRules, PlacedChunk, Published, Record};
+use crate::store::log::record::{Counted, OwnerRules, OwnerSet, PlacedChunk, Published, Record};
 use crate::store::model::{
-    Account, Checksums, File, Package, Permission, Pin, Place, RetentionRule, Token, Totals, Version,
+    Account, Checksums, File, OwnerSettings, Package, Permission, Pin, Place, RetentionRule, Token, Totals,
+    Version,
 };
 use crate::store::replay;
 
@@ -73,6 +74,10 @@ impl Stage<'_, '_> {
                 self.record_if(stands, record)
             }
             Record::Totals(counted) => self.copy_totals(counted),
+            Record::Settings(OwnerSet { owner, settings }) => {
+                let stands: Option<OwnerSettings> = self.batch.get(&keys::settings(*owner))?;
+                self.record_if(stands.as_ref() == Some(settings), record)
+            }
             Record::Checksums(blob, checksums) => {
                 let stands: Option<Checksums> = self.batch.get(&keys::checksums(blob))?;
                 self.record_if(stands.as_ref() == Some(checksums), record)
