@@ -30,6 +30,7 @@ use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
 use crate::upkeep::backups::Backups;
 use crate::upkeep::scrubber::Scrubber;
+use crate::upkeep::statistics::Statistics;
 use announce::{Announcement, SignIn};
 use bounds::Bounds;
 use control::{Answer, Control, Request, Response};
@@ -162,16 +163,21 @@ async fn work(
     Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
     let bounds = Bounds::keep(config, artifacts, store, collector);
+    let statistics = Statistics::start(store.clone())?;
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(control, &access, store, collector) => {}
+        () = answer_control(control, &access, store, collector, &statistics) => {}
     }
     drop(bounds);
-    if let Some(scrubber) = scrubber {
-        // It lets go within a step, long before requests do.
-        let _ = actix_rt::task::spawn_blocking(move || scrubber.stop()).await;
-    }
+    // They let go within a step, long before requests do.
+    let _ = actix_rt::task::spawn_blocking(move || {
+        statistics.stop();
+        if let Some(scrubber) = scrubber {
+            scrubber.stop();
+        }
+    })
+    .await;
     Ok(())
 }
 
@@ -209,11 +215,17 @@ async fn end(web: Web, store: Store, artifacts: Artifacts, collector: Collector,
 }
 
 /// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(control: io::Result<Control>, access: &Access, store: &Store, collector: &Collector) {
+async fn answer_control(
+    control: io::Result<Control>,
+    access: &Access,
+    store: &Store,
+    collector: &Collector,
+    statistics: &Statistics,
+) {
     match control {
         Ok(control) => {
             control
-                .serve(async |request| answer(access, store, collector, request).await)
+                .serve(async |request| answer(access, store, collector, statistics, request).await)
                 .await
         }
         Err(error) => {
@@ -223,11 +235,18 @@ async fn answer_control(control: io::Result<Control>, access: &Access, store: &S
     }
 }
 
-async fn answer(access: &Access, store: &Store, collector: &Collector, request: Request) -> Answer {
+async fn answer(
+    access: &Access,
+    store: &Store,
+    collector: &Collector,
+    statistics: &Statistics,
+    request: Request,
+) -> Answer {
     match request {
         Request::SetPassword { account, password } => set_password(access, account, password).await.into(),
         Request::Collect { dry_run } => collection::request(collector, dry_run).into(),
         Request::Collected { run } => collection::outcome(collector, run).into(),
+        Request::Stats => stats(statistics.clone()).await.into(),
         Request::BackedUp(ended) => {
             Backups::of(store.data()).ended(ended);
             Response::Done.into()
@@ -245,6 +264,17 @@ async fn set_password(access: &Access, account: String, password: String) -> Res
             tracing::info!(account, "password set from the command line");
             Response::Done
         }
+        Err(error) => failed(error),
+    }
+}
+
+async fn stats(statistics: Statistics) -> Response {
+    match actix_rt::task::spawn_blocking(move || statistics.now()).await {
+        Ok(Ok(counted)) => Response::Stats {
+            stats: counted.stats,
+            age_seconds: counted.at.elapsed().as_secs(),
+        },
+        Ok(Err(error)) => failed(error),
         Err(error) => failed(error),
     }
 }

@@ -86,7 +86,7 @@ impl LastUses {
     fn place(&self, id: Id) -> (&Line, [usize; PROBES]) {
         let hash = mix(id);
         let line = ((hash >> 32) * self.lines.len() as u64) >> 32;
-        let (first, step) = (hash as usize % SLOTS, hash as usize / SLOTS % SLOTS | 1);
+        let (first, step) = (hash as usize % SLOTS, (hash as usize / SLOTS % SLOTS) | 1);
         // An odd step never meets itself within 16 slots.
         let slots = std::array::from_fn(|probe| (first + probe * step) % SLOTS);
         (&self.lines[line as usize], slots)

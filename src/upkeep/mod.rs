@@ -10,6 +10,7 @@ pub mod retention;
 mod retention_metrics;
 mod scrub_metrics;
 pub mod scrubber;
+pub mod statistics;
 pub mod throttle;
 
 pub use collector::Collector;

@@ -242,7 +242,7 @@ fn a_budget_evicts_instead_of_refusing() {
     assert!(gone() >= 19, "{} were evicted", gone());
     let held = || {
         let owner = daemon.as_admin(Request::get("/api/v1/admin/owners/builds"));
-        owner.json()["bytes"]
+        owner.json()["used"]["bytes"]
             .as_u64()
             .unwrap_or_else(|| panic!("{}", owner.text()))
     };

@@ -38,5 +38,6 @@ mod refusals;
 mod retention;
 mod settings;
 mod shutdown;
+mod stats;
 mod support;
 mod verify;

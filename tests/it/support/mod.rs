@@ -6,6 +6,7 @@ mod daemon;
 mod observe;
 mod owners;
 mod programs;
+mod recipes;
 mod rng;
 mod small_disk;
 
@@ -17,6 +18,7 @@ pub use client::{Conn, Request, Response, response_of};
 pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
 pub use owners::Used;
 pub use programs::{found, runs};
+pub use recipes::recipe;
 pub use rng::{Rng, seeded_bytes};
 pub use small_disk::SmallDisk;
 
