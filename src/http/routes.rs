@@ -13,7 +13,10 @@ use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
-use super::{admin, download, gc, generic, health, organisations, owners, packages, retention, scrape};
+use super::{
+    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, retention,
+    scrape, start,
+};
 use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
@@ -127,9 +130,8 @@ async fn answer(
         (Route::OwnerRetention { owner }, "PUT") => retention::put(state, head, owner, body).await,
         (Route::OwnerRetention { owner }, _) => retention::get(state, head, owner).await,
         (Route::RetentionPreview { owner }, _) => retention::preview(state, head, owner, body).await,
-        (Route::Pin { owner, name, version }, method) => {
-            packages::pin(state, head, owner, name, version, method == "PUT").await
-        }
+        (Route::Pin { owner, name, version }, "PUT") => pins::put(state, head, owner, name, version).await,
+        (Route::Pin { owner, name, version }, _) => pins::delete(state, head, owner, name, version).await,
         (Route::AdminGc, "POST") => gc::collect(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
@@ -151,12 +153,14 @@ async fn answer(
         }
         (Route::Me, _) => admin::me(state, head).await,
         (Route::ApiVersion, _) => Ok(health::version()),
-        (Route::Swagger, _) => Ok(health::swagger()),
+        (Route::Swagger, _) => health::swagger(),
         (Route::Livez, _) => Ok(health::livez()),
         (Route::Readyz, _) => Ok(health::readyz(state, head)),
-        (Route::Healthz, _) => Ok(health::healthz(state)),
+        (Route::Healthz, _) => Ok(health::healthz(state, head)),
+        (Route::ApiHealthz, _) => Ok(health::api_healthz(state)),
         (Route::Metrics, _) => scrape::metrics(state, head),
-        (Route::Front, _) => Ok(health::front(head)),
+        (Route::Document { name }, _) => documents::document(name),
+        (Route::Front, _) => Ok(start::page(state, head)),
         _ => Err(Refusal::no_page()),
     }
 }
@@ -177,7 +181,8 @@ fn checked<'a>(
     if elsewhere {
         return Err(Refusal::no_page());
     }
-    if !always_there {
+    // The start page says itself how things are.
+    if !always_there && *parsed != Ok(Route::Front) {
         state.engine()?;
     }
     let route = parsed.as_ref().map_err(|error| Refusal::from(*error))?;
@@ -199,13 +204,12 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::OwnerRetention { owner }, "PUT") | (Route::RetentionPreview { owner }, _) => {
-            retention::before(state, head, owner).await.map(drop)
-        }
         (Route::AdminRetention, _)
         | (Route::AdminUsers | Route::AdminGc, "POST")
         | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
-        (Route::AdminOwner { owner }, "PATCH") => owners::before(state, head, owner).await.map(drop),
+        (Route::AdminOwner { owner }, "PATCH")
+        | (Route::OwnerRetention { owner }, "PUT")
+        | (Route::RetentionPreview { owner }, _) => owners::before(state, head, owner).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)

@@ -224,7 +224,7 @@ fn bad_rules_are_named_and_change_nothing() {
         (json!([{"packages": "a/b", "keep": ["x"]}]), "more than one slash"),
         (
             json!([{"remove_older_than": "soon"}]),
-            "\"soon\" is not a duration; write \"14d\"",
+            "rules[0].remove_older_than must be a duration like \"14days\"",
         ),
         (json!([{"remove_older_than": 5}]), "remove_older_than"),
         (json!([{"keep_newest": -1}]), "keep_newest"),

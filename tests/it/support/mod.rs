@@ -3,6 +3,7 @@
 mod accounts;
 mod client;
 mod daemon;
+mod documented;
 mod observe;
 mod owners;
 mod programs;
