@@ -13,6 +13,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::access::oidc::Issuer;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -36,6 +37,10 @@ pub struct Config {
     pub upkeep: upkeep::Options,
     /// The scrub's.
     pub scrub: scrubber::Options,
+    /// The audit log's.
+    pub audit: telemetry::audit::Options,
+    /// Issuers of workload tokens.
+    pub issuers: Vec<Issuer>,
     /// The logs'.
     pub log: telemetry::LogOptions,
     /// Each key that is set, dotted, with its value as written and where that stands.

@@ -1,5 +1,7 @@
 //! Raw to validated: ranges, patterns, and what must fit together.
 
+mod oidc;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use super::raw::{self, PolicyRule, Raw};
 use super::units::{Count, OrNone, Size, Span};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Policy, PolicyTable};
+use crate::telemetry::audit;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -36,6 +39,8 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let scrub = check.scrub(&raw);
     let log = check.log(&raw);
     let metrics_listen = check.metrics(&raw);
+    let audit = check.audit(&raw);
+    let issuers = check.oidc(&raw);
     if check.problems.is_empty() {
         Ok(Config {
             listen: raw.server.listen.0,
@@ -46,6 +51,8 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
             upkeep,
             scrub,
             log,
+            audit,
+            issuers,
             effective: places,
         })
     } else {
@@ -82,6 +89,7 @@ impl Check<'_> {
             drain_bytes: given.drain_bytes.0,
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
+            users_create_organisations: self.users_create_organisations(raw),
         }
     }
 
@@ -198,6 +206,31 @@ impl Check<'_> {
         telemetry::LogOptions {
             format: raw.log.format,
             level,
+        }
+    }
+
+    fn users_create_organisations(&mut self, raw: &Raw) -> bool {
+        match raw.accounts.create_organisations.as_str() {
+            "admins" => false,
+            "users" => true,
+            other => {
+                let message = format!("{other:?} is neither \"admins\" nor \"users\"");
+                self.problem("accounts.create_organisations", message);
+                false
+            }
+        }
+    }
+
+    fn audit(&mut self, raw: &Raw) -> audit::Options {
+        let given = &raw.audit;
+        if given.output.trim().is_empty() {
+            let message = "is empty; write \"off\", \"stdout\" or a path".to_owned();
+            self.problem("audit.output", message);
+        }
+        audit::Options {
+            output: given.output.parse().unwrap_or_default(),
+            reads: given.reads,
+            queue: self.count("audit.queue", given.queue, 16..=1_000_000),
         }
     }
 

@@ -16,6 +16,7 @@ use super::incoming::Incoming;
 use super::purge::remove_owner;
 use super::state::{Engine, State};
 use crate::access::{AccountEdit, Caller, NewToken, NewUser, Scopes, permit_admin, permit_tokens};
+use crate::store::error::StoreError;
 use crate::store::model::{Account, AccountKind, Grant, Millis, Token, Visibility};
 
 /// Longest body of a call, in bytes.
@@ -43,14 +44,15 @@ pub async fn before_user<'a>(state: &'a State, head: Head<'_>) -> Result<&'a Eng
 /// GET /api/v1/admin/users
 pub async fn users(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
     let accounts = before_user(state, head).await?.access.accounts()?;
-    let shown: Vec<Value> = accounts.iter().map(|account| user(account, head)).collect();
+    let users = accounts.iter().filter(|account| account.kind == AccountKind::User);
+    let shown: Vec<Value> = users.map(|account| user(account, head)).collect();
     Ok(listed(shown))
 }
 
 fn new_user(fields: &Fields) -> Result<NewUser, BadField> {
     Ok(NewUser {
         name: fields.text("username")?.to_owned(),
-        password: fields.text("password")?.to_owned(),
+        password: Some(fields.text("password")?.to_owned()),
         email: fields.optional_text("email")?.unwrap_or_default().to_owned(),
         visibility: visibility(fields)?.unwrap_or_default(),
         active: fields.flag("active", true)?,
@@ -108,7 +110,7 @@ pub async fn create_token(
     let (engine, account) = before_token(state, head, name).await?;
     let fields = Fields::parse(&read(body).await?)?;
     let (created, secret) = engine.access.create_token(&account, &new_token(&fields)?).await?;
-    Ok(HttpResponse::Created().json(token(&created, secret.expose())))
+    Ok(HttpResponse::Created().json(token(&created, None, secret.expose())))
 }
 
 /// What is known against it, and against any other call about a user's tokens, before its body has come.
@@ -137,8 +139,11 @@ pub async fn before_token<'a>(
 pub async fn tokens(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
     let (engine, account) = before_token(state, head, name).await?;
     let tokens = engine.access.tokens(&account)?;
-    let shown: Vec<Value> = tokens.iter().map(|known| token(known, "")).collect();
-    Ok(listed(shown))
+    let shown: Result<Vec<Value>, StoreError> = tokens
+        .iter()
+        .map(|known| Ok(token(known, engine.access.last_use(known)?, "")))
+        .collect();
+    Ok(listed(shown?))
 }
 
 fn new_token(fields: &Fields) -> Result<NewToken, BadField> {
@@ -241,7 +246,7 @@ pub fn user(account: &Account, head: Head<'_>) -> Value {
 }
 
 /// Gitea's `AccessToken`. `sha1` is the secret, shown once.
-fn token(token: &Token, secret: &str) -> Value {
+fn token(token: &Token, last_used: Option<Millis>, secret: &str) -> Value {
     json!({
         "id": token.id,
         "name": token.name,
@@ -249,6 +254,7 @@ fn token(token: &Token, secret: &str) -> Value {
         "token_last_eight": token.last_eight,
         "scopes": Scopes(token.scopes).names(),
         "created_at": time(token.created),
+        "last_used_at": last_used.map(time),
         "expires_at": token.expires.map(time),
         "grants": token.grants.iter().map(shown_grant).collect::<Vec<_>>(),
     })
@@ -350,8 +356,9 @@ mod tests {
         };
         let expected = json!({
             "id": 8, "name": "ci", "sha1": "s", "token_last_eight": "12345678", "scopes": ["write:package"],
-            "created_at": "1970-01-01T00:00:00Z", "expires_at": null, "grants": [],
+            "created_at": "1970-01-01T00:00:00Z", "last_used_at": "1970-01-01T00:00:07Z", "expires_at": null,
+            "grants": [],
         });
-        assert_eq!(token(&known, "s"), expected);
+        assert_eq!(token(&known, Some(7_000), "s"), expected);
     }
 }

@@ -10,6 +10,7 @@ use actix_web::{HttpMessage, HttpRequest};
 use percent_encoding::percent_decode_str;
 
 use super::fields::BadField;
+use super::trail::Trail;
 use crate::access::Credentials;
 
 /// What handlers and the `Expect` handler decide on. Borrowed, cheap to copy.
@@ -23,6 +24,8 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
     /// Who is at the other end of the connection.
     pub peer: Option<IpAddr>,
+    /// What the audit log will say.
+    pub trail: Option<&'a Trail>,
 }
 
 impl<'a> From<&'a HttpRequest> for Head<'a> {
@@ -32,6 +35,7 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
             uri: request.uri(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            trail: None,
         }
     }
 }
@@ -43,6 +47,7 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
             uri: request.uri(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            trail: None,
         }
     }
 }

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use prometheus::IntCounter;
 
+use super::trail::Trail;
+
 /// A stream of the body's bytes. Clones read on where another one stopped.
 #[derive(Clone)]
 pub struct Incoming(Rc<RefCell<Inner>>);
@@ -19,6 +21,8 @@ struct Inner {
     payload: Payload,
     /// Counts the bytes.
     received: IntCounter,
+    /// Counts them for the audit log.
+    trail: Option<Trail>,
     /// The body has been read to its end, or is broken: there is nothing more to be had.
     ended: bool,
     /// Somebody has asked for its bytes.
@@ -26,11 +30,12 @@ struct Inner {
 }
 
 impl Incoming {
-    /// The body behind `payload`, whose bytes `received` counts.
-    pub fn new(payload: Payload, received: IntCounter) -> Self {
+    /// The body behind `payload`, whose bytes `received` counts, and `trail`, where there is one.
+    pub fn new(payload: Payload, received: IntCounter, trail: Option<Trail>) -> Self {
         Incoming(Rc::new(RefCell::new(Inner {
             payload,
             received,
+            trail,
             ended: false,
             touched: false,
         })))
@@ -53,7 +58,12 @@ impl Stream for Incoming {
         }
         let polled = Pin::new(&mut inner.payload).poll_next(context);
         match &polled {
-            Poll::Ready(Some(Ok(bytes))) => inner.received.inc_by(bytes.len() as u64),
+            Poll::Ready(Some(Ok(bytes))) => {
+                inner.received.inc_by(bytes.len() as u64);
+                if let Some(trail) = &inner.trail {
+                    trail.received(bytes.len());
+                }
+            }
             Poll::Ready(Some(Err(_)) | None) => inner.ended = true,
             Poll::Pending => {}
         }

@@ -39,6 +39,7 @@ mod server;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod watch;
 
 pub use options::Options;

@@ -22,6 +22,8 @@ pub struct Options {
     pub drain_time: Duration,
     /// Whether `?token=` and `?access_token=` are accepted as credentials.
     pub query_tokens: bool,
+    /// Whether every user may create organisations, not only admins.
+    pub users_create_organisations: bool,
     /// How long running requests may go on after [`Server::stop`](super::Server::stop).
     pub shutdown_grace: Duration,
 }
@@ -37,6 +39,7 @@ impl Default for Options {
             drain_bytes: 64 << 20,
             drain_time: Duration::from_secs(10),
             query_tokens: true,
+            users_create_organisations: false,
             shutdown_grace: Duration::from_secs(30),
         }
     }

@@ -240,9 +240,8 @@ impl Route {
             Route::Version { .. } | Route::Token { .. } => &["DELETE"],
             Route::AdminUser { .. } => &["PATCH", "DELETE"],
             Route::Organisations => &["POST"],
-            Route::Organisation { .. } | Route::Package { .. } | Route::PackageVersion { .. } => {
-                &["GET", "HEAD", "DELETE"]
-            }
+            Route::Organisation { .. } => &["GET", "HEAD", "PATCH", "DELETE"],
+            Route::Package { .. } | Route::PackageVersion { .. } => &["GET", "HEAD", "DELETE"],
             Route::Member { .. } => &["PUT", "DELETE"],
             Route::AdminGc => &["POST"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],

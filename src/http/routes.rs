@@ -12,6 +12,7 @@ use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::state::State;
+use super::trail::Trail;
 use super::{admin, download, gc, generic, health, organisations, packages};
 
 /// How long a request waits for an index that is being built again (API.md §7).
@@ -38,8 +39,13 @@ pub async fn entry(
     let head = Head::from(&request);
     let parsed = path::parse(head.uri.path());
     let op = Op::of(&parsed, head.method);
-    let watch = METRICS.begin(op);
-    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op));
+    let trail = Trail::begin(&state, &parsed, op, head);
+    let head = Head {
+        trail: trail.as_ref(),
+        ..head
+    };
+    let watch = METRICS.begin(op).following(trail.clone());
+    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op), trail.clone());
     let answer = patiently(
         &state,
         || incoming.is_untouched(),
@@ -94,6 +100,7 @@ async fn answer(
         (Route::AdminUser { user }, "PATCH") => admin::edit_user(state, head, user, body).await,
         (Route::AdminUser { user }, _) => admin::delete_user(state, head, user).await,
         (Route::Organisations, _) => organisations::create(state, head, body).await,
+        (Route::Organisation { name }, "PATCH") => organisations::edit(state, head, name, body).await,
         (Route::Organisation { name }, "DELETE") => organisations::delete(state, head, name).await,
         (Route::Organisation { name }, _) => organisations::get(state, head, name).await,
         (Route::Members { organisation }, _) => organisations::members(state, head, organisation).await,
@@ -176,6 +183,7 @@ pub async fn before_body(
             admin::before_user(state, head).await.map(drop)
         }
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
+        (Route::Organisation { name }, "PATCH") => organisations::managed(state, head, name).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)
         }

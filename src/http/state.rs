@@ -10,6 +10,7 @@ use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
 use crate::store::collect::Passes;
+use crate::telemetry::audit::Audit;
 
 /// Before a request that found the index failed tries again.
 const INDEX_PAUSE: Duration = Duration::from_millis(20);
@@ -52,6 +53,7 @@ pub struct State(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     options: Options,
+    audit: Option<Audit>,
     engine: OnceLock<Engine>,
     replayed: AtomicU64,
     to_replay: AtomicU64,
@@ -59,10 +61,16 @@ struct Shared {
 }
 
 impl State {
-    /// Starting.
+    /// Starting, without an audit log.
     pub fn new(options: Options) -> Self {
+        Self::auditing(options, None)
+    }
+
+    /// Starting.
+    pub fn auditing(options: Options, audit: Option<Audit>) -> Self {
         State(Arc::new(Shared {
             options,
+            audit,
             engine: OnceLock::new(),
             replayed: AtomicU64::new(0),
             to_replay: AtomicU64::new(0),
@@ -117,6 +125,11 @@ impl State {
     /// The rooms, or 503 while there are none.
     pub(super) fn engine(&self) -> Result<&Engine, Refusal> {
         self.0.engine.get().ok_or_else(Refusal::starting)
+    }
+
+    /// The audit log, if there is one.
+    pub(super) fn audit(&self) -> Option<&Audit> {
+        self.0.audit.as_ref()
     }
 
     /// The bounds.

@@ -9,6 +9,7 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 
 use super::metrics::{Operation, Outcome};
+use super::trail::Trail;
 
 /// A request under way. Dropped before its answer is finished, it counts as abandoned.
 #[derive(Debug)]
@@ -16,6 +17,9 @@ pub struct Watch {
     operation: &'static Operation,
     began: Instant,
     outcome: Outcome,
+    status: Option<u16>,
+    sent: u64,
+    trail: Option<Trail>,
 }
 
 impl Watch {
@@ -26,12 +30,23 @@ impl Watch {
             operation,
             began: Instant::now(),
             outcome: Outcome::Abandoned,
+            status: None,
+            sent: 0,
+            trail: None,
         }
+    }
+
+    /// Has the audit log told how it ends.
+    pub fn following(mut self, trail: Option<Trail>) -> Self {
+        self.trail = trail;
+        self
     }
 
     /// The answer is known; watches its body.
     pub fn send(mut self, response: HttpResponse) -> HttpResponse {
-        self.operation.answered(response.status().as_u16());
+        let status = response.status().as_u16();
+        self.status = Some(status);
+        self.operation.answered(status);
         // A body without bytes is not asked for any.
         if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
             self.outcome = Outcome::Finished;
@@ -44,6 +59,9 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.operation.ended(self.began, self.outcome);
+        if let Some(trail) = &self.trail {
+            trail.ended(self.status, self.outcome, self.sent);
+        }
     }
 }
 
@@ -65,7 +83,10 @@ impl MessageBody for Watched {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let item = ready!(Pin::new(&mut self.body).poll_next(context));
         match &item {
-            Some(Ok(bytes)) => self.watch.operation.sent(bytes.len()),
+            Some(Ok(bytes)) => {
+                self.watch.sent += bytes.len() as u64;
+                self.watch.operation.sent(bytes.len());
+            }
             Some(Err(_)) => self.watch.outcome = Outcome::Broken,
             None => self.watch.outcome = Outcome::Finished,
         }

@@ -114,6 +114,15 @@ pub struct Grant {
     pub write: bool,
 }
 
+/// That a token was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenUse {
+    /// Hash of the token's secret.
+    pub token: [u8; 32],
+    /// When it was last used, about.
+    pub at: Millis,
+}
+
 /// A package: a name under an owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {

@@ -1,7 +1,8 @@
-//! What the daemon says about itself: metrics and logs. At the bottom: any room may use it, it uses none.
+//! What the daemon says about itself: metrics, logs, and the audit log. At the bottom: any room may use it, it uses none.
 //!
 //! Each room keeps its own metric families in its own `metrics.rs`, built with [`metrics`]' helpers.
 
+pub mod audit;
 mod logs;
 pub mod metrics;
 
