@@ -12,8 +12,10 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::access::oidc::Issuer;
+use crate::telemetry::access_log;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -43,8 +45,19 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// The logs'.
     pub log: telemetry::LogOptions,
+    /// Which requests are written down.
+    pub requests: RequestLogOptions,
     /// Each key that is set, dotted, with its value as written and where that stands.
     pub effective: BTreeMap<String, (Place, String)>,
+}
+
+/// Which requests are written down, and where.
+#[derive(Clone, Debug)]
+pub struct RequestLogOptions {
+    /// All of them, and how.
+    pub access: Option<(http::AccessFormat, access_log::Options)>,
+    /// Those that take longer than this.
+    pub slow: Option<Duration>,
 }
 
 /// Reads and checks the configuration. The error lists everything that is wrong, each with its place.

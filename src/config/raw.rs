@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, Percent, Size, Span, text};
+use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, text};
+use crate::http::AccessFormat;
 use crate::telemetry::LogFormat;
 
 /// The whole file.
@@ -121,6 +122,15 @@ pub struct Log {
     #[serde(deserialize_with = "text")]
     pub format: LogFormat,
     pub level: String,
+    #[serde(deserialize_with = "text")]
+    pub access: OrOff<AccessFormat>,
+    pub access_to: String,
+    #[serde(deserialize_with = "text")]
+    pub access_rate: OrNone<Count>,
+    #[serde(deserialize_with = "text")]
+    pub access_queue: Count,
+    #[serde(deserialize_with = "text")]
+    pub slow: OrNone<Span>,
 }
 
 #[derive(Debug, Deserialize)]

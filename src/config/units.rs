@@ -37,6 +37,10 @@ pub struct OrNone<T>(pub Option<T>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrAuto<T>(pub Option<T>);
 
+/// A value, or the word `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrOff<T>(pub Option<T>);
+
 /// Why a text is not such a value, as one sentence about the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -109,6 +113,17 @@ impl<T: FromStr<Err = UnitError>> FromStr for OrAuto<T> {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         or_word(text, "auto").map(OrAuto)
+    }
+}
+
+impl<T: FromStr> FromStr for OrOff<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        match text.trim() {
+            "off" => Ok(OrOff(None)),
+            other => other.parse().map(|value| OrOff(Some(value))),
+        }
     }
 }
 

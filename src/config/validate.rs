@@ -10,14 +10,14 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
-use super::Config;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
 use super::raw::{self, PolicyRule, Raw};
 use super::units::{Count, OrNone, Size, Span};
+use super::{Config, RequestLogOptions};
 use crate::chunk::ChunkerParams;
 use crate::owner::{Policy, PolicyTable};
-use crate::telemetry::audit;
+use crate::telemetry::{access_log, audit};
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -38,6 +38,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let upkeep = check.gc(&raw);
     let scrub = check.scrub(&raw);
     let log = check.log(&raw);
+    let requests = check.requests(&raw);
     let metrics_listen = check.metrics(&raw);
     let audit = check.audit(&raw);
     let issuers = check.oidc(&raw);
@@ -53,6 +54,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
             log,
             audit,
             issuers,
+            requests,
             effective: places,
         })
     } else {
@@ -231,6 +233,26 @@ impl Check<'_> {
             output: given.output.parse().unwrap_or_default(),
             reads: given.reads,
             queue: self.count("audit.queue", given.queue, 16..=1_000_000),
+        }
+    }
+
+    fn requests(&mut self, raw: &Raw) -> RequestLogOptions {
+        let given = &raw.log;
+        let rate = given.access_rate.0;
+        let rate = rate.map(|rate| self.count("log.access_rate", rate, 1..=1_000_000));
+        let queue = self.count("log.access_queue", given.access_queue, 1..=1_000_000);
+        if given.access_to.is_empty() {
+            self.problem("log.access_to", "is empty; write \"stderr\" or a file".to_owned());
+        }
+        let to = access_log::Options {
+            file: (given.access_to != "stderr").then(|| given.access_to.clone().into()),
+            rate: rate.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX)),
+            queue,
+        };
+        let slow = given.slow.0;
+        RequestLogOptions {
+            access: given.access.0.map(|format| (format, to)),
+            slow: slow.map(|slow| self.span("log.slow", slow, Duration::ZERO..=DAY)),
         }
     }
 

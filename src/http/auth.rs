@@ -13,6 +13,9 @@ pub async fn caller(state: &State, engine: &Engine, head: Head<'_>, door: Door) 
     if let Some(trail) = head.trail {
         trail.signed_in(&caller);
     }
+    if let (Some(record), Ok(Caller::User(signed_in))) = (head.record, &caller) {
+        record.sent_by(&signed_in.account.name);
+    }
     caller.map_err(|error| door.auth(error))
 }
 

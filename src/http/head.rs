@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TRANSFER_ENCODING,
 };
-use actix_web::http::{Method, Uri};
+use actix_web::http::{Method, Uri, Version};
 use actix_web::{HttpMessage, HttpRequest};
 use percent_encoding::percent_decode_str;
 
 use super::fields::BadField;
+use super::request_log::Record;
 use super::trail::Trail;
 use crate::access::Credentials;
 
@@ -20,12 +21,16 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// The target, as sent.
     pub uri: &'a Uri,
+    /// The protocol's version.
+    pub version: Version,
     /// The headers.
     pub headers: &'a HeaderMap,
     /// Who is at the other end of the connection.
     pub peer: Option<IpAddr>,
     /// What the audit log will say.
     pub trail: Option<&'a Trail>,
+    /// What is written down about the request, if anything.
+    pub record: Option<&'a Record>,
 }
 
 impl<'a> From<&'a HttpRequest> for Head<'a> {
@@ -33,9 +38,11 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
             trail: None,
+            record: None,
         }
     }
 }
@@ -45,14 +52,26 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
             trail: None,
+            record: None,
         }
     }
 }
 
-impl Head<'_> {
+impl<'a> Head<'a> {
+    /// The same, with what is written down about it.
+    pub fn recorded(self, record: Option<&'a Record>) -> Self {
+        Head { record, ..self }
+    }
+
+    /// The same, with what the audit log will say about it.
+    pub fn audited(self, trail: Option<&'a Trail>) -> Self {
+        Head { trail, ..self }
+    }
+
     /// The credentials it brings.
     pub fn credentials(&self, query_tokens: bool) -> Credentials {
         let authorization = self.headers.get(AUTHORIZATION).map(|value| value.as_bytes());

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use prometheus::IntCounter;
 
+use super::request_log::Record;
 use super::trail::Trail;
 
 /// A stream of the body's bytes. Clones read on where another one stopped.
@@ -23,6 +24,8 @@ struct Inner {
     received: IntCounter,
     /// Counts them for the audit log.
     trail: Option<Trail>,
+    /// Notes them for this request alone.
+    record: Option<Rc<Record>>,
     /// The body has been read to its end, or is broken: there is nothing more to be had.
     ended: bool,
     /// Somebody has asked for its bytes.
@@ -30,15 +33,28 @@ struct Inner {
 }
 
 impl Incoming {
-    /// The body behind `payload`, whose bytes `received` counts, and `trail`, where there is one.
-    pub fn new(payload: Payload, received: IntCounter, trail: Option<Trail>) -> Self {
+    /// The body behind `payload`, whose bytes `received` counts.
+    pub fn new(payload: Payload, received: IntCounter) -> Self {
         Incoming(Rc::new(RefCell::new(Inner {
             payload,
             received,
-            trail,
+            trail: None,
+            record: None,
             ended: false,
             touched: false,
         })))
+    }
+
+    /// Notes its bytes in `record` too.
+    pub fn recorded(self, record: Option<Rc<Record>>) -> Self {
+        self.0.borrow_mut().record = record;
+        self
+    }
+
+    /// Has `trail` count the bytes for the audit log.
+    pub fn audited(self, trail: Option<Trail>) -> Self {
+        self.0.borrow_mut().trail = trail;
+        self
     }
 
     /// Whether nobody has asked for the bytes yet.
@@ -62,6 +78,9 @@ impl Stream for Incoming {
                 inner.received.inc_by(bytes.len() as u64);
                 if let Some(trail) = &inner.trail {
                     trail.received(bytes.len());
+                }
+                if let Some(record) = &inner.record {
+                    record.received(bytes.len());
                 }
             }
             Poll::Ready(Some(Err(_)) | None) => inner.ended = true,

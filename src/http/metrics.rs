@@ -229,6 +229,17 @@ pub enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    /// For logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Finished => "finished",
+            Outcome::Broken => "broken",
+            Outcome::Abandoned => "client-gone",
+        }
+    }
+}
+
 impl Op {
     /// As metrics and the audit log call it.
     pub fn name(self) -> &'static str {

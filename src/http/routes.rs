@@ -11,9 +11,11 @@ use super::incoming::Incoming;
 use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
+use super::request_id;
 use super::state::State;
 use super::trail::Trail;
 use super::{admin, download, gc, generic, health, organisations, packages};
+use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,28 +38,43 @@ pub async fn entry(
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let head = Head::from(&request);
+    let context = request_id::context(request.headers());
+    let work = respond(&state, serves, &request, payload, &context);
+    let mut response = context.clone().scope(work).await;
+    request_id::stamp(response.headers_mut(), &context);
+    response
+}
+
+async fn respond(
+    state: &State,
+    serves: Serves,
+    request: &HttpRequest,
+    payload: web::Payload,
+    context: &RequestContext,
+) -> HttpResponse {
+    let head = Head::from(request);
+    let record = state.requests().map(|log| log.begin(head, context));
+    let head = head.recorded(record.as_deref());
     let parsed = path::parse(head.uri.path());
     let op = Op::of(&parsed, head.method);
-    let trail = Trail::begin(&state, &parsed, op, head);
-    let head = Head {
-        trail: trail.as_ref(),
-        ..head
-    };
-    let watch = METRICS.begin(op).following(trail.clone());
-    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op), trail.clone());
+    let trail = Trail::begin(state, &parsed, op, head, context);
+    let head = head.audited(trail.as_ref());
+    let watch = METRICS.begin(op).logged(context.clone(), record.clone());
+    let watch = watch.audited(trail.clone());
+    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op));
+    let incoming = incoming.recorded(record.clone()).audited(trail.clone());
     let answer = patiently(
-        &state,
+        state,
         || incoming.is_untouched(),
         async || {
-            let route = checked(&state, serves, &parsed, head)?;
-            answer(&state, route, head, &incoming).await
+            let route = checked(state, serves, &parsed, head)?;
+            answer(state, route, head, &incoming).await
         },
     )
     .await;
     let response = answer.unwrap_or_else(|refusal| refusal.respond(Form::of(&parsed, head), head));
     let response = watch.send(response);
-    let bounds = bounds(&state, response.status());
+    let bounds = bounds(state, response.status());
     refuse::finish(response, incoming, head.content_length(), bounds).await
 }
 

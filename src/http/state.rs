@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Refusal;
 use super::options::Options;
+use super::request_log::RequestLog;
 use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
@@ -54,6 +55,7 @@ pub struct State(Arc<Shared>);
 struct Shared {
     options: Options,
     audit: Option<Audit>,
+    requests: OnceLock<Arc<RequestLog>>,
     engine: OnceLock<Engine>,
     replayed: AtomicU64,
     to_replay: AtomicU64,
@@ -71,11 +73,17 @@ impl State {
         State(Arc::new(Shared {
             options,
             audit,
+            requests: OnceLock::new(),
             engine: OnceLock::new(),
             replayed: AtomicU64::new(0),
             to_replay: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }))
+    }
+
+    /// Writes requests down from now on. Only the first call counts.
+    pub fn log_requests(&self, log: RequestLog) {
+        let _ = self.0.requests.set(Arc::new(log));
     }
 
     /// Tells how far opening the store has come, in bytes of log.
@@ -130,6 +138,9 @@ impl State {
     /// The audit log, if there is one.
     pub(super) fn audit(&self) -> Option<&Audit> {
         self.0.audit.as_ref()
+    /// What writes requests down, if anything does.
+    pub(super) fn requests(&self) -> Option<&Arc<RequestLog>> {
+        self.0.requests.get()
     }
 
     /// The bounds.

@@ -13,11 +13,10 @@ use super::path::{BadEscape, Route};
 use super::state::State;
 use crate::access::{AuthError, Caller};
 use crate::telemetry::audit::{Audit, Event, Who};
+use crate::telemetry::request::RequestContext;
 
 /// Longest object in an event, in bytes; legal names are far shorter.
 const MAX_OBJECT: usize = 1200;
-/// Longest request id that is taken over.
-const MAX_ID: usize = 128;
 /// What every token begins with.
 const TOKEN: &str = "lrd_";
 
@@ -32,10 +31,12 @@ struct Inner {
     method: Method,
     object: String,
     address: Option<IpAddr>,
-    request_id: Option<String>,
+    request_id: String,
     who: RefCell<Who>,
     code: Cell<Option<&'static str>>,
+    status: Cell<Option<u16>>,
     received: Cell<u64>,
+    sent: Cell<u64>,
 }
 
 impl Trail {
@@ -45,6 +46,7 @@ impl Trail {
         parsed: &Result<Route, BadEscape>,
         op: Op,
         head: Head<'_>,
+        context: &RequestContext,
     ) -> Option<Self> {
         let audit = state.audit()?;
         if matches!(op, Op::Health | Op::Metrics | Op::Other) {
@@ -56,10 +58,12 @@ impl Trail {
             method: head.method.clone(),
             object: object(parsed, head.uri.path()),
             address: head.peer,
-            request_id: request_id(head),
+            request_id: context.id().to_string(),
             who: RefCell::new(Who::Anonymous),
             code: Cell::new(None),
+            status: Cell::new(None),
             received: Cell::new(0),
+            sent: Cell::new(0),
         })))
     }
 
@@ -90,11 +94,22 @@ impl Trail {
         self.0.received.set(self.0.received.get() + bytes as u64);
     }
 
-    /// It is over. Without a status there was no answer.
-    pub fn ended(&self, status: Option<u16>, outcome: Outcome, sent: u64) {
+    /// Its answer is known.
+    pub fn answered(&self, status: u16) {
+        self.0.status.set(Some(status));
+    }
+
+    /// Some of its answer's body has been handed to the connection.
+    pub fn sent(&self, bytes: usize) {
+        self.0.sent.set(self.0.sent.get() + bytes as u64);
+    }
+
+    /// It is over.
+    pub fn ended(&self, outcome: Outcome) {
         let Inner {
             audit, op, method, ..
         } = &*self.0;
+        let status = self.0.status.get();
         let is_read = matches!(op, Op::GetFile | Op::HeadFile) || method.is_safe();
         if is_read && !audit.reads() && !matches!(status, Some(401 | 403 | 429)) {
             return;
@@ -110,10 +125,10 @@ impl Trail {
             code: self.0.code.get(),
             bytes: match op {
                 Op::PutFile => self.0.received.get(),
-                _ => sent,
+                _ => self.0.sent.get(),
             },
             address: self.0.address,
-            request_id: self.0.request_id.clone(),
+            request_id: Some(self.0.request_id.clone()),
         });
     }
 }
@@ -170,14 +185,6 @@ fn without_tokens(text: String) -> String {
         }
     }
     kept
-}
-
-/// The id that a proxy has given the request, if it is one.
-fn request_id(head: Head<'_>) -> Option<String> {
-    let id = head.headers.get("x-request-id")?.to_str().ok()?;
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte);
-    let good = !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(legal);
-    good.then(|| id.to_owned())
 }
 
 #[cfg(test)]

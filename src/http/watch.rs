@@ -1,6 +1,7 @@
 //! Watches a request from its head to the last byte of its answer.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -9,7 +10,9 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 
 use super::metrics::{Operation, Outcome};
+use super::request_log::Record;
 use super::trail::Trail;
+use crate::telemetry::request::RequestContext;
 
 /// A request under way. Dropped before its answer is finished, it counts as abandoned.
 #[derive(Debug)]
@@ -17,8 +20,8 @@ pub struct Watch {
     operation: &'static Operation,
     began: Instant,
     outcome: Outcome,
-    status: Option<u16>,
-    sent: u64,
+    context: Option<RequestContext>,
+    record: Option<Rc<Record>>,
     trail: Option<Trail>,
 }
 
@@ -30,23 +33,35 @@ impl Watch {
             operation,
             began: Instant::now(),
             outcome: Outcome::Abandoned,
-            status: None,
-            sent: 0,
+            context: None,
+            record: None,
             trail: None,
         }
     }
 
-    /// Has the audit log told how it ends.
-    pub fn following(mut self, trail: Option<Trail>) -> Self {
+    /// The audit log is told how it ends.
+    pub fn audited(mut self, trail: Option<Trail>) -> Self {
         self.trail = trail;
+        self
+    }
+
+    /// What is logged while its answer is sent names `context`; `record` is written down when it is over.
+    pub fn logged(mut self, context: RequestContext, record: Option<Rc<Record>>) -> Self {
+        self.context = Some(context);
+        self.record = record;
         self
     }
 
     /// The answer is known; watches its body.
     pub fn send(mut self, response: HttpResponse) -> HttpResponse {
         let status = response.status().as_u16();
-        self.status = Some(status);
         self.operation.answered(status);
+        if let Some(record) = &self.record {
+            record.answered(status);
+        }
+        if let Some(trail) = &self.trail {
+            trail.answered(status);
+        }
         // A body without bytes is not asked for any.
         if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
             self.outcome = Outcome::Finished;
@@ -54,13 +69,26 @@ impl Watch {
         }
         response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
     }
+
+    fn sent(&self, bytes: usize) {
+        self.operation.sent(bytes);
+        if let Some(record) = &self.record {
+            record.sent(bytes);
+        }
+        if let Some(trail) = &self.trail {
+            trail.sent(bytes);
+        }
+    }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         self.operation.ended(self.began, self.outcome);
+        if let Some(record) = &self.record {
+            record.ended(self.outcome);
+        }
         if let Some(trail) = &self.trail {
-            trail.ended(self.status, self.outcome, self.sent);
+            trail.ended(self.outcome);
         }
     }
 }
@@ -81,14 +109,16 @@ impl MessageBody for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let item = ready!(Pin::new(&mut self.body).poll_next(context));
+        let Watched { body, watch } = &mut *self;
+        let mut poll = || Pin::new(&mut *body).poll_next(context);
+        let item = ready!(match &watch.context {
+            Some(context) => context.sync_scope(poll),
+            None => poll(),
+        });
         match &item {
-            Some(Ok(bytes)) => {
-                self.watch.sent += bytes.len() as u64;
-                self.watch.operation.sent(bytes.len());
-            }
-            Some(Err(_)) => self.watch.outcome = Outcome::Broken,
-            None => self.watch.outcome = Outcome::Finished,
+            Some(Ok(bytes)) => watch.sent(bytes.len()),
+            Some(Err(_)) => watch.outcome = Outcome::Broken,
+            None => watch.outcome = Outcome::Finished,
         }
         Poll::Ready(item)
     }

@@ -23,6 +23,7 @@ mod generic;
 mod headers;
 mod index;
 mod lifecycle;
+mod logs;
 mod memory;
 mod metrics;
 mod names;
