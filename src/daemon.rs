@@ -3,6 +3,7 @@
 //! Start: descriptors, data directory, port, http (everything but health answers 503), store, first account, engine.
 //! Shutdown is the reverse: unready, requests, control socket, collector, store.
 
+pub mod accounts;
 mod announce;
 mod collection;
 pub mod control;
@@ -16,6 +17,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_rt::System;
 use tokio::sync::oneshot;
@@ -25,14 +27,19 @@ use crate::artifact::Artifacts;
 use crate::config::Config;
 use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
+use crate::telemetry::audit::{self, Audit};
 use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
 use crate::upkeep::scrubber::Scrubber;
+use accounts::Desk;
 use announce::{Announcement, SignIn};
 use control::{Answer, Control, Request, Response};
 use first_account::first_account;
 use signals::Signals;
 use web::Web;
+
+/// How often the last uses of tokens are kept in the store.
+const SAVE_USES: Duration = Duration::from_secs(15 * 60);
 
 /// Why the daemon did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +57,14 @@ pub enum Error {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The audit log cannot be written.
+    #[error("cannot open the audit log ({output:?}): {error}")]
+    Audit {
+        /// Where it was to go.
+        output: audit::Output,
         /// Why not.
         error: io::Error,
     },
@@ -91,7 +106,11 @@ async fn serve(
     let mut signals = Signals::new()?;
     let announcement = Rc::new(Announcement::new(main.local_addr()?));
     let late = actix_rt::spawn(announcement.clone().print_late());
-    let web = Web::start(&config, main, metrics)?;
+    let audit = Audit::start(&config.audit).map_err(|error| Error::Audit {
+        output: config.audit.output.clone(),
+        error,
+    })?;
+    let web = Web::start(&config, main, metrics, audit.clone())?;
     let opened = tokio::select! {
         opened = open(config.store.clone(), web.watch(progress)) => opened,
         // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
@@ -103,8 +122,22 @@ async fn serve(
     let result = match opened {
         Ok(store) => {
             let collector = Collector::start(store.clone(), config.upkeep.clone())?;
-            let worked = work(&config, &store, &collector, &web, &announcement, &mut signals).await;
-            end(web, store, collector, signals).await;
+            let desk = Desk {
+                access: Access::believing(store.clone(), config.issuers.clone()),
+                artifacts: Artifacts::new(store.clone(), config.artifact.clone()),
+                audit,
+            };
+            let worked = work(
+                &config,
+                &store,
+                &collector,
+                &web,
+                &desk,
+                &announcement,
+                &mut signals,
+            )
+            .await;
+            end(web, store, collector, desk, signals).await;
             worked
         }
         Err(error) => Err(error),
@@ -136,19 +169,18 @@ async fn work(
     store: &Store,
     collector: &Collector,
     web: &Web,
+    desk: &Desk,
     announcement: &Announcement,
     signals: &mut Signals,
 ) -> Result<(), Error> {
     let data = &config.store.data;
-    let access = Access::new(store.clone());
-    let sign_in = first_account_in_time(&access, config, store).await?;
-    let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
+    let sign_in = first_account_in_time(&desk.access, config, store).await?;
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
     web.ready(
         store.clone(),
-        access.clone(),
-        artifacts,
+        desk.access.clone(),
+        desk.artifacts.clone(),
         Arc::new(collector.clone()),
     );
     announcement.print();
@@ -159,7 +191,8 @@ async fn work(
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(control, &access, store, collector) => {}
+        () = answer_control(control, desk, store, collector) => {}
+        () = save_uses(&desk.access) => {}
     }
     if let Some(scrubber) = scrubber {
         // It lets go within a step, long before requests do.
@@ -179,13 +212,16 @@ async fn first_account_in_time(access: &Access, config: &Config, store: &Store) 
 }
 
 /// The reverse of the start. A second signal ends the process at once.
-async fn end(web: Web, store: Store, collector: Collector, mut signals: Signals) {
+async fn end(web: Web, store: Store, collector: Collector, desk: Desk, mut signals: Signals) {
     let orderly = async {
         web.stop().await;
+        save_uses_once(&desk.access).await;
+        let audit = desk.audit.clone();
         let close = move || {
             collector.stop();
-            // It writes and syncs.
+            // These write, and the first syncs too.
             store.close();
+            audit.inspect(Audit::close);
         };
         let closed = actix_rt::task::spawn_blocking(close).await;
         if let Err(error) = closed {
@@ -198,12 +234,26 @@ async fn end(web: Web, store: Store, collector: Collector, mut signals: Signals)
     }
 }
 
+/// Keeps when tokens were last used, every now and then, for ever.
+async fn save_uses(access: &Access) {
+    loop {
+        tokio::time::sleep(SAVE_USES).await;
+        save_uses_once(access).await;
+    }
+}
+
+async fn save_uses_once(access: &Access) {
+    if let Err(error) = access.save_uses().await {
+        tracing::warn!(%error, "when tokens were last used could not be kept; the next try comes later");
+    }
+}
+
 /// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(control: io::Result<Control>, access: &Access, store: &Store, collector: &Collector) {
+async fn answer_control(control: io::Result<Control>, desk: &Desk, store: &Store, collector: &Collector) {
     match control {
         Ok(control) => {
             control
-                .serve(async |request| answer(access, store, collector, request).await)
+                .serve(async |request| answer(desk, store, collector, request).await)
                 .await
         }
         Err(error) => {
@@ -213,25 +263,18 @@ async fn answer_control(control: io::Result<Control>, access: &Access, store: &S
     }
 }
 
-async fn answer(access: &Access, store: &Store, collector: &Collector, request: Request) -> Answer {
+async fn answer(desk: &Desk, store: &Store, collector: &Collector, request: Request) -> Answer {
     match request {
-        Request::SetPassword { account, password } => set_password(access, account, password).await.into(),
+        Request::Accounts { request } => match desk.perform(request).await {
+            Ok(answer) => Response::Accounts { answer }.into(),
+            Err(message) => Response::Failed { message }.into(),
+        },
         Request::Collect { dry_run } => collection::request(collector, dry_run).into(),
         Request::Collected { run } => collection::outcome(collector, run).into(),
         Request::HoldFiles => match store.snapshot() {
             Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
             Err(error) => failed(error).into(),
         },
-    }
-}
-
-async fn set_password(access: &Access, account: String, password: String) -> Response {
-    match access.set_password(&account, &password).await {
-        Ok(()) => {
-            tracing::info!(account, "password set from the command line");
-            Response::Done
-        }
-        Err(error) => failed(error),
     }
 }
 

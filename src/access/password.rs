@@ -5,8 +5,8 @@ use std::io;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 
-use super::{oidc, random};
 use super::token::WellFormed;
+use super::{oidc, random};
 
 /// Fewest characters of a password.
 pub const MIN_CHARS: usize = 8;

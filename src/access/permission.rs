@@ -61,6 +61,9 @@ pub fn permit(caller: &Caller, target: Target<'_>, action: Action) -> Result<(),
         Caller::Workload(workload) => return workload_may(workload, target, action),
         Caller::User(signed_in) => signed_in,
     };
+    if !signed_in.account.active {
+        return Err(Denied::Permission);
+    }
     let in_scope = match action.writes() {
         true => signed_in.scopes.writes_packages(),
         false => signed_in.scopes.reads_packages(),
@@ -145,9 +148,6 @@ fn is_unlimited(who: &SignedIn) -> bool {
 }
 
 fn account_may(account: &Account, target: Target<'_>, action: Action) -> bool {
-    if !account.active {
-        return false;
-    }
     let owner = target.owner;
     let needed = match action.writes() {
         true => Permission::Write,

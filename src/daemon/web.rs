@@ -13,6 +13,7 @@ use crate::http::{Engine, Listeners, RequestLog, Server, State};
 use crate::store::collect::Passes;
 use crate::store::{Progress, Store};
 use crate::telemetry::access_log::{self, AccessLog};
+use crate::telemetry::audit::Audit;
 
 /// How long the last lines of the access log may take to be written.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -26,8 +27,13 @@ pub struct Web {
 
 impl Web {
     /// Serves on `main`, and metrics on `metrics` where that is given.
-    pub fn start(config: &Config, main: TcpListener, metrics: Option<TcpListener>) -> io::Result<Self> {
-        let state = State::new(config.http.clone());
+    pub fn start(
+        config: &Config,
+        main: TcpListener,
+        metrics: Option<TcpListener>,
+        audit: Option<Audit>,
+    ) -> io::Result<Self> {
+        let state = State::auditing(config.http.clone(), audit);
         let access_log = log_requests(&state, &config.requests)?;
         let server = Server::start(state.clone(), Listeners { main, metrics })?;
         Ok(Web {

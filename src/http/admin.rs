@@ -44,7 +44,9 @@ pub async fn before_user<'a>(state: &'a State, head: Head<'_>) -> Result<&'a Eng
 /// GET /api/v1/admin/users
 pub async fn users(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
     let accounts = before_user(state, head).await?.access.accounts()?;
-    let users = accounts.iter().filter(|account| account.kind == AccountKind::User);
+    let users = accounts
+        .iter()
+        .filter(|account| account.kind == AccountKind::User);
     let shown: Vec<Value> = users.map(|account| user(account, head)).collect();
     Ok(listed(shown))
 }

@@ -32,7 +32,7 @@ mod options;
 mod organisations;
 mod packages;
 mod path;
-mod purge;
+pub mod purge;
 mod ranges;
 mod redact;
 mod refuse;

@@ -53,7 +53,10 @@ pub async fn edit(
 ) -> Result<HttpResponse, Refusal> {
     let (engine, found) = managed(state, head, name).await?;
     let fields = Fields::parse(&read(body).await?)?;
-    let edited = engine.access.edit_organisation(&found, visibility(&fields)?).await?;
+    let edited = engine
+        .access
+        .edit_organisation(&found, visibility(&fields)?)
+        .await?;
     Ok(HttpResponse::Ok().json(organisation(&edited, head)))
 }
 

@@ -138,6 +138,8 @@ impl State {
     /// The audit log, if there is one.
     pub(super) fn audit(&self) -> Option<&Audit> {
         self.0.audit.as_ref()
+    }
+
     /// What writes requests down, if anything does.
     pub(super) fn requests(&self) -> Option<&Arc<RequestLog>> {
         self.0.requests.get()

@@ -77,8 +77,8 @@ impl Trail {
                 token: who.token,
             },
             Ok(Caller::Workload(workload)) => Who::Workload {
-                issuer: workload.issuer.clone(),
-                subject: workload.subject.clone(),
+                issuer: workload.issuer.to_string(),
+                subject: workload.subject.to_string(),
             },
             Err(_) => Who::Rejected,
         };

@@ -62,7 +62,9 @@ const NAMES: [(&str, Algorithm); 7] = [
 
 /// A name that is none of an algorithm that could be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an algorithm that can be accepted; write RS256, RS384, RS512, PS256, ES256, ES384 or EdDSA")]
+#[error(
+    "{0:?} is not an algorithm that can be accepted; write RS256, RS384, RS512, PS256, ES256, ES384 or EdDSA"
+)]
 pub struct UnknownAlgorithm(String);
 
 impl FromStr for Algorithm {

@@ -131,9 +131,15 @@ async fn only_the_issuers_signature_counts() {
         ("other claims", forged),
         ("an HMAC", confused),
         ("another algorithm", with(json!({"alg": "ES384", "kid": "k"}))),
-        ("RSA with a curve's key", with(json!({"alg": "RS256", "kid": "k"}))),
+        (
+            "RSA with a curve's key",
+            with(json!({"alg": "RS256", "kid": "k"})),
+        ),
         ("no key", with(json!({"alg": "ES256"}))),
-        ("a critical extension", with(json!({"alg": "ES256", "kid": "k", "crit": ["b64"]}))),
+        (
+            "a critical extension",
+            with(json!({"alg": "ES256", "kid": "k", "crit": ["b64"]})),
+        ),
         ("half a token", good[..good.len() / 2].to_owned()),
         ("too long a token", format!("{good}{}", "A".repeat(MAX_TOKEN))),
     ] {

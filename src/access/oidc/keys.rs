@@ -1,6 +1,7 @@
 //! The public keys of an issuer: fetched when needed, kept for a while.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -144,7 +145,11 @@ impl Keys {
                 known.keys = keys;
             }
             Err(error) => {
-                tracing::warn!(issuer = self.issuer.name, error, "the keys of an issuer could not be fetched");
+                tracing::warn!(
+                    issuer = self.issuer.name,
+                    error,
+                    "the keys of an issuer could not be fetched"
+                );
             }
         }
     }
@@ -191,19 +196,14 @@ fn discover(issuer: &Issuer, fetch: &dyn Fetch) -> Result<String, String> {
 }
 
 fn key(value: Value) -> Option<(String, Arc<Key>)> {
+    let algorithm = value.get("alg").and_then(Value::as_str).map(Named::from_str);
+    let algorithm = algorithm.transpose().ok()?;
     let jwk: Jwk = serde_json::from_value(value).ok()?;
-    let signs = matches!(
-        jwk.common.public_key_use,
-        None | Some(PublicKeyUse::Signature)
-    );
+    let signs = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
     let key = DecodingKey::from_jwk(&jwk).ok()?;
     if !signs || key.family() == AlgorithmFamily::Hmac {
         return None;
     }
-    let algorithm = match jwk.common.key_algorithm {
-        Some(algorithm) => Some(algorithm.to_algorithm().ok()?),
-        None => None,
-    };
     Some((jwk.common.key_id?, Arc::new(Key { key, algorithm })))
 }
 

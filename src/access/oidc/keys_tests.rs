@@ -116,15 +116,29 @@ async fn only_keys_that_can_sign_are_taken() {
 async fn discovery_is_not_led_astray() {
     let keys = json!({"keys": [Signer::new("a").listed()]});
     for (discovery, found) in [
-        (json!({"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/k"}), Ok(())),
-        (json!({"issuer": "https://other.example", "jwks_uri": "https://issuer.example/k"}), Err(NoKey::Unreachable)),
-        (json!({"issuer": "https://issuer.example", "jwks_uri": "http://issuer.example/k"}), Err(NoKey::Unreachable)),
-        (json!({"issuer": "https://issuer.example"}), Err(NoKey::Unreachable)),
+        (
+            json!({"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/k"}),
+            Ok(()),
+        ),
+        (
+            json!({"issuer": "https://other.example", "jwks_uri": "https://issuer.example/k"}),
+            Err(NoKey::Unreachable),
+        ),
+        (
+            json!({"issuer": "https://issuer.example", "jwks_uri": "http://issuer.example/k"}),
+            Err(NoKey::Unreachable),
+        ),
+        (
+            json!({"issuer": "https://issuer.example"}),
+            Err(NoKey::Unreachable),
+        ),
         (json!([]), Err(NoKey::Unreachable)),
     ] {
         let bench = Bench::new(issuer());
         bench.documents.put("/k", keys.clone());
-        bench.documents.put("/.well-known/openid-configuration", discovery.clone());
+        bench
+            .documents
+            .put("/.well-known/openid-configuration", discovery.clone());
         assert_eq!(bench.find("a").await, found, "{discovery}");
     }
     let direct = Bench::new(Issuer {

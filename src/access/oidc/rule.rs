@@ -10,7 +10,10 @@ const MAX_GLOB: usize = 500;
 /// Most claims of a rule.
 const MAX_CLAIMS: usize = 16;
 /// Issuers that give a token to whoever has an account there.
-const OPEN_TO_ALL: [&str; 2] = ["https://token.actions.githubusercontent.com", "https://gitlab.com"];
+const OPEN_TO_ALL: [&str; 2] = [
+    "https://token.actions.githubusercontent.com",
+    "https://gitlab.com",
+];
 /// Claims by which one of these says whose job it is.
 const WHOSE: [&str; 10] = [
     "sub",
@@ -174,17 +177,19 @@ mod tests {
             &[("a", "**"), ("b", "{x,y}")],
             &[("a", "")],
         ] {
-            assert!(
-                rule(claims).unwrap_err().contains("wildcard"),
-                "{claims:?}"
-            );
+            assert!(rule(claims).unwrap_err().contains("wildcard"), "{claims:?}");
         }
         assert!(rule(&[("sub", "a["), ("x", "y")]).unwrap_err().contains("sub"));
         let long = "x".repeat(501);
         assert!(rule(&[("sub", &long)]).unwrap_err().contains("longer"));
         let many: Vec<_> = (0..17).map(|_| ("sub", "x")).collect();
         assert!(rule(&many).unwrap_err().contains("17"));
-        let bad = Rule::new("https://i", &[("sub".to_owned(), "x".to_owned())], "no slash", true);
+        let bad = Rule::new(
+            "https://i",
+            &[("sub".to_owned(), "x".to_owned())],
+            "no slash",
+            true,
+        );
         assert!(bad.is_err());
     }
 

@@ -7,7 +7,9 @@ use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
 use jsonwebtoken::signature::{Error, Verifier};
 use jsonwebtoken::{Algorithm as Named, DecodingKey, DecodingKeyKind};
-use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
+use ring::signature::{
+    self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+};
 
 use super::Algorithm;
 
@@ -81,9 +83,11 @@ impl JwtVerifier for Check {
 impl Verifier<Vec<u8>> for Check {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), Error> {
         let verified = match (self.how, &self.key) {
-            (How::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
-                RsaPublicKeyComponents { n: trimmed(n), e: trimmed(e) }.verify(parameters, message, signature)
+            (How::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => RsaPublicKeyComponents {
+                n: trimmed(n),
+                e: trimmed(e),
             }
+            .verify(parameters, message, signature),
             (How::Curve(algorithm), DecodingKeyKind::SecretOrDer(point)) => {
                 UnparsedPublicKey::new(algorithm, point).verify(message, signature)
             }

@@ -13,7 +13,10 @@ impl Check<'_> {
     pub(super) fn oidc(&mut self, raw: &Raw) -> Vec<Issuer> {
         let given = &raw.oidc;
         if !given.is_empty() && !oidc::AVAILABLE {
-            self.problem("oidc", "this larder was built without the feature oidc".to_owned());
+            self.problem(
+                "oidc",
+                "this larder was built without the feature oidc".to_owned(),
+            );
         }
         if given.len() > MOST {
             self.problem("oidc", format!("has {} issuers; the most is {MOST}", given.len()));
@@ -49,7 +52,11 @@ impl Check<'_> {
             audience: given.audience.clone(),
             jwks_url: given.jwks_url.clone(),
             algorithms: self.algorithms(&format!("{at}.algorithms"), &given.algorithms),
-            leeway: self.span(&format!("{at}.leeway"), given.leeway, Duration::ZERO..=600 * SECOND),
+            leeway: self.span(
+                &format!("{at}.leeway"),
+                given.leeway,
+                Duration::ZERO..=600 * SECOND,
+            ),
             keys_fresh,
             keys_stale: self.span(
                 &format!("{at}.keys_stale"),

@@ -9,7 +9,6 @@ mod writer;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -83,9 +82,9 @@ pub enum Who {
     /// A CI job.
     Workload {
         /// Name of the issuer in the configuration.
-        issuer: Arc<str>,
+        issuer: String,
         /// The claim `sub` of its token.
-        subject: Arc<str>,
+        subject: String,
     },
     /// Whoever has a shell on the machine.
     CommandLine,
@@ -155,7 +154,8 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&event).unwrap(),
-            r#"{"time":"2009-02-13T23:31:30.120Z","who":{"kind":"account","id":7,"name":"ann","token":8},"#.to_owned()
+            r#"{"time":"2009-02-13T23:31:30.120Z","who":{"kind":"account","id":7,"name":"ann","token":8},"#
+                .to_owned()
                 + r#""action":"put_file","method":"PUT","object":"ci/app/1/a\nb","status":201,"result":"done","#
                 + r#""bytes":5,"address":"192.0.2.1"}"#
         );

@@ -115,7 +115,12 @@ impl Audit {
 
     /// Writes what waits and ends the thread. Blocks.
     pub fn close(&self) {
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .0
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(thread) = thread else { return };
         let _ = self.0.queue.send(Message::Close);
         if thread.join().is_err() {
@@ -174,7 +179,9 @@ impl Writer {
     fn work(mut self) {
         let mut open = true;
         while open {
-            let Ok(mut message) = self.waiting.recv() else { return };
+            let Ok(mut message) = self.waiting.recv() else {
+                return;
+            };
             loop {
                 match message {
                     Message::Event(event) => self.gather(&event),

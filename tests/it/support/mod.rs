@@ -3,6 +3,7 @@
 mod accounts;
 mod client;
 mod daemon;
+mod issuer;
 mod observe;
 mod programs;
 mod rng;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 pub use accounts::{basic, bearer};
 pub use client::{Conn, Request, Response, response_of};
 pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
+pub use issuer::{Issuer, Signer};
 pub use programs::{found, runs};
 pub use rng::{Rng, seeded_bytes};
 pub use small_disk::SmallDisk;
