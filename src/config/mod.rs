@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::access::oidc::Issuer;
+use crate::chunk::Digest;
 use crate::telemetry::access_log;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
@@ -49,6 +50,19 @@ pub struct Config {
     pub requests: RequestLogOptions,
     /// Each key that is set, dotted, with its value as written and where that stands.
     pub effective: BTreeMap<String, (Place, String)>,
+}
+
+impl Config {
+    /// The same for the same effective settings, whatever place they come from: 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let mut text = String::new();
+        for (key, (_, value)) in &self.effective {
+            text += &format!("{key}={value}\n");
+        }
+        let mut digest = Digest::of(text.as_bytes()).to_string();
+        digest.truncate(16);
+        digest
+    }
 }
 
 /// Which requests are written down, and where.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, text};
+use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, Text, text};
 use crate::http::AccessFormat;
 use crate::telemetry::LogFormat;
 
@@ -17,6 +17,7 @@ pub struct Raw {
     pub server: Server,
     pub store: Store,
     pub limits: Limits,
+    pub quotas: Quotas,
     pub gc: Gc,
     pub scrub: Scrub,
     pub log: Log,
@@ -95,6 +96,15 @@ pub struct Limits {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Quotas {
+    #[serde(deserialize_with = "text")]
+    pub max_bytes: OrNone<Size>,
+    #[serde(deserialize_with = "text")]
+    pub max_versions: OrNone<Count>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gc {
     pub enabled: bool,
     #[serde(deserialize_with = "text")]
@@ -138,6 +148,10 @@ pub struct Log {
 pub struct Metrics {
     #[serde(deserialize_with = "text")]
     pub listen: OrNone<Listen>,
+    #[serde(deserialize_with = "text")]
+    pub token: OrNone<Text>,
+    #[serde(deserialize_with = "text")]
+    pub token_file: OrNone<Text>,
 }
 
 #[derive(Debug, Deserialize)]

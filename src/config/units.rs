@@ -29,6 +29,10 @@ pub struct Count(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percent(pub u8);
 
+/// Any text, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(pub String);
+
 /// A value, or the word `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrNone<T>(pub Option<T>);
@@ -97,6 +101,14 @@ impl FromStr for Percent {
             Ok(percent @ 0..=100) => Ok(Percent(percent)),
             _ => Err(UnitError(format!("{text:?} is not a percentage; write \"90%\""))),
         }
+    }
+}
+
+impl FromStr for Text {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        Ok(Text(text.to_owned()))
     }
 }
 

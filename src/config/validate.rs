@@ -13,10 +13,11 @@ use serde::de::value::Error as ValueError;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, OrNone, Size, Span};
+use super::units::{Count, NONE, Size, Span, Text};
 use super::{Config, RequestLogOptions};
 use crate::chunk::ChunkerParams;
-use crate::owner::{Policy, PolicyTable};
+use crate::http::MetricsToken;
+use crate::owner::{Limits, Policy, PolicyTable};
 use crate::telemetry::{access_log, audit};
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
@@ -43,6 +44,8 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let audit = check.audit(&raw);
     let issuers = check.oidc(&raw);
     if check.problems.is_empty() {
+        let mut places = places;
+        hide(&mut places, "metrics.token");
         Ok(Config {
             listen: raw.server.listen.0,
             http,
@@ -92,6 +95,7 @@ impl Check<'_> {
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
             users_create_organisations: self.users_create_organisations(raw),
+            metrics_token: self.metrics_token(&raw.metrics),
         }
     }
 
@@ -146,9 +150,13 @@ impl Check<'_> {
     fn artifact(&mut self, raw: &Raw) -> artifact::Options {
         let given = &raw.limits;
         let stall_window = self.span("limits.stall_window", given.stall_window, SECOND..=DAY);
-        let OrNone(max_file_size) = given.max_file_size;
+        let limits = Limits {
+            bytes: raw.quotas.max_bytes.0.map(|size| size.0),
+            versions: raw.quotas.max_versions.0.map(|count| count.0),
+            file_size: given.max_file_size.0.map(|size| size.0),
+        };
         artifact::Options {
-            max_file_size: max_file_size.map(|size| size.0),
+            limits,
             max_uploads: self.count("limits.uploads", given.uploads, 1..=1_000_000),
             max_uploads_per_owner: self.count(
                 "limits.uploads_per_owner",
@@ -267,6 +275,33 @@ impl Check<'_> {
         Some(listen)
     }
 
+    fn metrics_token(&mut self, given: &raw::Metrics) -> Option<MetricsToken> {
+        let (key, text) = match (&given.token.0, &given.token_file.0) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                self.problem(
+                    "metrics.token_file",
+                    "and metrics.token are both given; write one".to_owned(),
+                );
+                return None;
+            }
+            (Some(Text(token)), None) => ("metrics.token", Ok(token.clone())),
+            (None, Some(Text(path))) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("{path:?} cannot be read: {error}"))
+                    .map(|text| text.trim().to_owned());
+                ("metrics.token_file", text)
+            }
+        };
+        match text.and_then(|text| MetricsToken::new(&text)) {
+            Ok(token) => Some(token),
+            Err(message) => {
+                self.problem(key, message);
+                None
+            }
+        }
+    }
+
     fn count(&mut self, key: &str, value: Count, range: RangeInclusive<u64>) -> usize {
         if !range.contains(&value.0) {
             self.problem(
@@ -314,6 +349,15 @@ impl Check<'_> {
             key: key.to_owned(),
             message,
         });
+    }
+}
+
+/// Takes a secret out of what is shown.
+fn hide(places: &mut BTreeMap<String, (Place, String)>, key: &str) {
+    if let Some((_, value)) = places.get_mut(key)
+        && value != NONE
+    {
+        *value = "(hidden)".to_owned();
     }
 }
 

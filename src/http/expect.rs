@@ -43,6 +43,9 @@ async fn decide(
         Ok(()) => return Ok(request),
         Err(refusal) => refusal,
     };
+    if op == Op::PutFile {
+        METRICS.not_sent(head.content_length().unwrap_or_default());
+    }
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
     let watch = watch.audited(trail.clone());
     let response = Response::from(watch.send(refusal.respond(Form::of(&parsed, head), head)));

@@ -30,6 +30,7 @@ mod incoming;
 mod metrics;
 mod options;
 mod organisations;
+mod owners;
 mod packages;
 mod path;
 pub mod purge;
@@ -39,6 +40,7 @@ mod refuse;
 mod request_id;
 mod request_log;
 mod routes;
+mod scrape;
 mod server;
 mod state;
 #[cfg(test)]
@@ -48,5 +50,6 @@ mod watch;
 
 pub use options::Options;
 pub use request_log::{AccessFormat, RequestLog, UnknownAccessFormat};
+pub use scrape::MetricsToken;
 pub use server::{Listeners, Server};
 pub use state::{Engine, Phase, State};

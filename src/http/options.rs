@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::scrape::MetricsToken;
+
 /// Bounds of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -24,6 +26,8 @@ pub struct Options {
     pub query_tokens: bool,
     /// Whether every user may create organisations, not only admins.
     pub users_create_organisations: bool,
+    /// What `/metrics` asks for, if anything.
+    pub metrics_token: Option<MetricsToken>,
     /// How long running requests may go on after [`Server::stop`](super::Server::stop).
     pub shutdown_grace: Duration,
 }
@@ -40,6 +44,7 @@ impl Default for Options {
             drain_time: Duration::from_secs(10),
             query_tokens: true,
             users_create_organisations: false,
+            metrics_token: None,
             shutdown_grace: Duration::from_secs(30),
         }
     }

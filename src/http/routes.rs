@@ -14,7 +14,7 @@ use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
 use super::trail::Trail;
-use super::{admin, download, gc, generic, health, organisations, packages};
+use super::{admin, download, gc, generic, health, organisations, owners, packages, scrape};
 use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
@@ -116,6 +116,8 @@ async fn answer(
         (Route::AdminUsers, _) => admin::users(state, head).await,
         (Route::AdminUser { user }, "PATCH") => admin::edit_user(state, head, user, body).await,
         (Route::AdminUser { user }, _) => admin::delete_user(state, head, user).await,
+        (Route::AdminOwner { owner }, "PATCH") => owners::change(state, head, owner, body).await,
+        (Route::AdminOwner { owner }, _) => owners::show(state, head, owner).await,
         (Route::Organisations, _) => organisations::create(state, head, body).await,
         (Route::Organisation { name }, "PATCH") => organisations::edit(state, head, name, body).await,
         (Route::Organisation { name }, "DELETE") => organisations::delete(state, head, name).await,
@@ -152,7 +154,7 @@ async fn answer(
         (Route::Livez, _) => Ok(health::livez()),
         (Route::Readyz, _) => Ok(health::readyz(state, head)),
         (Route::Healthz, _) => Ok(health::healthz(state)),
-        (Route::Metrics, _) => Ok(health::metrics()),
+        (Route::Metrics, _) => scrape::metrics(state, head),
         (Route::Front, _) => Ok(health::front(head)),
         _ => Err(Refusal::no_page()),
     }
@@ -199,6 +201,7 @@ pub async fn before_body(
         (Route::AdminUsers | Route::AdminGc, "POST") | (Route::AdminUser { .. }, "PATCH") => {
             admin::before_user(state, head).await.map(drop)
         }
+        (Route::AdminOwner { owner }, "PATCH") => owners::before(state, head, owner).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Organisation { name }, "PATCH") => organisations::managed(state, head, name).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {

@@ -15,6 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::task::JoinHandle;
 
 use super::expect::expect;
+use super::metrics::{METRICS, OpenConnection};
 use super::options::Options;
 use super::routes::{Serves, entry};
 use super::state::State;
@@ -54,6 +55,7 @@ impl Server {
         let options = state.options();
         let address = main.local_addr()?;
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+        METRICS.start(options.max_connections);
         let workers = options.workers.clamp(1, 512);
         let mut builder = actix_server::Server::build()
             .workers(workers)
@@ -148,7 +150,10 @@ fn service(
         .tcp_nodelay(true)
         .h1_write_buffer_size(WRITE_BUFFER)
         .local_addr(address)
-        .on_connect_ext(move |connection: &TcpStream, _| prepare(connection, &options))
+        .on_connect_ext(move |connection: &TcpStream, data| {
+            prepare(connection, &options);
+            data.insert(OpenConnection::new());
+        })
         .expect(fn_service(move |request| expect(asked.clone(), serves, request)))
         .finish(map_config(app, |()| AppConfig::default()))
         .tcp()

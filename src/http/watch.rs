@@ -19,6 +19,8 @@ use crate::telemetry::request::RequestContext;
 pub struct Watch {
     operation: &'static Operation,
     began: Instant,
+    /// Something of the answer has been handed over.
+    answering: bool,
     outcome: Outcome,
     context: Option<RequestContext>,
     record: Option<Rc<Record>>,
@@ -32,6 +34,7 @@ impl Watch {
         Watch {
             operation,
             began: Instant::now(),
+            answering: false,
             outcome: Outcome::Abandoned,
             context: None,
             record: None,
@@ -64,13 +67,22 @@ impl Watch {
         }
         // A body without bytes is not asked for any.
         if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
+            self.first_byte();
             self.outcome = Outcome::Finished;
             return response;
         }
         response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
     }
 
-    fn sent(&self, bytes: usize) {
+    fn first_byte(&mut self) {
+        if !self.answering {
+            self.answering = true;
+            self.operation.first_byte(self.began);
+        }
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.first_byte();
         self.operation.sent(bytes);
         if let Some(record) = &self.record {
             record.sent(bytes);

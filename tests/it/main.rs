@@ -35,6 +35,7 @@ mod organisations;
 mod permissions;
 mod policies;
 mod power;
+mod quotas;
 mod races;
 mod refusals;
 mod settings;

@@ -5,9 +5,9 @@ use super::{Stage, Staged};
 use crate::store::change::{Moved, Original};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
-use crate::store::log::record::{Counted, PlacedChunk, Published, Record};
+use crate::store::log::record::{Counted, OwnerSet, PlacedChunk, Published, Record};
 use crate::store::model::{
-    Account, Checksums, File, Millis, Package, Permission, Place, Token, Totals, Version,
+    Account, Checksums, File, Millis, OwnerSettings, Package, Permission, Place, Token, Totals, Version,
 };
 use crate::store::replay;
 
@@ -81,6 +81,10 @@ impl Stage<'_, '_> {
                 self.record_if(stands, record)
             }
             Record::Totals(counted) => self.copy_totals(counted),
+            Record::Settings(OwnerSet { owner, settings }) => {
+                let stands: Option<OwnerSettings> = self.batch.get(&keys::settings(*owner))?;
+                self.record_if(stands.as_ref() == Some(settings), record)
+            }
             Record::Checksums(blob, checksums) => {
                 let stands: Option<Checksums> = self.batch.get(&keys::checksums(blob))?;
                 self.record_if(stands.as_ref() == Some(checksums), record)
