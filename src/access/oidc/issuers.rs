@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm as Named, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use super::super::aging::Aging;
@@ -37,6 +37,9 @@ struct Believed {
     issuer: Arc<Issuer>,
     name: Arc<str>,
     keys: Keys,
+    /// Signatures that are accepted.
+    algorithms: Vec<Named>,
+    /// What a token is held against, whose algorithm is still to be set.
     validation: Validation,
 }
 
@@ -60,6 +63,7 @@ impl Issuers {
             Believed {
                 name: issuer.name.as_str().into(),
                 keys: Keys::new(issuer.clone(), fetch.clone(), clock.clone()),
+                algorithms: issuer.algorithms.iter().copied().map(signature::named).collect(),
                 validation: validation(&issuer),
                 issuer,
             }
@@ -108,7 +112,6 @@ impl Issuers {
 
 fn validation(issuer: &Issuer) -> Validation {
     let mut validation = Validation::default();
-    validation.algorithms = issuer.algorithms.iter().copied().map(signature::named).collect();
     validation.leeway = issuer.leeway.as_secs();
     validation.validate_nbf = true;
     validation.set_required_spec_claims(&REQUIRED);
@@ -121,7 +124,7 @@ impl Believed {
     async fn verify(&self, token: &str) -> Result<Verified, Rejected> {
         let header = decode_header(token).map_err(|_| Rejected::Unknown)?;
         // What must be understood and is not, is refused.
-        if header.crit.is_some() || !self.validation.algorithms.contains(&header.alg) {
+        if header.crit.is_some() || !self.algorithms.contains(&header.alg) {
             return Err(Rejected::Unknown);
         }
         let name = header.kid.ok_or(Rejected::Unknown)?;
@@ -132,7 +135,10 @@ impl Believed {
         if key.algorithm.is_some_and(|algorithm| algorithm != header.alg) {
             return Err(Rejected::Unknown);
         }
-        let decoded = decode::<Claims>(token, &key.key, &self.validation);
+        // It takes algorithms of one family only; this one is of the configuration, as was seen above.
+        let mut validation = self.validation.clone();
+        validation.algorithms = vec![header.alg];
+        let decoded = decode::<Claims>(token, &key.key, &validation);
         let claims = decoded.map_err(|error| rejected(error.kind()))?.claims;
         self.workload(&claims)
     }

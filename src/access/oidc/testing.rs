@@ -27,7 +27,7 @@ pub fn issuer() -> Issuer {
         url: URL.to_owned(),
         audience: "larder".to_owned(),
         jwks_url: None,
-        algorithms: vec![Algorithm::Es256],
+        algorithms: vec![Algorithm::Rs256, Algorithm::Es256],
         leeway: Duration::from_secs(60),
         keys_fresh: Duration::from_secs(3600),
         keys_stale: Duration::from_secs(86_400),

@@ -53,6 +53,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 pub enum Response {
+    /// It is done.
+    Done,
     /// What was asked about accounts is done.
     Accounts {
         /// What came of it.
