@@ -111,9 +111,11 @@ impl Issuers {
 }
 
 fn validation(issuer: &Issuer) -> Validation {
-    let mut validation = Validation::default();
-    validation.leeway = issuer.leeway.as_secs();
-    validation.validate_nbf = true;
+    let mut validation = Validation {
+        leeway: issuer.leeway.as_secs(),
+        validate_nbf: true,
+        ..Validation::default()
+    };
     validation.set_required_spec_claims(&REQUIRED);
     validation.set_issuer(&[&issuer.url]);
     validation.set_audience(&[&issuer.audience]);

@@ -128,7 +128,7 @@ pub struct Signer {
 }
 
 enum Pair {
-    Curve(EcdsaKeyPair),
+    Curve(Box<EcdsaKeyPair>),
     Rsa(Box<RsaKeyPair>),
 }
 
@@ -141,7 +141,7 @@ impl Signer {
             EcdsaKeyPair::from_pkcs8(kind, document.as_ref(), &random).expect("a key that was just made");
         Signer {
             name: name.to_owned(),
-            pair: Pair::Curve(pair),
+            pair: Pair::Curve(Box::new(pair)),
         }
     }
 
