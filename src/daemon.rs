@@ -32,6 +32,7 @@ use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
 use crate::upkeep::backups::Backups;
 use crate::upkeep::scrubber::Scrubber;
+use crate::upkeep::statistics::Statistics;
 use accounts::Desk;
 use announce::{Announcement, SignIn};
 use control::{Answer, Control, Request, Response};
@@ -191,16 +192,21 @@ async fn work(
     }
     Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
+    let statistics = Statistics::start(store.clone())?;
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(control, desk, store, collector) => {}
+        () = answer_control(control, desk, store, collector, &statistics) => {}
         () = save_uses(&desk.access) => {}
     }
-    if let Some(scrubber) = scrubber {
-        // It lets go within a step, long before requests do.
-        let _ = actix_rt::task::spawn_blocking(move || scrubber.stop()).await;
-    }
+    // They let go within a step, long before requests do.
+    let _ = actix_rt::task::spawn_blocking(move || {
+        statistics.stop();
+        if let Some(scrubber) = scrubber {
+            scrubber.stop();
+        }
+    })
+    .await;
     Ok(())
 }
 
@@ -252,11 +258,17 @@ async fn save_uses_once(access: &Access) {
 }
 
 /// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(control: io::Result<Control>, desk: &Desk, store: &Store, collector: &Collector) {
+async fn answer_control(
+    control: io::Result<Control>,
+    desk: &Desk,
+    store: &Store,
+    collector: &Collector,
+    statistics: &Statistics,
+) {
     match control {
         Ok(control) => {
             control
-                .serve(async |request| answer(desk, store, collector, request).await)
+                .serve(async |request| answer(desk, store, collector, statistics, request).await)
                 .await
         }
         Err(error) => {
@@ -266,7 +278,13 @@ async fn answer_control(control: io::Result<Control>, desk: &Desk, store: &Store
     }
 }
 
-async fn answer(desk: &Desk, store: &Store, collector: &Collector, request: Request) -> Answer {
+async fn answer(
+    desk: &Desk,
+    store: &Store,
+    collector: &Collector,
+    statistics: &Statistics,
+    request: Request,
+) -> Answer {
     match request {
         Request::Accounts { request } => match desk.perform(request).await {
             Ok(answer) => Response::Accounts { answer }.into(),
@@ -274,6 +292,7 @@ async fn answer(desk: &Desk, store: &Store, collector: &Collector, request: Requ
         },
         Request::Collect { dry_run } => collection::request(collector, dry_run).into(),
         Request::Collected { run } => collection::outcome(collector, run).into(),
+        Request::Stats => stats(statistics.clone()).await.into(),
         Request::BackedUp(ended) => {
             Backups::of(store.data()).ended(ended);
             Response::Done.into()
@@ -282,6 +301,17 @@ async fn answer(desk: &Desk, store: &Store, collector: &Collector, request: Requ
             Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
             Err(error) => failed(error).into(),
         },
+    }
+}
+
+async fn stats(statistics: Statistics) -> Response {
+    match actix_rt::task::spawn_blocking(move || statistics.now()).await {
+        Ok(Ok(counted)) => Response::Stats {
+            stats: counted.stats,
+            age_seconds: counted.at.elapsed().as_secs(),
+        },
+        Ok(Err(error)) => failed(error),
+        Err(error) => failed(error),
     }
 }
 

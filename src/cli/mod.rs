@@ -12,6 +12,7 @@ mod progress;
 mod rebuild_index;
 mod restore;
 mod serve;
+mod stats;
 mod store_args;
 mod verify;
 
@@ -37,6 +38,8 @@ Examples:
       Set a password, whether the daemon runs or not.
   larder gc --dry-run
       Show how much space belongs to nothing any more.
+  larder stats
+      Show what the store holds and takes.
   larder backup /backups/larder
       Copy the store, whether the daemon runs or not; again to bring the copy up to date.
   larder verify
@@ -72,6 +75,7 @@ enum Command {
     RebuildIndex(rebuild_index::Args),
     Account(account::Args),
     Gc(gc::Args),
+    Stats(stats::Args),
     Verify(verify::Args),
     Backup(backup::Args),
     Restore(restore::Args),
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::RebuildIndex(args) => args.run(),
         Command::Account(args) => args.run(),
         Command::Gc(args) => args.run(),
+        Command::Stats(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Backup(args) => args.run(),
         Command::Restore(args) => args.run(),
@@ -170,6 +175,7 @@ mod tests {
             "rebuild-index",
             "account",
             "gc",
+            "stats",
             "verify",
             "backup",
             "restore",

@@ -88,11 +88,15 @@ impl<'a> Head<'a> {
         Some(percent_decode_str(&value).decode_utf8_lossy().into_owned())
     }
 
-    /// A parameter of the query that is `true` or `false`; absent is false.
+    /// A parameter of the query that is `true` or `false`; absent is false, and a bare name is true.
     pub fn query_flag(&self, field: &'static str) -> Result<bool, BadField> {
         let what = "true or false";
+        let mut pairs = self.uri.query().unwrap_or_default().split('&');
+        if pairs.any(|pair| pair == field) {
+            return Ok(true);
+        }
         match self.query(field).as_deref() {
-            None | Some("" | "false" | "0") => Ok(false),
+            None | Some("false" | "0") => Ok(false),
             Some("true" | "1") => Ok(true),
             Some(_) => Err(BadField::Wrong { field, what }),
         }
@@ -147,6 +151,27 @@ mod tests {
         ] {
             let request = TestRequest::get().insert_header((HOST, host)).to_http_request();
             assert_eq!(Head::from(&request).base_url(), url, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flag_is_asked_for_clearly_or_refused() {
+        for (query, expected) in [
+            ("", Some(false)),
+            ("other=1", Some(false)),
+            ("dry_run", Some(true)),
+            ("dry_run=true", Some(true)),
+            ("a=b&dry_run=1&c", Some(true)),
+            ("dry_run=false", Some(false)),
+            ("dry_run=yes", None),
+            ("dry_run=", None),
+        ] {
+            let request = TestRequest::with_uri(&format!("/?{query}")).to_http_request();
+            assert_eq!(
+                Head::from(&request).query_flag("dry_run").ok(),
+                expected,
+                "{query}"
+            );
         }
     }
 

@@ -13,6 +13,7 @@ const NO_NAME: &str = "\0";
 
 /// What a path means.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum Route {
     /// A file of a version of a package.
     File {
@@ -124,12 +125,19 @@ pub enum Route {
     Swagger,
     /// `/livez`
     Livez,
-    /// `/readyz` and `/healthz`
+    /// `/readyz`
     Readyz,
-    /// `/api/healthz`
+    /// `/healthz`
     Healthz,
+    /// `/api/healthz`
+    ApiHealthz,
     /// `/metrics`
     Metrics,
+    /// `/api/docs/{document}`
+    Document {
+        /// Which.
+        name: String,
+    },
     /// `/`
     Front,
     /// Something else.
@@ -150,9 +158,11 @@ pub fn parse(raw: &str) -> Result<Route, BadEscape> {
         ["api", "packages", rest @ ..] => packages(rest),
         ["api", "v1", rest @ ..] => api(rest),
         ["api", "swagger.json"] => Route::Swagger,
-        ["api", "healthz"] => Route::Healthz,
+        ["api", "docs", name] => Route::Document { name: decode(name) },
+        ["api", "healthz"] => Route::ApiHealthz,
         ["livez"] => Route::Livez,
-        ["readyz" | "healthz"] => Route::Readyz,
+        ["readyz"] => Route::Readyz,
+        ["healthz"] => Route::Healthz,
         ["metrics"] => Route::Metrics,
         [] => Route::Front,
         _ => Route::Unknown,
@@ -290,7 +300,7 @@ impl Route {
     pub fn is_always_there(&self) -> bool {
         matches!(
             self,
-            Route::Livez | Route::Readyz | Route::Healthz | Route::Metrics
+            Route::Livez | Route::Readyz | Route::Healthz | Route::ApiHealthz | Route::Metrics
         )
     }
 }
@@ -391,8 +401,8 @@ mod tests {
             ("///", Route::Front),
             ("/livez", Route::Livez),
             ("/readyz/", Route::Readyz),
-            ("/healthz", Route::Readyz),
-            ("/api/healthz", Route::Healthz),
+            ("/healthz", Route::Healthz),
+            ("/api/healthz", Route::ApiHealthz),
             ("/metrics", Route::Metrics),
             ("/api/v1/version", Route::ApiVersion),
             ("/api/v1/user", Route::Me),

@@ -14,7 +14,9 @@ use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
 use super::trail::Trail;
-use super::{admin, download, gc, generic, health, organisations, owners, packages, scrape};
+use super::{
+    admin, documents, download, gc, generic, health, organisations, owners, packages, scrape, start,
+};
 use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
@@ -150,12 +152,14 @@ async fn answer(
         }
         (Route::Me, _) => admin::me(state, head).await,
         (Route::ApiVersion, _) => Ok(health::version()),
-        (Route::Swagger, _) => Ok(health::swagger()),
+        (Route::Swagger, _) => health::swagger(),
         (Route::Livez, _) => Ok(health::livez()),
         (Route::Readyz, _) => Ok(health::readyz(state, head)),
-        (Route::Healthz, _) => Ok(health::healthz(state)),
+        (Route::Healthz, _) => Ok(health::healthz(state, head)),
+        (Route::ApiHealthz, _) => Ok(health::api_healthz(state)),
         (Route::Metrics, _) => scrape::metrics(state, head),
-        (Route::Front, _) => Ok(health::front(head)),
+        (Route::Document { name }, _) => documents::document(name),
+        (Route::Front, _) => Ok(start::page(state, head)),
         _ => Err(Refusal::no_page()),
     }
 }
@@ -176,7 +180,8 @@ fn checked<'a>(
     if elsewhere {
         return Err(Refusal::no_page());
     }
-    if !always_there {
+    // The start page says itself how things are.
+    if !always_there && *parsed != Ok(Route::Front) {
         state.engine()?;
     }
     let route = parsed.as_ref().map_err(|error| Refusal::from(*error))?;

@@ -40,5 +40,6 @@ mod races;
 mod refusals;
 mod settings;
 mod shutdown;
+mod stats;
 mod support;
 mod verify;

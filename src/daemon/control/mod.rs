@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::accounts;
 use crate::store::collect::Collected;
 use crate::store::snapshot::LogEnd;
+use crate::store::stats::Stats;
 use crate::upkeep::backups::Ended;
 
 pub use client::{AskError, Held, ask, hold_files};
@@ -43,6 +44,8 @@ pub enum Request {
         /// Its number.
         run: u64,
     },
+    /// Say what the store holds and takes.
+    Stats,
     /// Say how far the log reaches, and delete none of its files as long as this connection is open.
     HoldFiles,
     /// Note that a backup has ended.
@@ -71,6 +74,13 @@ pub enum Response {
     Collected {
         /// What it did.
         collected: Collected,
+    },
+    /// What the store holds and takes.
+    Stats {
+        /// The figures.
+        stats: Stats,
+        /// How long ago they were counted, seconds.
+        age_seconds: u64,
     },
     /// No log file is deleted as long as the connection is open.
     Held {

@@ -3,10 +3,12 @@
 mod accounts;
 mod client;
 mod daemon;
+mod documented;
 mod issuer;
 mod observe;
 mod owners;
 mod programs;
+mod recipes;
 mod rng;
 mod small_disk;
 
@@ -19,6 +21,7 @@ pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
 pub use issuer::{Issuer, Signer};
 pub use owners::Used;
 pub use programs::{found, runs};
+pub use recipes::recipe;
 pub use rng::{Rng, seeded_bytes};
 pub use small_disk::SmallDisk;
 
