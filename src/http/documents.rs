@@ -35,6 +35,7 @@ documents! {
     "backup.md": "../../docs/backup.md",
     "errors.md": "../../docs/errors.md",
     "format.md": "../../docs/format.md",
+    "operations.md": "../../docs/operations.md",
     "performance.md": "../../docs/performance.md",
 }
 

@@ -10,15 +10,19 @@ use super::metrics::{METRICS, Op};
 use super::path;
 use super::refuse;
 use super::request_id;
-use super::routes::{self, Serves};
+use super::routes::{self, Entrance};
 use super::state::State;
 use super::trail::Trail;
 use crate::telemetry::request::RequestContext;
 
 /// Gives the request back if its body is wanted, else the answer.
-pub async fn expect(state: State, serves: Serves, request: Request) -> Result<Request, Response<BoxBody>> {
+pub async fn expect(
+    state: State,
+    entrance: Entrance,
+    request: Request,
+) -> Result<Request, Response<BoxBody>> {
     let context = request_id::context(request.head().headers());
-    let decided = decide(&state, serves, request, &context);
+    let decided = decide(&state, entrance, request, &context);
     let decided = context.clone().scope(decided).await;
     decided.map_err(|mut response| {
         request_id::stamp(response.headers_mut(), &context);
@@ -28,18 +32,18 @@ pub async fn expect(state: State, serves: Serves, request: Request) -> Result<Re
 
 async fn decide(
     state: &State,
-    serves: Serves,
+    entrance: Entrance,
     mut request: Request,
     context: &RequestContext,
 ) -> Result<Request, Response<BoxBody>> {
-    let head = Head::from(&request);
+    let head = Head::from(&request).through(state.options(), entrance.tls);
     let record = state.requests().map(|log| log.begin(head, context));
     let head = head.recorded(record.as_deref());
-    let parsed = path::parse(head.uri.path());
+    let parsed = path::parse(head.path);
     let op = Op::of(&parsed, head.method);
     let trail = Trail::begin(state, &parsed, op, head, context);
     let head = head.audited(trail.as_ref());
-    let refusal = match routes::before_body(state, serves, &parsed, head).await {
+    let refusal = match routes::before_body(state, entrance.serves, &parsed, head).await {
         Ok(()) => return Ok(request),
         Err(refusal) => refusal,
     };

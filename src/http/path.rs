@@ -66,6 +66,8 @@ pub enum Route {
     },
     /// `/api/v1/admin/gc`
     AdminGc,
+    /// `/api/v1/admin/reload`
+    AdminReload,
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -203,6 +205,7 @@ fn api(segments: &[&str]) -> Route {
             user: decode(user),
         },
         ["admin", "gc"] => Route::AdminGc,
+        ["admin", "reload"] => Route::AdminReload,
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
@@ -260,7 +263,7 @@ impl Route {
             Route::Organisation { .. } => &["GET", "HEAD", "PATCH", "DELETE"],
             Route::Package { .. } | Route::PackageVersion { .. } => &["GET", "HEAD", "DELETE"],
             Route::Member { .. } => &["PUT", "DELETE"],
-            Route::AdminGc => &["POST"],
+            Route::AdminGc | Route::AdminReload => &["POST"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -288,6 +291,7 @@ impl Route {
                 | Route::Members { .. }
                 | Route::Member { .. }
                 | Route::AdminGc
+                | Route::AdminReload
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me

@@ -56,7 +56,7 @@ impl Trail {
             audit: audit.clone(),
             op,
             method: head.method.clone(),
-            object: object(parsed, head.uri.path()),
+            object: object(parsed, head.path),
             address: head.peer,
             request_id: context.id().to_string(),
             who: RefCell::new(Who::Anonymous),

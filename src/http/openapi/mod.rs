@@ -25,7 +25,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::json::problem::{ApiError, Problem};
 use super::{
-    admin, documents, download, gc, generic, health, organisations, owners, packages, scrape, start,
+    admin, documents, download, gc, generic, health, organisations, owners, packages, reload, scrape, start,
 };
 pub use params::{
     AtFile, AtName, AtOrganization, AtOwner, AtUser, AtVersion, Checked, DryRun, Paging, Purge, Reading,
@@ -82,6 +82,7 @@ pub use refusals::{BadBody, BadQuery, Missing, Refused, Unready, Writing, file};
         owners::show,
         owners::change,
         gc::collect,
+        reload::reload,
         start::page,
         documents::document,
         health::livez,
