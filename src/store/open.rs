@@ -186,6 +186,7 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         applied,
         bulk: bulk.clone(),
         damage: readers.damage().clone(),
+        files: readers.files().clone(),
         barrier: barrier.clone(),
         seal,
         sweeps,

@@ -13,12 +13,14 @@
 //!
 //! 5. **Compaction** of segments and journal, see [`compact`](super::compact).
 //!
-//! What is in doubt is kept: the next pass finds it.
+//! What is in doubt is kept: the next pass finds it. A manifest that is damaged is brought back from the footer of its
+//! journal file, which repeats it, so that its chunks are not taken for garbage.
 
 pub mod barrier;
 pub mod mark;
 #[cfg(test)]
 mod model;
+mod restore;
 mod roots;
 mod sweep;
 #[cfg(test)]
@@ -131,6 +133,7 @@ impl Store {
             pace,
             most_marks: MAX_MARKS,
             freed: Arc::default(),
+            kind,
         };
         let mut collected = pass.run(kind)?;
         if kind != Kind::Preview {
@@ -156,6 +159,7 @@ struct Pass<'a> {
     pace: &'a dyn Pace,
     most_marks: usize,
     freed: Arc<Freed>,
+    kind: Kind,
 }
 
 /// Takes the barrier down when the pass ends, well or not.
