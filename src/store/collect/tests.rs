@@ -17,7 +17,7 @@ use crate::store::tests::{
     Quiet, closed_entries, entries, find, publish, publish_blob, remove_file, remove_version,
 };
 use crate::store::upload::NewBlob;
-use crate::store::{Options, rebuild_index};
+use crate::store::{Health, Options, rebuild_index};
 
 pub(in crate::store) fn options(data: &Path) -> Options {
     Options {
@@ -372,6 +372,33 @@ async fn an_upload_that_relies_on_a_copy_found_damaged_meanwhile_is_not_acknowle
         .unwrap();
     for version in ["1", "2", "3"] {
         assert_eq!(read(&store, version).await, bytes);
+    }
+}
+
+#[tokio::test]
+async fn what_the_index_has_lost_is_not_taken_for_garbage() {
+    for kind in [Kind::Full, Kind::Usual] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        put(&store, "1", &body(1, 100_000)).await;
+        put(&store, "2", &body(2, 100)).await;
+        let (package, version, _) = find(&store, "p", "1", "f").unwrap();
+        store.close();
+        drop(store);
+        let index = crate::store::index::Index::open(&dir.path().join("index"), 1 << 20).unwrap();
+        index.set(&keys::file(&package, version.id, "f"), None).unwrap();
+        index.checkpoint().unwrap();
+        drop(index);
+        let store = open(dir.path());
+        let collected = collect(&store, kind).await;
+        // It may have met the index while that was built again.
+        if let Ok(collected) = collected {
+            assert_eq!(collected.chunks, 0, "{kind:?}");
+        }
+        while store.health() != Health::Ready || !store.index_is_proven() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(read(&store, "1").await, body(1, 100_000), "{kind:?}");
     }
 }
 
