@@ -244,6 +244,19 @@ fn the_order_of_checks_puts_quotas_behind_policy_and_size() {
     assert_eq!(put("-", &[], 1).0, 400, "names come first");
 }
 
+#[test]
+fn a_quota_answers_before_a_full_store_does() {
+    let site = Site::start(Setup::default().config("[store]\nmax_size = \"16 MiB\"\n"));
+    let length = (20 * MIB).to_string();
+    let status = || {
+        site.head_only("1", &[("Content-Length", &length)])
+            .map(|answer| answer.0)
+    };
+    assert_eq!(status(), Some(507));
+    site.set(json!({"max_bytes": "19MiB"}));
+    assert_eq!(status(), Some(403));
+}
+
 /// When the body has come: the digest, then the policy, then the quota again.
 #[test]
 fn a_quota_that_fills_up_during_the_upload_is_met_at_its_end() {
@@ -497,6 +510,20 @@ fn what_is_set_is_shown_changed_field_by_field_and_cleared_with_null() {
 }
 
 #[test]
+fn changes_at_once_of_different_fields_all_count() {
+    let site = Site::start(Setup::default());
+    for round in 1..=5_u64 {
+        together(24, |client| {
+            let field = ["max_bytes", "max_versions", "max_file_size"][client % 3];
+            site.set(json!({field: round * 100 + client as u64 % 3}));
+        });
+        let seen = site.daemon.owner("alice");
+        let limits = json!({"bytes": round * 100, "versions": round * 100 + 1, "file_size": round * 100 + 2});
+        assert_eq!(seen["limits"], limits, "round {round}");
+    }
+}
+
+#[test]
 fn bad_settings_are_refused_by_name_and_change_nothing() {
     let site = Site::start(Setup::default());
     site.set(json!({"max_versions": 7}));
@@ -528,10 +555,13 @@ fn bad_settings_are_refused_by_name_and_change_nothing() {
             json!({"policy": "keep"}),
             "policy must be release, package, write-once or cache",
         ),
-        (json!({"policies": {"packages": "a"}}), "policies must be a list"),
+        (
+            json!({"policies": {"packages": "a"}}),
+            "policies: invalid type: map, expected a sequence",
+        ),
         (
             json!({"policies": [{"policy": "cache"}]}),
-            "policies[0].packages must be a string",
+            "policies[0]: missing field `packages`",
         ),
         (
             json!({"policies": [{"packages": "a", "policy": "x"}]}),
