@@ -13,6 +13,7 @@ use super::counts::{Counts, Delta};
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, keys};
+use super::log::files::LogFiles;
 use super::log::group::GroupBuilder;
 use super::log::record::{
     Dropped, OwnerSet, PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage,
@@ -57,6 +58,8 @@ pub struct Stage<'a, 'b> {
     pub group: &'a mut GroupBuilder,
     /// Copies that cannot be relied on.
     pub damage: &'a Damage,
+    /// Files that are there.
+    pub files: &'a LogFiles,
     /// What owners and packages hold, changed so far.
     pub counts: Counts,
     /// Accounts whose removal has been staged since the store was opened.
@@ -269,10 +272,16 @@ impl Stage<'_, '_> {
         Ok(())
     }
 
-    /// Whether there is a copy that is not known to be damaged.
+    /// Whether there is a copy that is not known to be damaged, in a file that is there.
     fn is_sound(&self, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
-        let place: Option<Place> = self.batch.get(key)?;
-        Ok(place.is_some() && !self.damage.is_damaged(digest, place))
+        let Some(place) = self.batch.get::<Place>(key)? else {
+            return Ok(false);
+        };
+        if self.damage.is_damaged(digest, Some(place)) {
+            return Ok(false);
+        }
+        // One that cannot be looked for now is not lost.
+        Ok(self.files.has(place.kind, place.file).unwrap_or(true))
     }
 
     fn quarantine(&mut self, digest: &Digest, place: &Place) -> Result<Staged, StoreError> {
