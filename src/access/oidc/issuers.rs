@@ -14,9 +14,11 @@ use super::super::{Grants, locked};
 use super::fetch::Network;
 use super::keys::{Keys, NoKey};
 use super::signature;
-use super::{Issuer, MAX_TOKEN, Rejected, Workload};
+use super::{Issuer, Rejected, Workload};
 use crate::store::model::Millis;
 
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
 /// How long after its verification a token is remembered.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// How many are remembered at most, at a few hundred bytes each.
