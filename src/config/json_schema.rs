@@ -139,6 +139,7 @@ fn oidc() -> Value {
         "issuer",
         "audience",
         "jwks_url",
+        "ca_file",
         "leeway",
         "keys_fresh",
         "keys_stale",

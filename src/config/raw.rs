@@ -238,6 +238,7 @@ pub struct OidcIssuer {
     pub issuer: String,
     pub audience: String,
     pub jwks_url: Option<String>,
+    pub ca_file: Option<PathBuf>,
     #[serde(default = "rs256")]
     pub algorithms: Vec<String>,
     #[serde(default = "minute", deserialize_with = "text")]

@@ -189,3 +189,27 @@ fn the_command_line_leaves_its_traces_while_no_daemon_runs() {
         "{text}"
     );
 }
+
+#[test]
+fn a_hangup_makes_it_go_on_in_a_new_file() {
+    let daemon = setup("").start();
+    assert_eq!(daemon.put(&path("tool", "1", "f"), "x"), 201);
+    event(&daemon, "put_file", "admin/tool/1/f");
+    let (log, moved) = (daemon.home().join("audit.log"), daemon.home().join("audit.log.1"));
+    fs::rename(&log, &moved).unwrap();
+    daemon.signal_hangup();
+    // The file is made again with the signal, not with the next event.
+    let mut version = 1;
+    let begun = within(PATIENCE, || {
+        version += 1;
+        daemon.put(&path("tool", &version.to_string(), "f"), "x") == 201 && log.exists()
+    });
+    assert!(begun, "no new file after SIGHUP");
+    let last = format!("admin/tool/{}/f", version + 1);
+    assert_eq!(
+        daemon.put(&path("tool", &(version + 1).to_string(), "f"), "x"),
+        201
+    );
+    event(&daemon, "put_file", &last);
+    assert!(!fs::read_to_string(&moved).unwrap().contains(&last));
+}

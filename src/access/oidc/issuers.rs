@@ -11,12 +11,14 @@ use serde_json::{Map, Value};
 use super::super::aging::Aging;
 use super::super::clock::{Clock, wall_millis};
 use super::super::{Grants, locked};
-use super::fetch::Network;
+use super::fetch::{Fetch, Network};
 use super::keys::{Keys, NoKey};
 use super::signature;
-use super::{Issuer, MAX_TOKEN, Rejected, Workload};
+use super::{Issuer, Rejected, Workload};
 use crate::store::model::Millis;
 
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
 /// How long after its verification a token is remembered.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// How many are remembered at most, at a few hundred bytes each.
@@ -52,17 +54,24 @@ struct Verified {
 impl Issuers {
     /// Believes these, whose keys come over the network.
     pub(in super::super) fn new(issuers: Vec<Issuer>, clock: Clock) -> Self {
-        Self::with(issuers, clock, Arc::new(Network))
+        let network = |issuer: &Issuer| -> Arc<dyn Fetch> {
+            Arc::new(Network::believing(issuer.authorities.as_deref()))
+        };
+        Self::with(issuers, clock, network)
     }
 
-    /// Believes these, whose keys come from `fetch`.
-    pub(super) fn with(issuers: Vec<Issuer>, clock: Clock, fetch: Arc<dyn super::fetch::Fetch>) -> Self {
+    /// Believes these, whose keys come from what `fetch` makes for each.
+    pub(super) fn with(
+        issuers: Vec<Issuer>,
+        clock: Clock,
+        fetch: impl Fn(&Issuer) -> Arc<dyn Fetch>,
+    ) -> Self {
         signature::install();
         let believed = |issuer: Issuer| {
             let issuer = Arc::new(issuer);
             Believed {
                 name: issuer.name.as_str().into(),
-                keys: Keys::new(issuer.clone(), fetch.clone(), clock.clone()),
+                keys: Keys::new(issuer.clone(), fetch(&issuer), clock.clone()),
                 algorithms: issuer.algorithms.iter().copied().map(signature::named).collect(),
                 validation: validation(&issuer),
                 issuer,

@@ -38,9 +38,6 @@ pub use rule::Rule;
 
 use super::Grants;
 
-/// Longest token that is looked at, in bytes.
-pub(super) const MAX_TOKEN: usize = 16 * 1024;
-
 /// Whether this build can verify workload tokens.
 pub const AVAILABLE: bool = cfg!(feature = "oidc");
 
