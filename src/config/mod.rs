@@ -15,10 +15,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::oidc::Issuer;
 use crate::chunk::Digest;
 use crate::telemetry::access_log;
 use crate::upkeep::owner_usage::Shown;
-use crate::upkeep::scrubber;
+use crate::upkeep::{evictor, retention, scrubber};
 use crate::{artifact, http, store, telemetry, upkeep};
 
 pub use error::{ConfigError, Place, Problem};
@@ -47,8 +48,16 @@ pub struct Config {
     pub artifact: artifact::Options,
     /// The background work's.
     pub upkeep: upkeep::Options,
+    /// Retention's.
+    pub retention: retention::Options,
+    /// Eviction's.
+    pub eviction: evictor::Options,
     /// The scrub's.
     pub scrub: scrubber::Options,
+    /// The audit log's.
+    pub audit: telemetry::audit::Options,
+    /// Issuers of workload tokens.
+    pub issuers: Vec<Issuer>,
     /// The logs'.
     pub log: telemetry::LogOptions,
     /// Which requests are written down.

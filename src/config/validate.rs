@@ -1,7 +1,10 @@
 //! Raw to validated: ranges, patterns, and what must fit together.
 
+mod oidc;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,12 +16,14 @@ use super::layers::{Merged, Sources, place_of};
 use super::raw::{self, PolicyRule, Raw};
 use super::units::{Count, Listen, NONE, Proxy, Size, Span, Text};
 use super::{Config, RequestLogOptions, TlsFiles};
+use crate::artifact::retention::Rules;
 use crate::chunk::ChunkerParams;
 use crate::http::MetricsToken;
 use crate::owner::{Limits, Policy, PolicyTable};
-use crate::telemetry::access_log;
+use crate::store::model::{Millis, RetentionRule};
+use crate::telemetry::{access_log, audit};
 use crate::upkeep::owner_usage::Shown;
-use crate::upkeep::scrubber;
+use crate::upkeep::{evictor, retention, scrubber};
 use crate::{artifact, http, store, telemetry, upkeep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,12 +41,16 @@ pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError
     let store = check.store(&raw);
     let artifact = check.artifact(&raw);
     let upkeep = check.gc(&raw);
+    let retention = check.retention(&raw);
+    let eviction = check.eviction(&raw);
     let scrub = check.scrub(&raw);
     let log = check.log(&raw);
     let requests = check.requests(&raw);
     let tls = check.tls(&raw);
     let metrics_listen = check.metrics(&raw);
     let metrics_owners = check.shown_owners(&raw.metrics);
+    let audit = check.audit(&raw);
+    let issuers = check.oidc(&raw);
     if check.problems.is_empty() {
         let mut places = places;
         hide(&mut places, "metrics.token");
@@ -56,8 +65,12 @@ pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError
             store,
             artifact,
             upkeep,
+            retention,
+            eviction,
             scrub,
             log,
+            audit,
+            issuers,
             requests,
             effective: places,
         })
@@ -100,6 +113,7 @@ impl Check<'_> {
             drain_bytes: given.drain_bytes.0,
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
+            users_create_organisations: self.users_create_organisations(raw),
             proxies: proxies(given),
             base_path: given.base_path.0.clone(),
             metrics_token: self.metrics_token(&raw.metrics),
@@ -174,6 +188,12 @@ impl Check<'_> {
             min_bytes_per_window: given.stall_bytes.0,
             stall_window,
             policies: self.policies(&raw.policies),
+            access_memory: self.size(
+                "eviction.access_memory",
+                raw.eviction.access_memory,
+                MIB..=1024 * MIB,
+            ),
+            retention: Arc::new(self.retention_rules(&raw.retention.rules)),
         }
     }
 
@@ -196,6 +216,42 @@ impl Check<'_> {
             rate: self.size("scrub.rate", given.rate, MIB..=u64::MAX),
             every: self.span("scrub.every", given.every, SECOND..=365 * DAY),
         }
+    }
+
+    fn retention(&mut self, raw: &Raw) -> retention::Options {
+        retention::Options {
+            enabled: raw.retention.enabled,
+            every: self.span("retention.every", raw.retention.every, 60 * SECOND..=365 * DAY),
+            yield_above: raw.gc.yield_above.0,
+        }
+    }
+
+    fn eviction(&mut self, raw: &Raw) -> evictor::Options {
+        let given = &raw.eviction;
+        evictor::Options {
+            enabled: given.enabled,
+            min_age: self.span("eviction.min_age", given.min_age, Duration::ZERO..=365 * DAY),
+            save_every: self.span("eviction.save_every", given.save_every, SECOND..=DAY),
+            yield_above: raw.gc.yield_above.0,
+        }
+    }
+
+    fn retention_rules(&mut self, given: &[raw::RetentionRule]) -> Rules {
+        let millis = |span: Option<Span>| {
+            span.map(|Span(span)| Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX))
+        };
+        let rule = |given: &raw::RetentionRule| RetentionRule {
+            packages: given.packages.clone(),
+            keep_newest: given.keep_newest,
+            keep: given.keep.clone(),
+            remove: given.remove.clone(),
+            older_than: millis(given.remove_older_than),
+            unused_for: millis(given.remove_unused_for),
+        };
+        Rules::of_configuration(given.iter().map(rule).collect()).unwrap_or_else(|error| {
+            self.problem("retention.rules", error.to_string());
+            Rules::default()
+        })
     }
 
     fn policies(&mut self, rules: &[PolicyRule]) -> PolicyTable {
@@ -223,6 +279,31 @@ impl Check<'_> {
         telemetry::LogOptions {
             format: raw.log.format,
             level,
+        }
+    }
+
+    fn users_create_organisations(&mut self, raw: &Raw) -> bool {
+        match raw.accounts.create_organisations.as_str() {
+            "admins" => false,
+            "users" => true,
+            other => {
+                let message = format!("{other:?} is neither \"admins\" nor \"users\"");
+                self.problem("accounts.create_organisations", message);
+                false
+            }
+        }
+    }
+
+    fn audit(&mut self, raw: &Raw) -> audit::Options {
+        let given = &raw.audit;
+        if given.output.trim().is_empty() {
+            let message = "is empty; write \"off\", \"stdout\" or a path".to_owned();
+            self.problem("audit.output", message);
+        }
+        audit::Options {
+            output: given.output.parse().unwrap_or_default(),
+            reads: given.reads,
+            queue: self.count("audit.queue", given.queue, 16..=1_000_000),
         }
     }
 

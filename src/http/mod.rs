@@ -39,13 +39,15 @@ mod organisations;
 mod owners;
 mod packages;
 mod path;
-mod purge;
+mod pins;
+pub mod purge;
 mod ranges;
 mod redact;
 mod refuse;
 mod reload;
 mod request_id;
 mod request_log;
+mod retention;
 mod routes;
 mod scrape;
 mod server;
@@ -58,6 +60,7 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 mod tls;
+mod trail;
 mod watch;
 
 pub use forwarded::{ForwardedHeaders, Proxies, UnknownHeaders};

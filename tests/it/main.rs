@@ -7,14 +7,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounts;
+mod audit;
 mod auth;
 mod backup;
 mod broken;
 mod browse;
 mod checked;
+mod command_line;
 mod damage;
 mod dedupe;
 mod durability;
+mod eviction;
 mod faults;
 mod fixture;
 mod full_disk;
@@ -29,9 +32,11 @@ mod memory;
 mod metrics;
 mod monitoring;
 mod names;
+mod oidc;
 mod order;
 mod organisations;
 mod packaged;
+mod permissions;
 mod policies;
 mod power;
 mod proxy;
@@ -39,6 +44,7 @@ mod quotas;
 mod races;
 mod refusals;
 mod reload;
+mod retention;
 mod settings;
 mod shutdown;
 mod stats;
