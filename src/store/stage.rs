@@ -22,7 +22,7 @@ use super::log::record::{
 use super::metrics;
 use super::model::{
     Account, AccountKind, Charged, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package,
-    Permission, Place, Token, Version,
+    Permission, Place, Token, TokenUse, Version,
 };
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{BulkContent, Content, NewBlob};
@@ -86,6 +86,7 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::PutTokenUses(uses) => self.put_token_uses(uses),
             Change::Quarantine { digest, place } => self.quarantine(digest, place),
             Change::Drop(garbage) => self.drop_garbage(garbage),
             Change::Move(moves) => self.move_chunks(moves),
@@ -501,6 +502,19 @@ impl Stage<'_, '_> {
             }
         }
         self.record(Record::Token(token.clone()))
+    }
+
+    fn put_token_uses(&mut self, uses: &[TokenUse]) -> Result<Staged, StoreError> {
+        let mut known = Vec::with_capacity(uses.len());
+        for used in uses {
+            if self.batch.contains(&keys::token(&used.token))? {
+                known.push(*used);
+            }
+        }
+        match known.is_empty() {
+            true => Ok(Staged::In),
+            false => self.record(Record::TokenUses(known)),
+        }
     }
 
     fn charge(&mut self, owner: Id, package: Id, delta: Delta) {
