@@ -1,11 +1,10 @@
 //! Downloads (API.md §1 and §3).
 
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
@@ -13,7 +12,6 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
-use futures_util::stream;
 
 use super::auth::permitted;
 use super::conditions::{self, Outcome, Validators};
@@ -21,11 +19,11 @@ use super::disposition::attachment;
 use super::error::Refusal;
 use super::head::Head;
 use super::ranges::{self, Multipart, Plan, content_range};
+use super::sending::{self, Layout};
 use super::state::State;
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Fetched};
 use crate::owner::Policy;
-use crate::store::blob::{Blob, BlobReader};
 use crate::store::error::StoreError;
 use crate::store::model::File;
 
@@ -46,8 +44,8 @@ pub async fn get(
         return Ok(response);
     }
     let (mut response, layout) = selected(head, &file)?;
-    match Sending::start(blob, layout).await {
-        Ok(body) => Ok(response.body(body)),
+    match sending::answer(&mut response, blob, layout, head.outlet).await {
+        Ok(response) => Ok(response),
         // Builds go on and store it again.
         Err(StoreError::Damaged(_)) if engine.artifacts.policy(&owner, &at.package) == Policy::Cache => {
             Err(ArtifactError::NoFile.into())
@@ -114,7 +112,7 @@ fn selected(head: Head<'_>, file: &File) -> Result<(HttpResponseBuilder, Layout)
                 ranges,
             };
             response.insert_header((CONTENT_TYPE, parts.answer_type()));
-            return Ok((response, Layout::parts(parts)));
+            return Ok((response, several(parts)));
         }
         Plan::Unsatisfiable => return Err(Refusal::range(file.size)),
     };
@@ -157,91 +155,11 @@ impl MessageBody for NoBytes {
     }
 }
 
-/// What a body is made of.
-struct Layout {
-    /// Text, then bytes of the file.
-    parts: Vec<(Bytes, Range<u64>)>,
-    /// What stands after the last part.
-    tail: Bytes,
-    /// Of the whole body, in bytes.
-    len: u64,
-}
-
-impl Layout {
-    fn bytes(range: Range<u64>) -> Self {
-        Layout {
-            len: range.end - range.start,
-            parts: vec![(Bytes::new(), range)],
-            tail: Bytes::new(),
-        }
-    }
-
-    fn parts(parts: Multipart) -> Self {
-        let heads = (0..).map_while(|index| parts.head(index)).map(Bytes::from);
-        Layout {
-            len: parts.content_length(),
-            parts: heads.zip(parts.ranges.iter().cloned()).collect(),
-            tail: parts.tail().into(),
-        }
-    }
-}
-
-/// Parts of a file on their way out. A read that fails ends the body with an error, which breaks the connection: the
-/// client sees that bytes are missing.
-struct Sending {
-    blob: Blob,
-    parts: std::vec::IntoIter<(Bytes, Range<u64>)>,
-    tail: Bytes,
-    /// What is sent before the reader goes on, the last of them first.
-    ready: Vec<Bytes>,
-    /// Of the part that is being sent.
-    reader: Option<BlobReader>,
-}
-
-impl Sending {
-    /// Reads the first piece: damage that shows there still gets a status of its own.
-    async fn start(blob: Blob, layout: Layout) -> Result<BoxBody, StoreError> {
-        let len = layout.len;
-        let mut parts = layout.parts.into_iter();
-        let Some((head, range)) = parts.next() else {
-            return Ok(BoxBody::new(layout.tail));
-        };
-        let mut reader = blob.read(range);
-        let first = reader.next().await?.unwrap_or_default();
-        // A small file is sent in one go.
-        if first.len() as u64 == len {
-            return Ok(BoxBody::new(first));
-        }
-        let sending = Sending {
-            blob,
-            parts,
-            tail: layout.tail,
-            ready: vec![first, head],
-            reader: Some(reader),
-        };
-        let stream = stream::try_unfold(sending, |mut sending| async move {
-            let next = sending.next().await?;
-            Ok::<_, StoreError>(next.map(|bytes| (bytes, sending)))
-        });
-        Ok(BoxBody::new(SizedStream::new(len, Box::pin(stream))))
-    }
-
-    /// The next bytes, which may be none yet; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        if let Some(bytes) = self.ready.pop() {
-            return Ok(Some(bytes));
-        }
-        if let Some(reader) = &mut self.reader
-            && let Some(bytes) = reader.next().await?
-        {
-            return Ok(Some(bytes));
-        }
-        self.reader = None;
-        if let Some((head, range)) = self.parts.next() {
-            self.reader = Some(self.blob.read(range));
-            return Ok(Some(head));
-        }
-        let tail = std::mem::take(&mut self.tail);
-        Ok(Some(tail).filter(|tail| !tail.is_empty()))
+fn several(parts: Multipart) -> Layout {
+    let heads = (0..).map_while(|index| parts.head(index)).map(Bytes::from);
+    Layout {
+        len: parts.content_length(),
+        parts: heads.zip(parts.ranges.iter().cloned()).collect(),
+        tail: parts.tail().into(),
     }
 }

@@ -9,6 +9,7 @@ use actix_web::http::{Method, Uri};
 use actix_web::{HttpMessage, HttpRequest};
 use percent_encoding::percent_decode_str;
 
+use super::connection::Outlet;
 use super::fields::BadField;
 use crate::access::Credentials;
 
@@ -23,6 +24,8 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
     /// Who is at the other end of the connection.
     pub peer: Option<IpAddr>,
+    /// The way to the connection past the dispatcher; none where the request came another way.
+    pub outlet: Option<&'a Outlet>,
 }
 
 impl<'a> From<&'a HttpRequest> for Head<'a> {
@@ -32,6 +35,7 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
             uri: request.uri(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            outlet: request.conn_data(),
         }
     }
 }
@@ -43,6 +47,7 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
             uri: request.uri(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            outlet: request.conn_data(),
         }
     }
 }

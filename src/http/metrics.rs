@@ -164,6 +164,11 @@ impl HttpMetrics {
         self.operation(op).received.clone()
     }
 
+    /// Some of the answer has gone past the dispatcher to the connection.
+    pub fn sent(&self, op: Op, bytes: u64) {
+        self.operation(op).sent.inc_by(bytes);
+    }
+
     /// A request is refused with this status and this code of `error`.
     pub fn refused(&self, status: u16, code: &str) {
         let reason = match (status, code) {

@@ -13,6 +13,7 @@ mod admin;
 mod auth;
 mod checksums;
 mod conditions;
+mod connection;
 mod dictionary;
 mod disposition;
 mod download;
@@ -35,6 +36,7 @@ mod purge;
 mod ranges;
 mod refuse;
 mod routes;
+mod sending;
 mod server;
 mod state;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -52,7 +53,13 @@ pub async fn entry(
     let response = answer.unwrap_or_else(|refusal| refusal.respond(Form::of(&parsed, head), head));
     let response = watch.send(response);
     let bounds = bounds(&state, response.status());
-    refuse::finish(response, incoming, head.content_length(), bounds).await
+    let response = refuse::finish(response, incoming, head.content_length(), bounds).await;
+    if let Some(outlet) = head.outlet
+        && !matches!(response.body().size(), BodySize::None | BodySize::Sized(0))
+    {
+        outlet.hold();
+    }
+    response
 }
 
 /// Tries again what found the index failed, once that is back, as long as it `may` be repeated; gives up after a while.

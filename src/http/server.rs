@@ -5,7 +5,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use actix_http::{HttpService, KeepAlive};
+use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
@@ -14,13 +14,11 @@ use actix_web::{App, web};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::task::JoinHandle;
 
+use super::connection::{Connection, WRITE_BUFFER};
 use super::expect::expect;
 use super::options::Options;
 use super::routes::{Serves, entry};
 use super::state::State;
-
-/// How much of an answer is gathered before it is handed to the kernel, in bytes.
-const WRITE_BUFFER: usize = 256 * 1024;
 
 /// Threads of each worker for what blocks: reads that the page cache cannot answer. More would only queue at the disk,
 /// and each keeps memory of its own.
@@ -137,7 +135,7 @@ fn service(
         entry(state.clone(), serves, request, payload)
     }));
     let app = app.into_factory().map_err(|error| error.error_response());
-    HttpService::build()
+    let service = HttpService::build()
         .graceful_shutdown_signal(move || {
             let shutdown = shutdown.clone();
             async move { shutdown.notified().await }
@@ -145,13 +143,19 @@ fn service(
         .keep_alive(KeepAlive::Timeout(options.keep_alive))
         .client_request_timeout(options.head_timeout)
         .client_disconnect_timeout(LINGER)
-        .tcp_nodelay(true)
         .h1_write_buffer_size(WRITE_BUFFER)
         .local_addr(address)
-        .on_connect_ext(move |connection: &TcpStream, _| prepare(connection, &options))
+        .on_connect_ext(move |connection: &Connection<TcpStream>, data| {
+            connection.with(|stream| prepare(stream, &options));
+            data.insert(connection.outlet());
+        })
         .expect(fn_service(move |request| expect(asked.clone(), serves, request)))
-        .finish(map_config(app, |()| AppConfig::default()))
-        .tcp()
+        .finish(map_config(app, |()| AppConfig::default()));
+    fn_service(async |stream: TcpStream| {
+        let peer = stream.peer_addr().ok();
+        Ok((Connection::new(stream), Protocol::Http1, peer))
+    })
+    .and_then(service)
 }
 
 /// Lets the kernel find out that a peer is gone, or does not read any more: it would keep memory and a descriptor.
@@ -161,7 +165,8 @@ fn prepare(connection: &TcpStream, options: &Options) {
         .with_time(options.peer_timeout)
         .with_interval(options.peer_timeout);
     let prepared = socket
-        .set_tcp_keepalive(&probe)
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&probe))
         .and_then(|()| socket.set_tcp_user_timeout(Some(options.peer_timeout)));
     if let Err(error) = prepared {
         tracing::debug!(%error, "a connection has no peer timeout");

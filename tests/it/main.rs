@@ -36,3 +36,4 @@ mod settings;
 mod shutdown;
 mod support;
 mod verify;
+mod wire;
