@@ -1,10 +1,7 @@
 //! Downloads (API.md §1 and §3).
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
-use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
@@ -69,7 +66,7 @@ pub async fn head(
     }
     let mut response = described(StatusCode::OK, &file);
     response.insert_header((CONTENT_TYPE, OCTETS));
-    Ok(response.body(NoBytes { size: file.size }))
+    Ok(sending::answer_head(&mut response, file.size))
 }
 
 /// The answer, if the conditions decide it.
@@ -138,23 +135,7 @@ fn described(status: StatusCode, file: &File) -> HttpResponseBuilder {
     response
 }
 
-/// Stands for the body of an answer to HEAD: its size, none of its bytes.
-struct NoBytes {
-    size: u64,
-}
-
-impl MessageBody for NoBytes {
-    type Error = std::convert::Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(self.size)
-    }
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Poll::Ready(None)
-    }
-}
-
+/// Parts of the file with text between them.
 fn several(parts: Multipart) -> Layout {
     let heads = (0..).map_while(|index| parts.head(index)).map(Bytes::from);
     Layout {

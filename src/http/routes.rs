@@ -77,6 +77,7 @@ async fn patiently<T>(
     }
 }
 
+/// Each request's state is allocated as large as its own route needs it, not as the greediest one does.
 async fn answer(
     state: &State,
     route: &Route,
@@ -84,10 +85,22 @@ async fn answer(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     match (route, head.method.as_str()) {
-        (Route::File { owner, at }, "PUT") => generic::put(state, head, owner, at, body).await,
-        (Route::File { owner, at }, "GET") => download::get(state, head, owner, at).await,
-        (Route::File { owner, at }, "HEAD") => download::head(state, head, owner, at).await,
-        (Route::File { owner, at }, "DELETE") => generic::delete_file(state, head, owner, at).await,
+        (Route::File { owner, at }, "GET") => Box::pin(download::get(state, head, owner, at)).await,
+        (Route::File { owner, at }, "HEAD") => Box::pin(download::head(state, head, owner, at)).await,
+        (Route::File { owner, at }, "PUT") => Box::pin(generic::put(state, head, owner, at, body)).await,
+        (Route::File { owner, at }, "DELETE") => Box::pin(generic::delete_file(state, head, owner, at)).await,
+        _ => Box::pin(answer_rarer(state, route, head, body)).await,
+    }
+}
+
+/// Everything but files.
+async fn answer_rarer(
+    state: &State,
+    route: &Route,
+    head: Head<'_>,
+    body: &Incoming,
+) -> Result<HttpResponse, Refusal> {
+    match (route, head.method.as_str()) {
         (
             Route::Version {
                 owner,

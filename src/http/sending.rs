@@ -16,9 +16,6 @@ use super::metrics::{METRICS, Op};
 use crate::store::blob::{Blob, BlobReader, Piece};
 use crate::store::error::StoreError;
 
-/// Bodies up to this many bytes are sent by the dispatcher: a copy costs next to nothing.
-const SMALL: u64 = 16 << 10;
-
 /// What a body is made of.
 pub struct Layout {
     /// Text, then bytes of the file.
@@ -60,19 +57,36 @@ pub async fn answer(
     if first.is_empty() && len > 0 {
         first = parts.next().await?.unwrap_or(first);
     }
-    match first {
-        // A small file is sent in one go.
-        Piece::Bytes(bytes) if bytes.len() as u64 == len && len <= SMALL => Ok(response.body(bytes)),
-        first => {
-            let rest = (first.len() < len).then(|| parts.into_stream());
-            let sending = Sending {
-                outlet: outlet.clone(),
-                piece: first,
-                rest,
-                left: len,
-            };
-            Ok(response.no_chunking(len).body(sending))
-        }
+    let rest = (first.len() < len).then(|| parts.into_stream());
+    let sending = Sending {
+        outlet: outlet.clone(),
+        piece: first,
+        rest,
+        left: len,
+    };
+    Ok(response.no_chunking(len).body(sending))
+}
+
+/// Answers HEAD as [`answer`] would GET.
+pub fn answer_head(response: &mut HttpResponseBuilder, len: u64) -> HttpResponse {
+    response.no_chunking(len).body(NoBytes)
+}
+
+/// Stands for the body of an answer to HEAD.
+///
+/// Of no size as far as the dispatcher is concerned: it believes the last request that it has read to be the one that
+/// is answered, and would miss the bytes if that is no HEAD.
+struct NoBytes;
+
+impl MessageBody for NoBytes {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
     }
 }
 
