@@ -175,7 +175,7 @@ fn new_user() -> NewUser {
 fn limits() -> artifact::Options {
     let cache = [("*/*".to_owned(), Policy::Cache)];
     artifact::Options {
-        max_file_size: None,
+        limits: larder::owner::Limits::default(),
         max_uploads: 1024,
         max_uploads_per_owner: 256,
         upload_wait: Duration::from_secs(10),

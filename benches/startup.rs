@@ -17,6 +17,7 @@ use bytes::Bytes;
 use clap::Parser;
 use larder::chunk::Digest;
 use larder::store::change::{Change, Expected, Publish};
+use larder::store::counts::Quota;
 use larder::store::model::{File, Package, Shape, Version};
 use larder::store::ticket::Ticket;
 use larder::store::upload::{Content, NewBlob};
@@ -176,6 +177,7 @@ fn publication(store: &Store, package: Expected<Package>, number: u64) -> Change
             sha256: None,
         },
         replaces: None,
+        quota: Quota::default(),
         blob: Arc::new(NewBlob {
             digest,
             size,

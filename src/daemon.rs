@@ -27,6 +27,7 @@ use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
+use crate::upkeep::backups::Backups;
 use crate::upkeep::scrubber::Scrubber;
 use announce::{Announcement, SignIn};
 use control::{Answer, Control, Request, Response};
@@ -68,6 +69,7 @@ pub enum Error {
 pub fn run(config: Config, progress: impl Progress + 'static) -> Result<(), Error> {
     listen::raise_descriptor_limit();
     telemetry::metrics::describe_build();
+    telemetry::metrics::describe_config(&config.fingerprint());
     let data = &config.store.data;
     listen::create_data_directory(data).map_err(|error| Error::Data {
         path: data.clone(),
@@ -155,6 +157,7 @@ async fn work(
     if config.log.format != LogFormat::Json {
         announcement.print_next_steps(data, &sign_in);
     }
+    Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
@@ -218,6 +221,10 @@ async fn answer(access: &Access, store: &Store, collector: &Collector, request: 
         Request::SetPassword { account, password } => set_password(access, account, password).await.into(),
         Request::Collect { dry_run } => collection::request(collector, dry_run).into(),
         Request::Collected { run } => collection::outcome(collector, run).into(),
+        Request::BackedUp(ended) => {
+            Backups::of(store.data()).ended(ended);
+            Response::Done.into()
+        }
         Request::HoldFiles => match store.snapshot() {
             Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
             Err(error) => failed(error).into(),

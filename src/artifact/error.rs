@@ -23,6 +23,12 @@ pub enum ArtifactError {
     /// `package` or `write-once`, and the file is there: 409.
     #[error("package file already exists")]
     FileExists,
+    /// The owner would hold more bytes than its quota: 403.
+    #[error("maximum allowed package storage quota exceeded")]
+    OverBytes,
+    /// The owner would hold more versions than its quota: 403.
+    #[error("maximum allowed package count exceeded")]
+    OverVersions,
     /// Larger than the limit for one file: 413.
     #[error("the file is larger than the limit of {limit} bytes")]
     TooLarge {
@@ -92,6 +98,8 @@ impl From<Refusal> for ArtifactError {
             Refusal::Precondition => ArtifactError::Precondition,
             Refusal::VersionExists => ArtifactError::VersionExists,
             Refusal::FileExists => ArtifactError::FileExists,
+            Refusal::OverBytes => ArtifactError::OverBytes,
+            Refusal::OverVersions => ArtifactError::OverVersions,
             Refusal::NoVersion => ArtifactError::NoVersion,
             Refusal::NoFile => ArtifactError::NoFile,
         }

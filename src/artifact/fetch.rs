@@ -1,7 +1,6 @@
 //! Fetch: a file and its bytes, from committed state, past every actor and lock.
 
 use super::{ArtifactError, Artifacts, Coordinates, Fetched};
-use crate::owner::Policy;
 use crate::owner::names::{FileName, committed};
 use crate::store::error::StoreError;
 use crate::store::model::Account;
@@ -21,12 +20,8 @@ impl Artifacts {
         let file = standing.file.ok_or(ArtifactError::NoFile)?;
         match self.store.open_file(&file) {
             Ok(blob) => Ok(Fetched { file, blob }),
-            Err(StoreError::Damaged(_)) if self.is_cache(owner, at) => Err(ArtifactError::NoFile),
+            Err(StoreError::Damaged(_)) if self.is_cache(owner, &at.package) => Err(ArtifactError::NoFile),
             Err(error) => Err(error.into()),
         }
-    }
-
-    fn is_cache(&self, owner: &Account, at: &Coordinates) -> bool {
-        self.options.policies.policy(&owner.name, &at.package) == Policy::Cache
     }
 }

@@ -10,13 +10,14 @@ pub mod names;
 mod publish;
 mod receive;
 mod remove;
+pub mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::owner::{self, Owners, PolicyTable, WriteCondition};
+use crate::owner::{self, Limits, Owners, PolicyTable, Rules, WriteCondition};
 use crate::store::Store;
 use crate::store::blob::Blob;
 use crate::store::model::{Account, File, Id};
@@ -28,8 +29,8 @@ pub use publish::Prechecked;
 /// Limits on uploads. `None` is no limit.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Largest file, bytes.
-    pub max_file_size: Option<u64>,
+    /// Of every owner for whom nothing else is set.
+    pub limits: Limits,
     /// Uploads in progress, over all owners.
     pub max_uploads: usize,
     /// Uploads in progress for one owner.
@@ -86,6 +87,7 @@ pub struct Fetched {
 pub struct Artifacts {
     store: Store,
     owners: Owners,
+    rules: Arc<Rules>,
     options: Arc<Options>,
     hashing: Arc<Semaphore>,
 }
@@ -94,7 +96,9 @@ impl Artifacts {
     /// The verbs over a store.
     pub fn new(store: Store, options: Options) -> Self {
         metrics::init();
+        let rules = Arc::new(Rules::new(options.policies.clone(), options.limits));
         let bounds = owner::Options {
+            rules: rules.clone(),
             max_uploads: options.max_uploads,
             max_uploads_per_owner: options.max_uploads_per_owner,
             upload_wait: options.upload_wait,
@@ -103,6 +107,7 @@ impl Artifacts {
         Artifacts {
             owners: Owners::new(Arc::new(store.clone()), bounds),
             store,
+            rules,
             options: Arc::new(options),
             hashing: Arc::new(Semaphore::new(checksums::AT_ONCE)),
         }

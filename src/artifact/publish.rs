@@ -13,12 +13,13 @@ use super::{ArtifactError, Artifacts, PublishRequest, Published, metrics};
 use crate::owner::decide::{Decision, Wish, could_heal, decide_publish};
 use crate::owner::gate::UploadPermit;
 use crate::owner::messages::{Named, Publication};
-use crate::owner::names::{FileName, Names, committed};
-use crate::owner::{OwnerError, Policy};
+use crate::owner::names::{FileName, Names, Standing, committed};
+use crate::owner::quota::{decide_quota, room};
+use crate::owner::{Limits, OwnerError, Policy};
 use crate::store::Health;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
-use crate::store::model::{Account, Id};
+use crate::store::model::{Account, Id, OwnerSettings};
 
 /// How long a complete body waits for an index that is being built again.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -27,27 +28,40 @@ const INDEX_PAUSE: Duration = Duration::from_millis(20);
 
 /// A publication that nothing was known against when it came. That promises nothing.
 #[derive(Clone, Debug)]
-pub struct Prechecked(PublishRequest);
+pub struct Prechecked {
+    request: PublishRequest,
+    /// What held then.
+    limits: Limits,
+}
 
 impl Artifacts {
     /// Refuses, from committed state and without waiting, a publication that cannot win: names, preconditions, policy,
-    /// size, and whether the store can write.
+    /// size, quota, and whether the store can write.
     pub fn precheck(&self, request: PublishRequest) -> Result<Prechecked, ArtifactError> {
-        self.check(&request)?;
-        Ok(Prechecked(request))
+        let limits = self.check(&request)?;
+        Ok(Prechecked { request, limits })
     }
 
-    fn check(&self, request: &PublishRequest) -> Result<(), ArtifactError> {
+    fn check(&self, request: &PublishRequest) -> Result<Limits, ArtifactError> {
         request.at.validate()?;
-        let policy = self.policy(&request.owner, &request.at.package);
-        check_names(&self.store, policy, request)?;
-        if let (Some(length), Some(limit)) = (request.length, self.options.max_file_size)
+        let at = FileName::from(request.at.clone());
+        let (settings, policy) = self.governing(&request.owner, &at.package)?;
+        let standing = committed(&self.store, request.owner.id, &at)?;
+        let charged = check_names(&self.store, policy, &standing, request)?;
+        let limits = self.rules.limits(&settings);
+        if let (Some(length), Some(limit)) = (request.length, limits.file_size)
             && length > limit
         {
             return Err(ArtifactError::TooLarge { limit });
         }
+        let quota = limits.quota();
+        if charged && !request.by_admin && !quota.is_unlimited() {
+            let held = self.store.held(request.owner.id)?;
+            decide_quota(quota, held, &standing, request.length.unwrap_or(0))?;
+        }
         self.store.check_room(request.length.unwrap_or(0))?;
-        self.check_writes()
+        self.check_writes()?;
+        Ok(limits)
     }
 
     /// Whether the store can write.
@@ -68,31 +82,44 @@ impl Artifacts {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: Display,
     {
-        let Prechecked(request) = request;
+        let Prechecked { request, mut limits } = request;
         let permit = self.owners.admit(request.owner.id).await?;
         if permit.waited() {
-            self.check(&request)?;
+            limits = self.check(&request)?;
         }
-        let policy = self.policy(&request.owner, &request.at.package);
+        let at = FileName::from(request.at);
+        let mut allowance = Allowance {
+            artifacts: self,
+            owner: request.owner.id,
+            at: &at,
+            received: 0,
+            // Of a body with a length this has been asked already.
+            checked: match limits.bytes {
+                Some(_) if request.length.is_none() && !request.by_admin => 0,
+                _ => u64::MAX,
+            },
+        };
         let mut checksums = Checksums::new(request.checksums);
         let mut writer = self.store.upload(request.length);
         let rules = Rules {
             length: request.length,
-            max_size: self.options.max_file_size,
+            max_size: limits.file_size,
             min_bytes_per_window: self.options.min_bytes_per_window,
             stall_window: self.options.stall_window,
         };
-        receive(body, rules, &mut checksums, async |piece| {
-            writer.write(piece).await
+        receive(body, rules, &mut checksums, async |piece: Bytes| {
+            allowance.take(piece.len())?;
+            Ok(writer.write(piece).await?)
         })
         .await?;
         let blob = writer.finish().await?;
         let publication = Publication {
             sha256: checksums.verify(blob.digest)?,
-            at: request.at.into(),
-            policy,
+            at,
+            owner: request.owner.name,
             condition: request.condition,
             by: request.by,
+            by_admin: request.by_admin,
             blob: Arc::new(blob),
         };
         let named = self
@@ -101,7 +128,7 @@ impl Artifacts {
         metrics::published(named.file.size);
         Ok(Published {
             file: named.file,
-            ok: named.already_there || policy == Policy::Cache,
+            ok: named.already_there || named.policy == Policy::Cache,
         })
     }
 
@@ -126,26 +153,77 @@ impl Artifacts {
     }
 
     /// The policy of an owner's package.
-    pub fn policy(&self, owner: &Account, package: &str) -> Policy {
-        self.options.policies.policy(&owner.name, package)
+    pub fn policy(&self, owner: &Account, package: &str) -> Result<Policy, StoreError> {
+        Ok(self.governing(owner, package)?.1)
+    }
+
+    /// Whether a package is a cache, as far as can be told.
+    pub fn is_cache(&self, owner: &Account, package: &str) -> bool {
+        self.policy(owner, package)
+            .is_ok_and(|policy| policy == Policy::Cache)
+    }
+
+    /// What is set for an owner, and the policy of its package.
+    fn governing(&self, owner: &Account, package: &str) -> Result<(OwnerSettings, Policy), StoreError> {
+        let settings = self.store.settings(owner.id)?;
+        let policy = self.rules.policy((owner.id, &owner.name), &settings, package);
+        Ok((settings, policy))
     }
 }
 
-/// What the actor would say about the committed names, in doubt for the publication.
-fn check_names(names: &dyn Names, policy: Policy, request: &PublishRequest) -> Result<(), ArtifactError> {
-    let at = FileName::from(request.at.clone());
-    let standing = committed(names, request.owner.id, &at)?;
+/// Cuts off a body of unknown length that has become too long for its owner's quota, as far as that can be told.
+struct Allowance<'a> {
+    artifacts: &'a Artifacts,
+    owner: Id,
+    at: &'a FileName,
+    received: u64,
+    /// What may come until it is looked at again.
+    checked: u64,
+}
+
+impl Allowance<'_> {
+    fn take(&mut self, bytes: usize) -> Result<(), ArtifactError> {
+        self.received = self.received.saturating_add(bytes as u64);
+        if self.received <= self.checked {
+            return Ok(());
+        }
+        let Artifacts { store, rules, .. } = self.artifacts;
+        let quota = rules.limits(&store.settings(self.owner)?).quota();
+        self.checked = match quota.bytes {
+            Some(_) => {
+                let standing = committed(store, self.owner, self.at)?;
+                room(quota, store.held(self.owner)?, &standing)
+            }
+            None => u64::MAX,
+        };
+        match self.received <= self.checked {
+            true => Ok(()),
+            false => Err(ArtifactError::OverBytes),
+        }
+    }
+}
+
+/// What the actor would say about the committed names, in doubt for the publication. False: it would not be charged
+/// for, since nothing would be written, or only damaged bytes again.
+fn check_names(
+    names: &dyn Names,
+    policy: Policy,
+    standing: &Standing,
+    request: &PublishRequest,
+) -> Result<bool, ArtifactError> {
     let wish = Wish {
         condition: &request.condition,
         // A body with another digest than the announced one is refused anyway.
         digest: request.checksums.blake3,
     };
-    let decision = decide_publish(policy, &standing, wish);
-    let Decision::Refuse(refusal) = decision else {
-        return Ok(());
+    let decision = decide_publish(policy, standing, wish);
+    let refusal = match decision {
+        Decision::Accept { .. } => return Ok(true),
+        Decision::AlreadyThere(_) => return Ok(false),
+        Decision::Refuse(refusal) => refusal,
     };
-    match could_heal(&decision, &standing, wish) {
-        Some(file) if names.is_damaged(file)? => Ok(()),
+    match could_heal(&decision, standing, wish) {
+        Some(file) if names.is_damaged(file)? => Ok(false),
         _ => Err(refusal.into()),
     }
 }

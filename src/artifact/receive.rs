@@ -9,7 +9,6 @@ use tokio::time::{Instant, timeout};
 
 use super::checksum::Checksums;
 use super::error::ArtifactError;
-use crate::store::error::StoreError;
 
 /// Hashing more than this in one go would keep other requests of the thread waiting.
 const STEP: usize = 256 * 1024;
@@ -40,7 +39,7 @@ pub async fn receive<S, E, W>(
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: Display,
-    W: AsyncFnMut(Bytes) -> Result<(), StoreError>,
+    W: AsyncFnMut(Bytes) -> Result<(), ArtifactError>,
 {
     let mut meter = Meter::new(rules);
     let mut pace = Pace::new(rules);
@@ -300,7 +299,7 @@ mod tests {
     async fn a_failed_write_ends_it() {
         let mut checksums = Checksums::new(ExpectedChecksums::default());
         let received = receive(body(vec![(0, piece(1))]), RULES, &mut checksums, async |_| {
-            Err(StoreError::NoSpace)
+            Err(ArtifactError::NoSpace)
         });
         assert!(matches!(received.await.unwrap_err(), ArtifactError::NoSpace));
     }

@@ -1,15 +1,17 @@
 //! `larder backup`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::failure::Failure;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
-use crate::daemon::control::{self, AskError};
+use crate::daemon::control::{self, AskError, Request};
 use crate::store::Store;
 use crate::store::backup::{self, BackupError, BackupReport};
 use crate::telemetry;
+use crate::upkeep::backups::{Backups, Ended};
 
 /// Copy the store into a directory, or bring the copy there up to date, whether the daemon runs or not
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +35,7 @@ impl Args {
         let data = config.store.data.clone();
         store_args::must_exist(&data)?;
         let bar = Bar::new("copying");
+        let begun = Instant::now();
         let copied = match control::hold_files(&data) {
             Ok(held) => backup::backup(&data, &held.end, &self.dir, !self.copy, &bar),
             Err(AskError::NotRunning) => {
@@ -47,9 +50,25 @@ impl Args {
             Err(error) => return Err(Failure::failed(error)),
         };
         bar.finish();
+        tell(
+            &data,
+            Ended {
+                ok: copied.is_ok(),
+                millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            },
+        );
         let report = copied.map_err(failure)?;
         let _ = writeln!(io::stdout(), "{}", line(&report));
         Ok(())
+    }
+}
+
+/// Has the time of this backup kept: by the daemon, so that its metrics show it, or for the next one.
+fn tell(data: &Path, ended: Ended) {
+    match control::ask(data, &Request::BackedUp(ended)) {
+        Ok(_) => {}
+        Err(AskError::NotRunning) => Backups::of(data).ended(ended),
+        Err(error) => tracing::warn!(%error, "the metrics of the daemon do not know of this backup"),
     }
 }
 

@@ -12,7 +12,10 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use crate::chunk::Digest;
+use crate::telemetry::access_log;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -38,8 +41,32 @@ pub struct Config {
     pub scrub: scrubber::Options,
     /// The logs'.
     pub log: telemetry::LogOptions,
+    /// Which requests are written down.
+    pub requests: RequestLogOptions,
     /// Each key that is set, dotted, with its value as written and where that stands.
     pub effective: BTreeMap<String, (Place, String)>,
+}
+
+impl Config {
+    /// The same for the same effective settings, whatever place they come from: 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let mut text = String::new();
+        for (key, (_, value)) in &self.effective {
+            text += &format!("{key}={value}\n");
+        }
+        let mut digest = Digest::of(text.as_bytes()).to_string();
+        digest.truncate(16);
+        digest
+    }
+}
+
+/// Which requests are written down, and where.
+#[derive(Clone, Debug)]
+pub struct RequestLogOptions {
+    /// All of them, and how.
+    pub access: Option<(http::AccessFormat, access_log::Options)>,
+    /// Those that take longer than this.
+    pub slow: Option<Duration>,
 }
 
 /// Reads and checks the configuration. The error lists everything that is wrong, each with its place.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, Percent, Size, Span, text};
+use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, Text, text};
+use crate::http::AccessFormat;
 use crate::telemetry::LogFormat;
 
 /// The whole file.
@@ -14,6 +15,7 @@ pub struct Raw {
     pub server: Server,
     pub store: Store,
     pub limits: Limits,
+    pub quotas: Quotas,
     pub gc: Gc,
     pub scrub: Scrub,
     pub log: Log,
@@ -88,6 +90,15 @@ pub struct Limits {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Quotas {
+    #[serde(deserialize_with = "text")]
+    pub max_bytes: OrNone<Size>,
+    #[serde(deserialize_with = "text")]
+    pub max_versions: OrNone<Count>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gc {
     pub enabled: bool,
     #[serde(deserialize_with = "text")]
@@ -115,6 +126,15 @@ pub struct Log {
     #[serde(deserialize_with = "text")]
     pub format: LogFormat,
     pub level: String,
+    #[serde(deserialize_with = "text")]
+    pub access: OrOff<AccessFormat>,
+    pub access_to: String,
+    #[serde(deserialize_with = "text")]
+    pub access_rate: OrNone<Count>,
+    #[serde(deserialize_with = "text")]
+    pub access_queue: Count,
+    #[serde(deserialize_with = "text")]
+    pub slow: OrNone<Span>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,6 +142,10 @@ pub struct Log {
 pub struct Metrics {
     #[serde(deserialize_with = "text")]
     pub listen: OrNone<Listen>,
+    #[serde(deserialize_with = "text")]
+    pub token: OrNone<Text>,
+    #[serde(deserialize_with = "text")]
+    pub token_file: OrNone<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -59,7 +59,7 @@ fn the_defaults_are_complete_and_valid() {
     assert_eq!(config.store.limits, crate::store::Limits::default());
     assert_eq!(config.artifact.max_uploads, 1024);
     assert_eq!(config.artifact.max_uploads_per_owner, 256);
-    assert_eq!(config.artifact.max_file_size, None);
+    assert_eq!(config.artifact.limits.file_size, None);
     assert_eq!(config.http.drain_bytes, 64 << 20);
     assert_eq!(config.metrics_listen, None);
 }
@@ -67,7 +67,7 @@ fn the_defaults_are_complete_and_valid() {
 #[test]
 fn the_production_file_loads() {
     let config = with_file(include_str!("../../config/production.toml")).unwrap();
-    assert_eq!(config.artifact.max_file_size, Some(10 << 30));
+    assert_eq!(config.artifact.limits.file_size, Some(10 << 30));
     assert_eq!(config.store.limits.max_size, Some(920 << 30));
     assert!(!config.http.query_tokens);
 }

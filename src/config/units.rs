@@ -29,6 +29,10 @@ pub struct Count(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percent(pub u8);
 
+/// Any text, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(pub String);
+
 /// A value, or the word `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrNone<T>(pub Option<T>);
@@ -36,6 +40,10 @@ pub struct OrNone<T>(pub Option<T>);
 /// A value, or the word `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrAuto<T>(pub Option<T>);
+
+/// A value, or the word `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrOff<T>(pub Option<T>);
 
 /// Why a text is not such a value, as one sentence about the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +104,14 @@ impl FromStr for Percent {
     }
 }
 
+impl FromStr for Text {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        Ok(Text(text.to_owned()))
+    }
+}
+
 impl<T: FromStr<Err = UnitError>> FromStr for OrNone<T> {
     type Err = UnitError;
 
@@ -109,6 +125,17 @@ impl<T: FromStr<Err = UnitError>> FromStr for OrAuto<T> {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         or_word(text, "auto").map(OrAuto)
+    }
+}
+
+impl<T: FromStr> FromStr for OrOff<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        match text.trim() {
+            "off" => Ok(OrOff(None)),
+            other => other.parse().map(|value| OrOff(Some(value))),
+        }
     }
 }
 

@@ -8,13 +8,15 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
-use super::Config;
 use super::error::{ConfigError, Place, Problem};
 use super::layers::{Merged, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, OrNone, Size, Span};
+use super::units::{Count, NONE, Size, Span, Text};
+use super::{Config, RequestLogOptions};
 use crate::chunk::ChunkerParams;
-use crate::owner::{Policy, PolicyTable};
+use crate::http::MetricsToken;
+use crate::owner::{Limits, Policy, PolicyTable};
+use crate::telemetry::access_log;
 use crate::upkeep::scrubber;
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -35,8 +37,11 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let upkeep = check.gc(&raw);
     let scrub = check.scrub(&raw);
     let log = check.log(&raw);
+    let requests = check.requests(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
+        let mut places = places;
+        hide(&mut places, "metrics.token");
         Ok(Config {
             listen: raw.server.listen.0,
             http,
@@ -46,6 +51,7 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
             upkeep,
             scrub,
             log,
+            requests,
             effective: places,
         })
     } else {
@@ -82,6 +88,7 @@ impl Check<'_> {
             drain_bytes: given.drain_bytes.0,
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
+            metrics_token: self.metrics_token(&raw.metrics),
         }
     }
 
@@ -136,9 +143,13 @@ impl Check<'_> {
     fn artifact(&mut self, raw: &Raw) -> artifact::Options {
         let given = &raw.limits;
         let stall_window = self.span("limits.stall_window", given.stall_window, SECOND..=DAY);
-        let OrNone(max_file_size) = given.max_file_size;
+        let limits = Limits {
+            bytes: raw.quotas.max_bytes.0.map(|size| size.0),
+            versions: raw.quotas.max_versions.0.map(|count| count.0),
+            file_size: given.max_file_size.0.map(|size| size.0),
+        };
         artifact::Options {
-            max_file_size: max_file_size.map(|size| size.0),
+            limits,
             max_uploads: self.count("limits.uploads", given.uploads, 1..=1_000_000),
             max_uploads_per_owner: self.count(
                 "limits.uploads_per_owner",
@@ -201,6 +212,26 @@ impl Check<'_> {
         }
     }
 
+    fn requests(&mut self, raw: &Raw) -> RequestLogOptions {
+        let given = &raw.log;
+        let rate = given.access_rate.0;
+        let rate = rate.map(|rate| self.count("log.access_rate", rate, 1..=1_000_000));
+        let queue = self.count("log.access_queue", given.access_queue, 1..=1_000_000);
+        if given.access_to.is_empty() {
+            self.problem("log.access_to", "is empty; write \"stderr\" or a file".to_owned());
+        }
+        let to = access_log::Options {
+            file: (given.access_to != "stderr").then(|| given.access_to.clone().into()),
+            rate: rate.map(|rate| u32::try_from(rate).unwrap_or(u32::MAX)),
+            queue,
+        };
+        let slow = given.slow.0;
+        RequestLogOptions {
+            access: given.access.0.map(|format| (format, to)),
+            slow: slow.map(|slow| self.span("log.slow", slow, Duration::ZERO..=DAY)),
+        }
+    }
+
     fn metrics(&mut self, raw: &Raw) -> Option<std::net::SocketAddr> {
         let listen = raw.metrics.listen.0?.0;
         if listen == raw.server.listen.0 && listen.port() != 0 {
@@ -210,6 +241,33 @@ impl Check<'_> {
             );
         }
         Some(listen)
+    }
+
+    fn metrics_token(&mut self, given: &raw::Metrics) -> Option<MetricsToken> {
+        let (key, text) = match (&given.token.0, &given.token_file.0) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                self.problem(
+                    "metrics.token_file",
+                    "and metrics.token are both given; write one".to_owned(),
+                );
+                return None;
+            }
+            (Some(Text(token)), None) => ("metrics.token", Ok(token.clone())),
+            (None, Some(Text(path))) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("{path:?} cannot be read: {error}"))
+                    .map(|text| text.trim().to_owned());
+                ("metrics.token_file", text)
+            }
+        };
+        match text.and_then(|text| MetricsToken::new(&text)) {
+            Ok(token) => Some(token),
+            Err(message) => {
+                self.problem(key, message);
+                None
+            }
+        }
     }
 
     fn count(&mut self, key: &str, value: Count, range: RangeInclusive<u64>) -> usize {
@@ -259,6 +317,15 @@ impl Check<'_> {
             key: key.to_owned(),
             message,
         });
+    }
+}
+
+/// Takes a secret out of what is shown.
+fn hide(places: &mut BTreeMap<String, (Place, String)>, key: &str) {
+    if let Some((_, value)) = places.get_mut(key)
+        && value != NONE
+    {
+        *value = "(hidden)".to_owned();
     }
 }
 

@@ -10,6 +10,9 @@ use crate::store::model::Account;
 pub async fn caller(state: &State, engine: &Engine, head: Head<'_>, door: Door) -> Result<Caller, Refusal> {
     let credentials = head.credentials(state.options().query_tokens);
     let caller = engine.access.authenticate(&credentials, head.peer).await;
+    if let (Some(record), Ok(Caller::User(signed_in))) = (head.record, &caller) {
+        record.sent_by(&signed_in.account.name);
+    }
     caller.map_err(|error| door.auth(error))
 }
 

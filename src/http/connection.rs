@@ -9,6 +9,7 @@
 //! first bytes behind it.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -85,6 +86,8 @@ struct Inner<T> {
     hold: bool,
     /// A head that waits.
     held: Vec<u8>,
+    /// Bytes of pieces that have been sent and not been counted.
+    sent: usize,
 }
 
 impl<T: Transport> Connection<T> {
@@ -94,6 +97,7 @@ impl<T: Transport> Connection<T> {
             transport,
             hold: false,
             held: Vec::new(),
+            sent: 0,
         })))
     }
 
@@ -173,11 +177,18 @@ impl<T: Transport> AsyncWrite for Connection<T> {
 #[derive(Clone)]
 pub struct Outlet(Rc<RefCell<dyn Sends>>);
 
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outlet")
+    }
+}
+
 /// A connection whose transport does not matter.
 trait Sends {
     fn hold(&mut self);
     fn sends_files(&self) -> bool;
     fn poll_send(&mut self, context: &mut Context<'_>, piece: &mut Piece) -> Poll<io::Result<()>>;
+    fn take_sent(&mut self) -> usize;
 }
 
 impl Outlet {
@@ -189,6 +200,11 @@ impl Outlet {
     /// Whether bytes of files can be sent without being copied.
     pub fn sends_files(&self) -> bool {
         self.0.borrow().sends_files()
+    }
+
+    /// How many bytes of pieces have been sent since this was last asked.
+    pub fn take_sent(&self) -> usize {
+        self.0.borrow_mut().take_sent()
     }
 
     /// Sends the piece, whatever is held back first; to be called by a body when the dispatcher asks for its next
@@ -207,7 +223,20 @@ impl<T: Transport> Sends for Inner<T> {
         self.transport.sends_files()
     }
 
+    fn take_sent(&mut self) -> usize {
+        std::mem::take(&mut self.sent)
+    }
+
     fn poll_send(&mut self, context: &mut Context<'_>, piece: &mut Piece) -> Poll<io::Result<()>> {
+        let before = piece.len();
+        let sent = self.poll_send_all(context, piece);
+        self.sent += (before - piece.len()) as usize;
+        sent
+    }
+}
+
+impl<T: Transport> Inner<T> {
+    fn poll_send_all(&mut self, context: &mut Context<'_>, piece: &mut Piece) -> Poll<io::Result<()>> {
         self.hold = false;
         while !piece.is_empty() {
             match piece {

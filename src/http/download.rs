@@ -15,12 +15,12 @@ use super::conditions::{self, Outcome, Validators};
 use super::disposition::attachment;
 use super::error::Refusal;
 use super::head::Head;
+use super::metrics::METRICS;
 use super::ranges::{self, Multipart, Plan, content_range};
 use super::sending::{self, Layout};
 use super::state::State;
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Fetched};
-use crate::owner::Policy;
 use crate::store::error::StoreError;
 use crate::store::model::File;
 
@@ -38,13 +38,14 @@ pub async fn get(
     let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
     let Fetched { file, blob } = engine.artifacts.fetch(&owner, at)?;
     if let Some(response) = judged(head, &file)? {
+        METRICS.not_modified(file.size);
         return Ok(response);
     }
     let (mut response, layout) = selected(head, &file)?;
     match sending::answer(&mut response, blob, layout, head.outlet).await {
         Ok(response) => Ok(response),
         // Builds go on and store it again.
-        Err(StoreError::Damaged(_)) if engine.artifacts.policy(&owner, &at.package) == Policy::Cache => {
+        Err(StoreError::Damaged(_)) if engine.artifacts.is_cache(&owner, &at.package) => {
             Err(ArtifactError::NoFile.into())
         }
         Err(error) => Err(error.into()),

@@ -25,6 +25,7 @@ use super::ranges::unsatisfied_range;
 use crate::access::{AccountError, AuthError, Denied};
 use crate::artifact::ArtifactError;
 use crate::artifact::names::NameError;
+use crate::artifact::settings::SettingsError;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
 
@@ -156,6 +157,15 @@ impl Refusal {
         .with(ALLOW, allowed.join(", "))
     }
 
+    /// 401: `/metrics` asks for its token.
+    pub fn metrics_token() -> Self {
+        let text = "the token of metrics.token or metrics.token_file is required";
+        Self::new(StatusCode::UNAUTHORIZED, "metrics-token-required", text).with(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"Larder metrics\""),
+        )
+    }
+
     /// 416, for a file of `len` bytes.
     pub fn range(len: u64) -> Self {
         Self::new(
@@ -268,6 +278,8 @@ impl From<ArtifactError> for Refusal {
             }
             ArtifactError::VersionExists => Refusal::bad_request("version-exists", text),
             ArtifactError::FileExists => Refusal::new(StatusCode::CONFLICT, "file-exists", text),
+            ArtifactError::OverBytes => Refusal::new(StatusCode::FORBIDDEN, "quota-bytes", text),
+            ArtifactError::OverVersions => Refusal::new(StatusCode::FORBIDDEN, "quota-versions", text),
             ArtifactError::TooLarge { .. } => {
                 Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "file-too-large", text)
             }
@@ -361,6 +373,19 @@ impl From<BadField> for Refusal {
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Refusal::new(status, "bad-field", error.to_string())
+    }
+}
+
+impl From<SettingsError> for Refusal {
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::BadPolicies(error) => Refusal::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "bad-policies",
+                error.to_string(),
+            ),
+            SettingsError::Failed(error) => error.into(),
+        }
     }
 }
 
@@ -458,6 +483,16 @@ mod tests {
             (ArtifactError::NoVersion, 404, "package does not exist"),
             (ArtifactError::NoFile, 404, "package file does not exist"),
             (ArtifactError::Damaged, 500, "stored data is damaged"),
+            (
+                ArtifactError::OverBytes,
+                403,
+                "maximum allowed package storage quota exceeded",
+            ),
+            (
+                ArtifactError::OverVersions,
+                403,
+                "maximum allowed package count exceeded",
+            ),
             (ArtifactError::Precondition, 412, "precondition failed"),
             (ArtifactError::NoSpace, 507, "no space left in the store"),
         ] {

@@ -3,41 +3,50 @@
 use actix_http::{Request, Response};
 use actix_web::body::BoxBody;
 
-use super::error::{Form, Refusal};
+use super::error::Form;
 use super::head::Head;
 use super::incoming::Incoming;
 use super::metrics::{METRICS, Op};
 use super::path;
 use super::refuse;
+use super::request_id;
 use super::routes::{self, Serves};
 use super::state::State;
+use crate::telemetry::request::RequestContext;
 
 /// Gives the request back if its body is wanted, else the answer.
-pub async fn expect(
-    state: State,
+pub async fn expect(state: State, serves: Serves, request: Request) -> Result<Request, Response<BoxBody>> {
+    let context = request_id::context(request.head().headers());
+    let decided = decide(&state, serves, request, &context);
+    let decided = context.clone().scope(decided).await;
+    decided.map_err(|mut response| {
+        request_id::stamp(response.headers_mut(), &context);
+        response
+    })
+}
+
+async fn decide(
+    state: &State,
     serves: Serves,
     mut request: Request,
+    context: &RequestContext,
 ) -> Result<Request, Response<BoxBody>> {
     let head = Head::from(&request);
+    let record = state.requests().map(|log| log.begin(head, context));
+    let head = head.recorded(record.as_deref());
     let parsed = path::parse(head.uri.path());
-    let refusal = match routes::before_body(&state, serves, &parsed, head).await {
+    let refusal = match routes::before_body(state, serves, &parsed, head).await {
         Ok(()) => return Ok(request),
         Err(refusal) => refusal,
     };
     let op = Op::of(&parsed, head.method);
-    let response = answer(&refusal, &parsed, head, op);
+    if op == Op::PutFile {
+        METRICS.not_sent(head.content_length().unwrap_or_default());
+    }
+    let watch = METRICS.begin(op).logged(context.clone(), record.clone());
+    let response = Response::from(watch.send(refusal.respond(Form::of(&parsed, head), head)));
     // A client need not wait for ever, and may have begun to send.
-    let incoming = Incoming::new(request.take_payload(), METRICS.received(op));
-    let bounds = routes::bounds(&state, response.status());
+    let incoming = Incoming::new(request.take_payload(), METRICS.received(op)).recorded(record);
+    let bounds = routes::bounds(state, response.status());
     Err(response.map_body(|_, body| refuse::behind(body, incoming, bounds)))
-}
-
-fn answer(
-    refusal: &Refusal,
-    parsed: &Result<path::Route, path::BadEscape>,
-    head: Head<'_>,
-    op: Op,
-) -> Response<BoxBody> {
-    let response = refusal.respond(Form::of(parsed, head), head);
-    METRICS.begin(op).send(response).into()
 }

@@ -18,6 +18,9 @@ pub enum BadField {
     /// A field that must be there.
     #[error("{0} is required")]
     Missing(&'static str),
+    /// A field whose name or range is only known when it is read.
+    #[error("{0}")]
+    Bad(String),
     /// A field of the wrong type or value.
     #[error("{field} must be {what}")]
     Wrong {
@@ -88,6 +91,22 @@ impl Fields {
                 })
                 .collect(),
             Some(_) => Err(BadField::Wrong { field, what }),
+        }
+    }
+
+    /// What is to become of a setting: `None` where the field is absent, `Some(None)` where it is `null`.
+    ///
+    /// # Errors
+    /// Where `read` cannot use the value.
+    pub fn setting<T>(
+        &self,
+        field: &'static str,
+        read: impl FnOnce(&'static str, &Value) -> Result<T, BadField>,
+    ) -> Result<Option<Option<T>>, BadField> {
+        match self.0.get(field) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(value) => read(field, value).map(|value| Some(Some(value))),
         }
     }
 

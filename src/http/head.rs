@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TRANSFER_ENCODING,
 };
-use actix_web::http::{Method, Uri};
+use actix_web::http::{Method, Uri, Version};
 use actix_web::{HttpMessage, HttpRequest};
 use percent_encoding::percent_decode_str;
 
 use super::connection::Outlet;
 use super::fields::BadField;
+use super::request_log::Record;
 use crate::access::Credentials;
 
 /// What handlers and the `Expect` handler decide on. Borrowed, cheap to copy.
@@ -20,12 +21,16 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// The target, as sent.
     pub uri: &'a Uri,
+    /// The protocol's version.
+    pub version: Version,
     /// The headers.
     pub headers: &'a HeaderMap,
     /// Who is at the other end of the connection.
     pub peer: Option<IpAddr>,
     /// The way to the connection past the dispatcher; none where the request came another way.
     pub outlet: Option<&'a Outlet>,
+    /// What is written down about the request, if anything.
+    pub record: Option<&'a Record>,
 }
 
 impl<'a> From<&'a HttpRequest> for Head<'a> {
@@ -33,9 +38,11 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
             outlet: request.conn_data(),
+            record: None,
         }
     }
 }
@@ -45,14 +52,21 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
             outlet: request.conn_data(),
+            record: None,
         }
     }
 }
 
-impl Head<'_> {
+impl<'a> Head<'a> {
+    /// The same, with what is written down about it.
+    pub fn recorded(self, record: Option<&'a Record>) -> Self {
+        Head { record, ..self }
+    }
+
     /// The credentials it brings.
     pub fn credentials(&self, query_tokens: bool) -> Credentials {
         let authorization = self.headers.get(AUTHORIZATION).map(|value| value.as_bytes());

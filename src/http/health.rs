@@ -1,4 +1,4 @@
-//! Health, metrics, and the pages that say what this is (API.md §7).
+//! Health, and the pages that say what this is (API.md §7).
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -8,7 +8,6 @@ use serde_json::json;
 use super::head::Head;
 use super::state::{Phase, State};
 use crate::store::{Disk, Health, RoomState};
-use crate::telemetry::metrics;
 
 /// This build.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -37,6 +36,11 @@ pub fn readyz(state: &State, head: Head<'_>) -> HttpResponse {
     text(checks.status(), body)
 }
 
+/// Whether `/readyz` passes.
+pub fn is_ready(state: &State) -> bool {
+    Checks::of(state).pass()
+}
+
 /// GET /api/healthz: the same as Gitea says it.
 pub fn healthz(state: &State) -> HttpResponse {
     let checks = Checks::of(state);
@@ -54,13 +58,6 @@ pub fn healthz(state: &State) -> HttpResponse {
     HttpResponse::build(checks.status())
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(body)
-}
-
-/// GET /metrics
-pub fn metrics() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(metrics::CONTENT_TYPE)
-        .body(metrics::render())
 }
 
 /// GET /api/v1/version. Gitea's clients read the number before the plus.
@@ -317,6 +314,6 @@ mod tests {
             assert_eq!(listed, allowed, "{path}");
             known += 1;
         }
-        assert_eq!(known, 25);
+        assert_eq!(known, 26);
     }
 }

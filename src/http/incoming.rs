@@ -11,6 +11,8 @@ use bytes::Bytes;
 use futures_util::Stream;
 use prometheus::IntCounter;
 
+use super::request_log::Record;
+
 /// A stream of the body's bytes. Clones read on where another one stopped.
 #[derive(Clone)]
 pub struct Incoming(Rc<RefCell<Inner>>);
@@ -19,6 +21,8 @@ struct Inner {
     payload: Payload,
     /// Counts the bytes.
     received: IntCounter,
+    /// Notes them for this request alone.
+    record: Option<Rc<Record>>,
     /// The body has been read to its end, or is broken: there is nothing more to be had.
     ended: bool,
     /// Somebody has asked for its bytes.
@@ -31,9 +35,16 @@ impl Incoming {
         Incoming(Rc::new(RefCell::new(Inner {
             payload,
             received,
+            record: None,
             ended: false,
             touched: false,
         })))
+    }
+
+    /// Notes its bytes in `record` too.
+    pub fn recorded(self, record: Option<Rc<Record>>) -> Self {
+        self.0.borrow_mut().record = record;
+        self
     }
 
     /// Whether nobody has asked for the bytes yet.
@@ -53,7 +64,12 @@ impl Stream for Incoming {
         }
         let polled = Pin::new(&mut inner.payload).poll_next(context);
         match &polled {
-            Poll::Ready(Some(Ok(bytes))) => inner.received.inc_by(bytes.len() as u64),
+            Poll::Ready(Some(Ok(bytes))) => {
+                inner.received.inc_by(bytes.len() as u64);
+                if let Some(record) = &inner.record {
+                    record.received(bytes.len());
+                }
+            }
             Poll::Ready(Some(Err(_)) | None) => inner.ended = true,
             Poll::Pending => {}
         }

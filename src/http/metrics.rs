@@ -53,15 +53,19 @@ const CODES: [&str; 22] = [
 ];
 
 /// Why requests are rejected.
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 12] = [
     "auth",
     "rate",
     "name",
     "taken",
     "condition",
     "size",
+    "quota",
     "disk",
     "busy",
+    "slow",
+    "incomplete",
+    "checksum",
 ];
 
 /// The families, registered at first use.
@@ -74,6 +78,11 @@ pub struct HttpMetrics {
     operations: Vec<Operation>,
     /// In the order of [`REASONS`].
     rejected: Vec<IntCounter>,
+    avoided_not_modified: IntCounter,
+    avoided_not_sent: IntCounter,
+    ready: IntGauge,
+    connections: IntGauge,
+    connections_limit: IntGauge,
 }
 
 /// The handles of one operation.
@@ -82,11 +91,20 @@ pub struct Operation {
     /// In the order of [`CODES`]; 0 stands for all other codes.
     requests: Vec<(u16, IntCounter)>,
     duration: Histogram,
+    first_byte: Histogram,
     received: IntCounter,
     sent: IntCounter,
     in_flight: IntGauge,
     aborted_by_client: IntCounter,
     aborted_by_server: IntCounter,
+    lookups: Option<Lookups>,
+}
+
+/// What is counted of an operation that asks for a file.
+#[derive(Debug)]
+struct Lookups {
+    hits: IntCounter,
+    misses: IntCounter,
 }
 
 impl HttpMetrics {
@@ -100,6 +118,12 @@ impl HttpMetrics {
         let duration = metrics::histograms(
             "larder_http_request_duration_seconds",
             "Time from the head of a request to the last byte of its answer.",
+            &[op],
+            &DURATIONS,
+        );
+        let first_byte = metrics::histograms(
+            "larder_http_time_to_first_byte_seconds",
+            "Time from the head of a request to the first byte of its answer; uploads are answered behind their body.",
             &[op],
             &DURATIONS,
         );
@@ -128,6 +152,23 @@ impl HttpMetrics {
             "Requests rejected, by reason.",
             &[("reason", &REASONS)],
         );
+        let lookups = metrics::counters(
+            "larder_lookups_total",
+            "Files asked for by GET or HEAD, by whether they are there; unchanged ones (304) are hits.",
+            &[("result", &["hit", "miss"])],
+        );
+        let lookups = |op: &str| {
+            ["get_file", "head_file"].contains(&op).then(|| Lookups {
+                hits: lookups.with_label_values(&["hit"]),
+                misses: lookups.with_label_values(&["miss"]),
+            })
+        };
+        let avoided = metrics::counters(
+            "larder_http_avoided_bytes_total",
+            "Bytes of files that did not have to travel: downloads answered with 304, and uploads refused before their \
+             body was sent (Expect: 100-continue).",
+            &[("how", &["not_modified", "not_sent"])],
+        );
         let operation = |op: &&str| Operation {
             requests: CODES
                 .iter()
@@ -139,6 +180,8 @@ impl HttpMetrics {
                 })
                 .collect(),
             duration: duration.with_label_values(&[*op]),
+            first_byte: first_byte.with_label_values(&[*op]),
+            lookups: lookups(op),
             received: received.with_label_values(&[*op]),
             sent: sent.with_label_values(&[*op]),
             in_flight: in_flight.with_label_values(&[*op]),
@@ -151,7 +194,36 @@ impl HttpMetrics {
                 .iter()
                 .map(|reason| rejected.with_label_values(&[reason]))
                 .collect(),
+            avoided_not_modified: avoided.with_label_values(&["not_modified"]),
+            avoided_not_sent: avoided.with_label_values(&["not_sent"]),
+            ready: metrics::gauge("larder_ready", "1 while /readyz passes."),
+            connections: metrics::gauge("larder_http_connections", "Open connections."),
+            connections_limit: metrics::gauge(
+                "larder_http_connections_limit",
+                "Connections that may be open (server.max_connections).",
+            ),
         }
+    }
+
+    /// Shows the families before the first request, and the bound.
+    pub fn start(&self, max_connections: usize) {
+        self.connections_limit
+            .set(i64::try_from(max_connections).unwrap_or(i64::MAX));
+    }
+
+    /// Whether requests are welcome.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// A download of so many bytes was answered with 304.
+    pub fn not_modified(&self, bytes: u64) {
+        self.avoided_not_modified.inc_by(bytes);
+    }
+
+    /// An upload of so many bytes was refused before any of them was sent.
+    pub fn not_sent(&self, bytes: u64) {
+        self.avoided_not_sent.inc_by(bytes);
     }
 
     /// A request has come.
@@ -164,18 +236,17 @@ impl HttpMetrics {
         self.operation(op).received.clone()
     }
 
-    /// Some of the answer has gone past the dispatcher to the connection.
-    pub fn sent(&self, op: Op, bytes: u64) {
-        self.operation(op).sent.inc_by(bytes);
-    }
-
     /// A request is refused with this status and this code of `error`.
     pub fn refused(&self, status: u16, code: &str) {
         let reason = match (status, code) {
+            (403, "quota-bytes" | "quota-versions") => "quota",
             (401 | 403, _) => "auth",
             (429, _) => "rate",
             (400, "invalid-package-name" | "invalid-package-version" | "invalid-filename") => "name",
             (400, "version-exists") | (409, _) => "taken",
+            (400, "checksum-mismatch") => "checksum",
+            (400, "incomplete-body") => "incomplete",
+            (408, _) => "slow",
             (412, _) => "condition",
             (413, _) => "size",
             (507, _) => "disk",
@@ -204,6 +275,16 @@ impl Operation {
         if let Some((_, counter)) = self.requests.iter().find(known) {
             counter.inc();
         }
+        match (&self.lookups, status) {
+            (Some(lookups), 200 | 206 | 304) => lookups.hits.inc(),
+            (Some(lookups), 404) => lookups.misses.inc(),
+            _ => {}
+        }
+    }
+
+    /// The first byte of its answer is there, or all of an answer without a body.
+    pub fn first_byte(&self, began: Instant) {
+        self.first_byte.observe(began.elapsed().as_secs_f64());
     }
 
     /// Some of its answer has been handed to the connection.
@@ -223,6 +304,24 @@ impl Operation {
     }
 }
 
+/// Counts a connection for as long as it is open.
+#[derive(Debug)]
+pub struct OpenConnection(());
+
+impl OpenConnection {
+    /// One more.
+    pub fn new() -> Self {
+        METRICS.connections.inc();
+        OpenConnection(())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        METRICS.connections.dec();
+    }
+}
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -232,6 +331,17 @@ pub enum Outcome {
     Broken,
     /// The client went away, or the connection was cut at shutdown.
     Abandoned,
+}
+
+impl Outcome {
+    /// For logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Finished => "finished",
+            Outcome::Broken => "broken",
+            Outcome::Abandoned => "client-gone",
+        }
+    }
 }
 
 impl Op {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::scrape::MetricsToken;
+
 /// Bounds of the HTTP server.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -22,6 +24,8 @@ pub struct Options {
     pub drain_time: Duration,
     /// Whether `?token=` and `?access_token=` are accepted as credentials.
     pub query_tokens: bool,
+    /// What `/metrics` asks for, if anything.
+    pub metrics_token: Option<MetricsToken>,
     /// How long running requests may go on after [`Server::stop`](super::Server::stop).
     pub shutdown_grace: Duration,
 }
@@ -37,6 +41,7 @@ impl Default for Options {
             drain_bytes: 64 << 20,
             drain_time: Duration::from_secs(10),
             query_tokens: true,
+            metrics_token: None,
             shutdown_grace: Duration::from_secs(30),
         }
     }

@@ -39,6 +39,11 @@ pub enum Route {
         /// Which.
         user: String,
     },
+    /// `/api/v1/admin/owners/{owner}`
+    AdminOwner {
+        /// Which.
+        owner: String,
+    },
     /// `/api/v1/orgs`
     Organisations,
     /// `/api/v1/orgs/{org}`
@@ -177,6 +182,7 @@ fn api(segments: &[&str]) -> Route {
     match segments {
         ["admin", "users"] => Route::AdminUsers,
         ["admin", "users", user] => Route::AdminUser { user: decode(user) },
+        ["admin", "owners", owner] => Route::AdminOwner { owner: decode(owner) },
         ["orgs"] => Route::Organisations,
         ["orgs", name] => Route::Organisation { name: decode(name) },
         ["orgs", name, "members"] => Route::Members {
@@ -239,6 +245,7 @@ impl Route {
             Route::File { .. } => &["GET", "HEAD", "PUT", "DELETE"],
             Route::Version { .. } | Route::Token { .. } => &["DELETE"],
             Route::AdminUser { .. } => &["PATCH", "DELETE"],
+            Route::AdminOwner { .. } => &["GET", "HEAD", "PATCH"],
             Route::Organisations => &["POST"],
             Route::Organisation { .. } | Route::Package { .. } | Route::PackageVersion { .. } => {
                 &["GET", "HEAD", "DELETE"]
@@ -261,6 +268,7 @@ impl Route {
             self,
             Route::AdminUsers
                 | Route::AdminUser { .. }
+                | Route::AdminOwner { .. }
                 | Route::OwnerPackages { .. }
                 | Route::Package { .. }
                 | Route::LatestVersion { .. }
@@ -375,6 +383,9 @@ mod tests {
             user: "ann".to_owned(),
             token: "a b".to_owned(),
         };
+        let owner = Route::AdminOwner {
+            owner: "a.b".to_owned(),
+        };
         for (path, route) in [
             ("", Route::Front),
             ("/", Route::Front),
@@ -388,6 +399,8 @@ mod tests {
             ("/api/v1/user", Route::Me),
             ("/api/v1/admin/users", Route::AdminUsers),
             ("/api/v1/admin/gc", Route::AdminGc),
+            ("/api/v1/admin/owners/a%2Eb", owner),
+            ("/api/v1/admin/owners", Route::UnknownApi),
             ("/api/v1/users/ann/tokens", tokens),
             ("/api/v1/users/ann/tokens/a%20b", token),
             ("/api/v1/users/ann", Route::UnknownApi),

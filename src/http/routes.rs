@@ -12,8 +12,10 @@ use super::incoming::Incoming;
 use super::metrics::{METRICS, Op};
 use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
+use super::request_id;
 use super::state::State;
-use super::{admin, download, gc, generic, health, organisations, packages};
+use super::{admin, download, gc, generic, health, organisations, owners, packages, scrape};
+use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -36,23 +38,42 @@ pub async fn entry(
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let head = Head::from(&request);
+    let context = request_id::context(request.headers());
+    let work = respond(&state, serves, &request, payload, &context);
+    let mut response = context.clone().scope(work).await;
+    request_id::stamp(response.headers_mut(), &context);
+    response
+}
+
+async fn respond(
+    state: &State,
+    serves: Serves,
+    request: &HttpRequest,
+    payload: web::Payload,
+    context: &RequestContext,
+) -> HttpResponse {
+    let head = Head::from(request);
+    let record = state.requests().map(|log| log.begin(head, context));
+    let head = head.recorded(record.as_deref());
     let parsed = path::parse(head.uri.path());
     let op = Op::of(&parsed, head.method);
-    let watch = METRICS.begin(op);
-    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op));
+    let watch = METRICS
+        .begin(op)
+        .logged(context.clone(), record.clone())
+        .past_dispatcher(head.outlet.cloned());
+    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op)).recorded(record.clone());
     let answer = patiently(
-        &state,
+        state,
         || incoming.is_untouched(),
         async || {
-            let route = checked(&state, serves, &parsed, head)?;
-            answer(&state, route, head, &incoming).await
+            let route = checked(state, serves, &parsed, head)?;
+            answer(state, route, head, &incoming).await
         },
     )
     .await;
     let response = answer.unwrap_or_else(|refusal| refusal.respond(Form::of(&parsed, head), head));
     let response = watch.send(response);
-    let bounds = bounds(&state, response.status());
+    let bounds = bounds(state, response.status());
     let response = refuse::finish(response, incoming, head.content_length(), bounds).await;
     if let Some(outlet) = head.outlet
         && !matches!(response.body().size(), BodySize::None | BodySize::Sized(0))
@@ -113,6 +134,8 @@ async fn answer_rarer(
         (Route::AdminUsers, _) => admin::users(state, head).await,
         (Route::AdminUser { user }, "PATCH") => admin::edit_user(state, head, user, body).await,
         (Route::AdminUser { user }, _) => admin::delete_user(state, head, user).await,
+        (Route::AdminOwner { owner }, "PATCH") => owners::change(state, head, owner, body).await,
+        (Route::AdminOwner { owner }, _) => owners::show(state, head, owner).await,
         (Route::Organisations, _) => organisations::create(state, head, body).await,
         (Route::Organisation { name }, "DELETE") => organisations::delete(state, head, name).await,
         (Route::Organisation { name }, _) => organisations::get(state, head, name).await,
@@ -148,7 +171,7 @@ async fn answer_rarer(
         (Route::Livez, _) => Ok(health::livez()),
         (Route::Readyz, _) => Ok(health::readyz(state, head)),
         (Route::Healthz, _) => Ok(health::healthz(state)),
-        (Route::Metrics, _) => Ok(health::metrics()),
+        (Route::Metrics, _) => scrape::metrics(state, head),
         (Route::Front, _) => Ok(health::front(head)),
         _ => Err(Refusal::no_page()),
     }
@@ -195,6 +218,7 @@ pub async fn before_body(
         (Route::AdminUsers | Route::AdminGc, "POST") | (Route::AdminUser { .. }, "PATCH") => {
             admin::before_user(state, head).await.map(drop)
         }
+        (Route::AdminOwner { owner }, "PATCH") => owners::before(state, head, owner).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)

@@ -12,7 +12,6 @@ use futures_util::Stream;
 use futures_util::stream;
 
 use super::connection::Outlet;
-use super::metrics::{METRICS, Op};
 use crate::store::blob::{Blob, BlobReader, Piece};
 use crate::store::error::StoreError;
 
@@ -146,7 +145,6 @@ impl Sending {
             let before = self.piece.len();
             let sent = self.outlet.poll_send(context, &mut self.piece);
             let gone = before - self.piece.len();
-            METRICS.sent(Op::GetFile, gone);
             self.left = self.left.saturating_sub(gone);
             ready!(sent)?;
             let Some(rest) = &mut self.rest else { break };

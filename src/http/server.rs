@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::connection::{Connection, WRITE_BUFFER};
 use super::expect::expect;
+use super::metrics::{METRICS, OpenConnection};
 use super::options::Options;
 use super::routes::{Serves, entry};
 use super::state::State;
@@ -52,6 +53,7 @@ impl Server {
         let options = state.options();
         let address = main.local_addr()?;
         let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+        METRICS.start(options.max_connections);
         let workers = options.workers.clamp(1, 512);
         let mut builder = actix_server::Server::build()
             .workers(workers)
@@ -148,6 +150,7 @@ fn service(
         .on_connect_ext(move |connection: &Connection<TcpStream>, data| {
             connection.with(|stream| prepare(stream, &options));
             data.insert(connection.outlet());
+            data.insert(OpenConnection::new());
         })
         .expect(fn_service(move |request| expect(asked.clone(), serves, request)))
         .finish(map_config(app, |()| AppConfig::default()));

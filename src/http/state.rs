@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Refusal;
 use super::options::Options;
+use super::request_log::RequestLog;
 use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
@@ -52,6 +53,7 @@ pub struct State(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     options: Options,
+    requests: OnceLock<Arc<RequestLog>>,
     engine: OnceLock<Engine>,
     replayed: AtomicU64,
     to_replay: AtomicU64,
@@ -63,11 +65,17 @@ impl State {
     pub fn new(options: Options) -> Self {
         State(Arc::new(Shared {
             options,
+            requests: OnceLock::new(),
             engine: OnceLock::new(),
             replayed: AtomicU64::new(0),
             to_replay: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }))
+    }
+
+    /// Writes requests down from now on. Only the first call counts.
+    pub fn log_requests(&self, log: RequestLog) {
+        let _ = self.0.requests.set(Arc::new(log));
     }
 
     /// Tells how far opening the store has come, in bytes of log.
@@ -117,6 +125,11 @@ impl State {
     /// The rooms, or 503 while there are none.
     pub(super) fn engine(&self) -> Result<&Engine, Refusal> {
         self.0.engine.get().ok_or_else(Refusal::starting)
+    }
+
+    /// What writes requests down, if anything does.
+    pub(super) fn requests(&self) -> Option<&Arc<RequestLog>> {
+        self.0.requests.get()
     }
 
     /// The bounds.

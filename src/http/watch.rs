@@ -1,6 +1,7 @@
 //! Watches a request from its head to the last byte of its answer.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -8,14 +9,23 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 
+use super::connection::Outlet;
 use super::metrics::{Operation, Outcome};
+use super::request_log::Record;
+use crate::telemetry::request::RequestContext;
 
 /// A request under way. Dropped before its answer is finished, it counts as abandoned.
 #[derive(Debug)]
 pub struct Watch {
     operation: &'static Operation,
     began: Instant,
+    /// Something of the answer has been handed over.
+    answering: bool,
     outcome: Outcome,
+    context: Option<RequestContext>,
+    record: Option<Rc<Record>>,
+    /// Where bytes of the answer go past the dispatcher.
+    outlet: Option<Outlet>,
 }
 
 impl Watch {
@@ -25,25 +35,71 @@ impl Watch {
         Watch {
             operation,
             began: Instant::now(),
+            answering: false,
             outcome: Outcome::Abandoned,
+            context: None,
+            record: None,
+            outlet: None,
         }
+    }
+
+    /// What is logged while its answer is sent names `context`; `record` is written down when it is over.
+    pub fn logged(mut self, context: RequestContext, record: Option<Rc<Record>>) -> Self {
+        self.context = Some(context);
+        self.record = record;
+        self
+    }
+
+    /// Bytes that go past the dispatcher go through `outlet`.
+    pub fn past_dispatcher(mut self, outlet: Option<Outlet>) -> Self {
+        self.outlet = outlet;
+        self
     }
 
     /// The answer is known; watches its body.
     pub fn send(mut self, response: HttpResponse) -> HttpResponse {
         self.operation.answered(response.status().as_u16());
+        if let Some(record) = &self.record {
+            record.answered(response.status().as_u16());
+        }
         // A body without bytes is not asked for any.
         if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
+            self.first_byte();
             self.outcome = Outcome::Finished;
             return response;
         }
         response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
+    }
+
+    fn first_byte(&mut self) {
+        if !self.answering {
+            self.answering = true;
+            self.operation.first_byte(self.began);
+        }
+    }
+
+    fn sent_past_dispatcher(&mut self) {
+        match self.outlet.as_ref().map_or(0, Outlet::take_sent) {
+            0 => {}
+            bytes => self.sent(bytes),
+        }
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.first_byte();
+        self.operation.sent(bytes);
+        if let Some(record) = &self.record {
+            record.sent(bytes);
+        }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         self.operation.ended(self.began, self.outcome);
+        if let Some(record) = &self.record {
+            record.ended(self.outcome);
+        }
     }
 }
 
@@ -63,11 +119,18 @@ impl MessageBody for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let item = ready!(Pin::new(&mut self.body).poll_next(context));
+        let Watched { body, watch } = &mut *self;
+        let mut poll = || Pin::new(&mut *body).poll_next(context);
+        let polled = match &watch.context {
+            Some(context) => context.sync_scope(poll),
+            None => poll(),
+        };
+        watch.sent_past_dispatcher();
+        let item = ready!(polled);
         match &item {
-            Some(Ok(bytes)) => self.watch.operation.sent(bytes.len()),
-            Some(Err(_)) => self.watch.outcome = Outcome::Broken,
-            None => self.watch.outcome = Outcome::Finished,
+            Some(Ok(bytes)) => watch.sent(bytes.len()),
+            Some(Err(_)) => watch.outcome = Outcome::Broken,
+            None => watch.outcome = Outcome::Finished,
         }
         Poll::Ready(item)
     }

@@ -14,15 +14,19 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::time::Instant;
 
 use super::decide::{
-    Decision, Wish, could_heal, decide_publish, decide_remove_file, decide_remove_package,
+    Decision, Refusal, Wish, could_heal, decide_publish, decide_remove_file, decide_remove_package,
     decide_remove_version,
 };
 use super::directory::Shards;
 use super::messages::{Answer, Named, Publication, Publish, RemoveFile, RemovePackage, RemoveVersion};
 use super::metrics::LiveActor;
 use super::names::Names;
+use super::policy::Policy;
+use super::quota::decide_quota;
+use super::rules::Rules;
 use super::tentative::{Found, Tentative};
 use crate::store::change::{self, Change, Expected};
+use crate::store::counts::Quota;
 use crate::store::error::StoreError;
 use crate::store::model::{File, Id, Millis, Package, Version};
 use crate::store::ticket::Ticket;
@@ -32,6 +36,7 @@ use crate::store::ticket::Ticket;
 pub struct OwnerActor {
     owner: Id,
     names: Arc<dyn Names>,
+    rules: Arc<Rules>,
     tentative: Tentative,
     /// Where the actor signs off when idle. Weak: the directory owns the actors.
     directory: Weak<Shards>,
@@ -40,12 +45,28 @@ pub struct OwnerActor {
     _live: LiveActor,
 }
 
+/// A publication that may go on.
+#[derive(Clone, Copy)]
+struct Accepted {
+    replaces: Option<Id>,
+    policy: Policy,
+    /// For the committer to prove.
+    quota: Quota,
+}
+
 impl OwnerActor {
     /// An actor that stops after `idle` without a message.
-    pub fn new(owner: Id, names: Arc<dyn Names>, directory: Weak<Shards>, idle: Duration) -> Self {
+    pub fn new(
+        owner: Id,
+        names: Arc<dyn Names>,
+        rules: Arc<Rules>,
+        directory: Weak<Shards>,
+        idle: Duration,
+    ) -> Self {
         OwnerActor {
             owner,
             names,
+            rules,
             tentative: Tentative::default(),
             directory,
             idle,
@@ -60,7 +81,11 @@ impl OwnerActor {
             condition: &wanted.condition,
             digest: Some(wanted.blob.digest),
         };
-        let mut decision = decide_publish(wanted.policy, &found.standing, wish);
+        // Looked up for each decision: what is set on the owner counts at once.
+        let settings = self.names.settings(self.owner)?;
+        let owner = (self.owner, wanted.owner.as_str());
+        let policy = self.rules.policy(owner, &settings, &wanted.at.package);
+        let mut decision = decide_publish(policy, &found.standing, wish);
         // A file that is still on its way cannot be damaged, and the index cannot tell about it.
         if found.file_committed
             && let Some(file) = could_heal(&decision, &found.standing, wish)
@@ -71,11 +96,28 @@ impl OwnerActor {
             };
         }
         match decision {
-            Decision::Accept { replaces } => Ok(self.commit_publication(wanted, found, replaces)),
+            Decision::Accept { replaces } => {
+                let quota = match wanted.by_admin {
+                    true => Quota::default(),
+                    false => self.rules.limits(&settings).quota(),
+                };
+                match self.over_quota(quota, &found, wanted.blob.size)? {
+                    Some(refusal) => Ok(Answer::refused(refusal, found.basis)),
+                    None => {
+                        let accepted = Accepted {
+                            replaces,
+                            policy,
+                            quota,
+                        };
+                        Ok(self.commit_publication(wanted, found, accepted))
+                    }
+                }
+            }
             Decision::AlreadyThere(file) => Ok(Answer::Decided {
                 value: Ok(Named {
                     file,
                     already_there: true,
+                    policy,
                 }),
                 basis: found.basis,
             }),
@@ -83,18 +125,28 @@ impl OwnerActor {
         }
     }
 
+    /// Refuses what the committer would not take. What relies on commits under way is left to it: only it knows what
+    /// the owner holds after them.
+    fn over_quota(&self, quota: Quota, found: &Found, size: u64) -> Result<Option<Refusal>, StoreError> {
+        if quota.is_unlimited() || !found.basis.is_empty() {
+            return Ok(None);
+        }
+        let held = self.names.held(self.owner)?;
+        Ok(decide_quota(quota, held, &found.standing, size).err())
+    }
+
     fn commit_publication(
         &mut self,
         wanted: &Publication,
         found: Found,
-        replaces: Option<Id>,
+        accepted: Accepted,
     ) -> Answer<Named> {
         let now = now();
         let standing = found.standing;
         let package = expected(standing.package, || Package {
             id: self.names.next_id(),
             name: wanted.at.package.clone(),
-            exact_case: wanted.policy.exact_case(),
+            exact_case: accepted.policy.exact_case(),
             created: now,
         });
         let version = expected(standing.version, || Version {
@@ -121,7 +173,8 @@ impl OwnerActor {
             package: package.clone(),
             version: version.clone(),
             file: file.clone(),
-            replaces,
+            replaces: accepted.replaces,
+            quota: accepted.quota,
             blob: wanted.blob.clone(),
         }));
         // Nothing from here on can panic: an actor that ends without an answer has committed nothing for it.
@@ -132,6 +185,7 @@ impl OwnerActor {
         let value = Named {
             file,
             already_there: false,
+            policy: accepted.policy,
         };
         Answer::UnderWay { value, ticket }
     }

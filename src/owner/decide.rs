@@ -38,6 +38,10 @@ pub enum Refusal {
     VersionExists,
     /// `package` or `write-once`, and the file is there.
     FileExists,
+    /// The owner would hold more bytes than its quota.
+    OverBytes,
+    /// The owner would hold more versions than its quota.
+    OverVersions,
     /// There is no such package or version.
     NoVersion,
     /// The version has no such file.

@@ -11,6 +11,7 @@ use super::actor::OwnerActor;
 use super::gate::Gate;
 use super::names::Names;
 use super::owners::OwnerError;
+use super::rules::Rules;
 use crate::store::model::Id;
 
 /// Owners that do not share a shard do not wait for each other. A lock is held for a look-up or the start of an actor.
@@ -21,6 +22,7 @@ const SHARDS: u64 = 32;
 pub struct Directory {
     shards: Arc<Shards>,
     names: Arc<dyn Names>,
+    rules: Arc<Rules>,
     uploads_per_owner: usize,
     idle: Duration,
 }
@@ -48,11 +50,12 @@ pub struct Lease {
 
 impl Directory {
     /// An empty directory. Its actors retire after `idle` without a message.
-    pub fn new(names: Arc<dyn Names>, uploads_per_owner: usize, idle: Duration) -> Self {
+    pub fn new(names: Arc<dyn Names>, rules: Arc<Rules>, uploads_per_owner: usize, idle: Duration) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Directory {
             shards: Arc::new(Shards(shards)),
             names,
+            rules,
             uploads_per_owner,
             // Zero would keep a held actor looking all the time.
             idle: idle.max(Duration::from_millis(1)),
@@ -92,11 +95,11 @@ impl Directory {
         let arbiter = Arbiter::try_current()
             .or_else(|| System::try_current().map(|system| system.arbiter().clone()))
             .ok_or(OwnerError::Closed)?;
-        let names = self.names.clone();
+        let (names, rules) = (self.names.clone(), self.rules.clone());
         let directory = Arc::downgrade(&self.shards);
         let idle = self.idle;
         Ok(OwnerActor::start_in_arbiter(&arbiter, move |_| {
-            OwnerActor::new(owner, names, directory, idle)
+            OwnerActor::new(owner, names, rules, directory, idle)
         }))
     }
 }

@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::Options;
 use super::names::{FileName, Names, Standing};
+use super::policy::{Policy, PolicyTable};
+use super::quota::{Limits, decide_quota};
+use super::rules::Rules;
 use crate::chunk::Digest;
 use crate::store::change::{Change, CommitError, Expected, Publish};
 use crate::store::error::StoreError;
-use crate::store::model::{File, Id, Package, Version};
+use crate::store::model::{File, Id, OwnerSettings, Package, Totals, Version};
 use crate::store::ticket::{Outcome, Settle, Ticket, ticket};
 use crate::store::upload::{Content, NewBlob};
 
@@ -45,6 +49,7 @@ struct State {
     /// Outcomes for the next commits, in place of success.
     faults: VecDeque<CommitError>,
     damaged: HashSet<Digest>,
+    settings: OwnerSettings,
 }
 
 impl Fake {
@@ -90,6 +95,11 @@ impl Fake {
     /// The stored bytes with this digest are known to be damaged.
     pub fn damage(&self, body: &[u8]) {
         self.state().damaged.insert(Digest::of(body));
+    }
+
+    /// This is set for the owner from now on.
+    pub fn set(&self, settings: OwnerSettings) {
+        self.state().settings = settings;
     }
 
     pub fn log_len(&self) -> usize {
@@ -138,6 +148,16 @@ impl Names for Fake {
         Ok(self.state().damaged.contains(&file.blob))
     }
 
+    fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError> {
+        assert_eq!(owner, OWNER);
+        Ok(self.state().settings.clone())
+    }
+
+    fn held(&self, owner: Id) -> Result<Totals, StoreError> {
+        assert_eq!(owner, OWNER);
+        Ok(self.state().committed.held())
+    }
+
     fn next_id(&self) -> Id {
         100 + self.ids.fetch_add(1, Ordering::Relaxed)
     }
@@ -170,6 +190,15 @@ impl Committed {
             package: package.cloned(),
             version: version.cloned(),
             file: file.cloned(),
+        }
+    }
+
+    /// Counted anew.
+    pub fn held(&self) -> Totals {
+        Totals {
+            bytes: self.files.values().map(|file| file.size).sum(),
+            files: self.files.len() as u64,
+            versions: self.versions.len() as u64,
         }
     }
 
@@ -237,7 +266,15 @@ impl Committed {
             _ => false,
         };
         let current = self.file(package, version, &publish.file.name);
-        package_met && version_met && current.map(|file| file.id) == publish.replaces
+        let standing = Standing {
+            package: None,
+            version: self.version(package, &version.name).cloned(),
+            file: current.cloned(),
+        };
+        package_met
+            && version_met
+            && current.map(|file| file.id) == publish.replaces
+            && decide_quota(publish.quota, self.held(), &standing, publish.file.size).is_ok()
     }
 
     fn has(&self, package: &Package, version: &Version) -> bool {
@@ -263,6 +300,24 @@ fn key(package: &Package, name: &str) -> String {
         name.to_owned()
     } else {
         name.to_ascii_lowercase()
+    }
+}
+
+/// The name of an owner whose packages have this policy by [`options`].
+pub fn owner_with(policy: Policy) -> String {
+    format!("{policy:?}")
+}
+
+/// Policies that go by the name of the owner.
+pub fn options(limits: Limits) -> Options {
+    let policies = [Policy::Release, Policy::Package, Policy::WriteOnce, Policy::Cache];
+    let configured = policies.map(|policy| (format!("{}/*", owner_with(policy)), policy));
+    Options {
+        rules: Arc::new(Rules::new(
+            PolicyTable::new(&configured).unwrap_or_default(),
+            limits,
+        )),
+        ..Options::default()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::metrics::METRICS;
+use super::metrics::{LiveUpload, METRICS};
 
 /// The uploads of one owner. Clones share it; whoever holds one keeps the owner's actor from retiring.
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ pub struct Admission {
 pub struct UploadPermit {
     _owner: OwnedSemaphorePermit,
     _total: OwnedSemaphorePermit,
+    _counted: LiveUpload,
     waited: bool,
 }
 
@@ -59,6 +60,7 @@ pub struct RemovalPermit {
 impl Admission {
     /// `uploads` and `removals` may be in progress; an upload waits up to `wait` for its turn.
     pub fn new(uploads: usize, removals: usize, wait: Duration) -> Self {
+        METRICS.bound(uploads);
         Admission {
             uploads: semaphore(uploads),
             removals: semaphore(removals),
@@ -77,6 +79,7 @@ impl Admission {
             return Some(UploadPermit {
                 _owner: owner,
                 _total: total,
+                _counted: LiveUpload::new(),
                 waited: false,
             });
         }
@@ -91,6 +94,7 @@ impl Admission {
                 .map(|total| UploadPermit {
                     _owner: owner,
                     _total: total,
+                    _counted: LiveUpload::new(),
                     waited: true,
                 }),
             _ => None,

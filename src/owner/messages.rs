@@ -20,12 +20,14 @@ use crate::store::upload::NewBlob;
 pub struct Publication {
     /// The name.
     pub at: FileName,
-    /// The policy of the package.
-    pub policy: Policy,
+    /// The name of the owner: patterns of the configuration go by it.
+    pub owner: String,
     /// Preconditions.
     pub condition: WriteCondition,
     /// The account that publishes.
     pub by: Id,
+    /// Admins are exempt from quotas.
+    pub by_admin: bool,
     /// The SHA-256 of the body, where it was computed.
     pub sha256: Option<[u8; 32]>,
     /// The body. Its pins live as long as the publication or the commit, whichever lasts longer.
@@ -79,6 +81,8 @@ pub struct Named {
     pub file: File,
     /// It was there before, with the same bytes; nothing was written.
     pub already_there: bool,
+    /// The policy that decided.
+    pub policy: Policy,
 }
 
 /// A decision, and what it still depends on.
@@ -145,6 +149,11 @@ impl Basis {
     pub fn doubt(&mut self, ticket: &Ticket) {
         self.tickets.push(ticket.clone());
         self.doubtful = true;
+    }
+
+    /// Whether nothing under way was met.
+    pub fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
     }
 
     /// Waits until all of it is settled; says whether it has come about.

@@ -3,9 +3,26 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::decide::Refusal;
+use crate::telemetry::metrics::{counter, counters, gauge, histograms};
+
+/// Seconds that a write may wait.
+const WAITS: [f64; 15] = [
+    0.00001, 0.0001, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Why writes are refused.
+const REASONS: [&str; 7] = [
+    "precondition",
+    "version_exists",
+    "file_exists",
+    "quota",
+    "missing",
+    "uploads_busy",
+    "removals_busy",
+];
 
 /// The families, registered in the default registry at first use.
 pub static METRICS: LazyLock<OwnerMetrics> = LazyLock::new(OwnerMetrics::register);
@@ -14,6 +31,8 @@ pub static METRICS: LazyLock<OwnerMetrics> = LazyLock::new(OwnerMetrics::registe
 #[derive(Debug)]
 pub struct OwnerMetrics {
     actors: IntGauge,
+    uploads: IntGauge,
+    uploads_limit: IntGauge,
     wait_admission: Histogram,
     wait_actor: Histogram,
     wait_commit: Histogram,
@@ -21,49 +40,37 @@ pub struct OwnerMetrics {
     precondition: IntCounter,
     version_exists: IntCounter,
     file_exists: IntCounter,
+    quota: IntCounter,
     missing: IntCounter,
     uploads_busy: IntCounter,
     removals_busy: IntCounter,
 }
 
 impl OwnerMetrics {
-    #[expect(
-        clippy::expect_used,
-        reason = "names and labels are constants, and the families are registered once"
-    )]
     fn register() -> Self {
-        let actors = IntGauge::new("larder_owner_actors", "Owner actors that are running").expect("constant");
-        let wait = HistogramVec::new(
-            HistogramOpts::new(
-                "larder_owner_wait_seconds",
-                "Time that a write waited: for an upload's turn, for the owner's actor, for the commit",
-            )
-            .buckets(vec![
-                0.00001, 0.0001, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-            ]),
-            &["for"],
-        )
-        .expect("constant");
-        let asked_again = IntCounter::new(
+        let actors = gauge("larder_owner_actors", "Owner actors that are running.");
+        let wait = histograms(
+            "larder_owner_wait_seconds",
+            "Time that a write waited: for an upload's turn, for the owner's actor, for the commit.",
+            &[("for", &["admission", "actor", "commit"])],
+            &WAITS,
+        );
+        let asked_again = counter(
             "larder_owner_asked_again_total",
-            "Decisions taken again, because a commit they relied on did not come about or the actor was gone",
-        )
-        .expect("constant");
-        let refused = IntCounterVec::new(
-            Opts::new(
-                "larder_owner_refused_total",
-                "Writes refused by preconditions, policies or bounds",
-            ),
-            &["reason"],
-        )
-        .expect("constant");
-        let registry = prometheus::default_registry();
-        registry.register(Box::new(actors.clone())).expect("first");
-        registry.register(Box::new(wait.clone())).expect("first");
-        registry.register(Box::new(asked_again.clone())).expect("first");
-        registry.register(Box::new(refused.clone())).expect("first");
+            "Decisions taken again, because a commit they relied on did not come about or the actor was gone.",
+        );
+        let refused = counters(
+            "larder_owner_refused_total",
+            "Writes refused by preconditions, policies, quotas or bounds.",
+            &[("reason", &REASONS)],
+        );
         OwnerMetrics {
             actors,
+            uploads: gauge("larder_uploads_in_progress", "Uploads that have their turn."),
+            uploads_limit: gauge(
+                "larder_uploads_limit",
+                "Uploads that may be in progress (limits.uploads).",
+            ),
             wait_admission: wait.with_label_values(&["admission"]),
             wait_actor: wait.with_label_values(&["actor"]),
             wait_commit: wait.with_label_values(&["commit"]),
@@ -71,10 +78,16 @@ impl OwnerMetrics {
             precondition: refused.with_label_values(&["precondition"]),
             version_exists: refused.with_label_values(&["version_exists"]),
             file_exists: refused.with_label_values(&["file_exists"]),
+            quota: refused.with_label_values(&["quota"]),
             missing: refused.with_label_values(&["missing"]),
             uploads_busy: refused.with_label_values(&["uploads_busy"]),
             removals_busy: refused.with_label_values(&["removals_busy"]),
         }
+    }
+
+    /// So many uploads may be in progress.
+    pub fn bound(&self, uploads: usize) {
+        self.uploads_limit.set(i64::try_from(uploads).unwrap_or(i64::MAX));
     }
 
     /// An upload got its turn after this time, or gave up.
@@ -103,6 +116,7 @@ impl OwnerMetrics {
             Refusal::Precondition => self.precondition.inc(),
             Refusal::VersionExists => self.version_exists.inc(),
             Refusal::FileExists => self.file_exists.inc(),
+            Refusal::OverBytes | Refusal::OverVersions => self.quota.inc(),
             Refusal::NoVersion | Refusal::NoFile => self.missing.inc(),
         }
     }
@@ -115,6 +129,24 @@ impl OwnerMetrics {
     /// Too many removals were under way.
     pub fn removal_refused(&self) {
         self.removals_busy.inc();
+    }
+}
+
+/// Counts an upload for as long as it is in progress.
+#[derive(Debug)]
+pub struct LiveUpload(());
+
+impl LiveUpload {
+    /// One more.
+    pub fn new() -> Self {
+        METRICS.uploads.inc();
+        LiveUpload(())
+    }
+}
+
+impl Drop for LiveUpload {
+    fn drop(&mut self) {
+        METRICS.uploads.dec();
     }
 }
 

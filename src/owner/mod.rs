@@ -15,10 +15,14 @@ mod owners;
 pub mod pattern;
 pub mod policy;
 pub mod precondition;
+pub mod quota;
+pub mod rules;
 pub mod tentative;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod quota_tests;
 #[cfg(test)]
 mod stress;
 #[cfg(test)]
@@ -28,3 +32,5 @@ pub use owners::{Options, OwnerError, Owners};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Policy, PolicyTable};
 pub use precondition::{EtagSet, WriteCondition};
+pub use quota::Limits;
+pub use rules::Rules;

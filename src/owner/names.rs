@@ -5,7 +5,7 @@ use std::fmt;
 use crate::store::Store;
 use crate::store::change::Change;
 use crate::store::error::StoreError;
-use crate::store::model::{File, Id, Package, Version};
+use crate::store::model::{File, Holder, Id, OwnerSettings, Package, Totals, Version};
 use crate::store::ticket::Ticket;
 
 /// The committed names and the way to change them. [`Store`] in the daemon; tests have one that can stall and fail.
@@ -21,6 +21,12 @@ pub trait Names: fmt::Debug + Send + Sync + 'static {
 
     /// Whether the stored bytes of a committed file are known to be damaged. A look-up; reads no bytes.
     fn is_damaged(&self, file: &File) -> Result<bool, StoreError>;
+
+    /// What is set for an owner.
+    fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError>;
+
+    /// What an owner holds.
+    fn held(&self, owner: Id) -> Result<Totals, StoreError>;
 
     /// A fresh id, larger than all before.
     fn next_id(&self) -> Id;
@@ -44,6 +50,14 @@ impl Names for Store {
 
     fn is_damaged(&self, file: &File) -> Result<bool, StoreError> {
         Store::is_damaged(self, file)
+    }
+
+    fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError> {
+        Store::settings(self, owner)
+    }
+
+    fn held(&self, owner: Id) -> Result<Totals, StoreError> {
+        Store::totals(self, Holder::Owner(owner))
     }
 
     fn next_id(&self) -> Id {

@@ -14,6 +14,7 @@ use super::gate::{Admission, UploadPermit};
 use super::messages::{Answer, Named, Publication, Publish, RemoveFile, RemovePackage, RemoveVersion};
 use super::metrics::METRICS;
 use super::names::{FileName, Names};
+use super::rules::Rules;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
 use crate::store::model::Id;
@@ -35,6 +36,8 @@ pub struct Options {
     pub max_removals: usize,
     /// An actor stops after this time without a message.
     pub idle: Duration,
+    /// Policies and quotas.
+    pub rules: Arc<Rules>,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             upload_wait: Duration::from_secs(10),
             max_removals: 1024,
             idle: Duration::from_secs(60),
+            rules: Arc::default(),
         }
     }
 }
@@ -86,7 +90,7 @@ impl Owners {
         // Shows the families at zero from the start.
         std::sync::LazyLock::force(&METRICS);
         Owners(Arc::new(Inner {
-            directory: Directory::new(names, options.max_uploads_per_owner, options.idle),
+            directory: Directory::new(names, options.rules, options.max_uploads_per_owner, options.idle),
             admission: Admission::new(options.max_uploads, options.max_removals, options.upload_wait),
         }))
     }

@@ -125,6 +125,23 @@ fn split(pattern: &str) -> Result<(&str, &str), PatternError> {
     Ok((owner, package))
 }
 
+/// Whether a text is a name or glob of packages, without an owner.
+///
+/// # Errors
+/// If it is not.
+pub(super) fn check_package(pattern: &str) -> Result<(), PatternError> {
+    if pattern.contains('/') {
+        return Err(bad(pattern, "no package has a slash in its name"));
+    }
+    if pattern.is_empty() {
+        return Err(bad(pattern, "it is empty"));
+    }
+    if pattern.contains(char::is_whitespace) {
+        return Err(bad(pattern, "no name has white space"));
+    }
+    Part::new(pattern, pattern).map(drop)
+}
+
 fn bad(pattern: &str, why: &str) -> PatternError {
     PatternError(format!("bad pattern {pattern:?}: {why}"))
 }

@@ -2,24 +2,8 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::pattern::{Pattern, PatternError, lower};
-
-/// A policy (API.md §5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Policy {
-    /// A version is published once, with one file.
-    #[default]
-    Release,
-    /// New files join a version; a file is published once.
-    Package,
-    /// New files join; the same bytes again are fine, other bytes are refused.
-    WriteOnce,
-    /// New files join; a file is replaced; may be evicted.
-    Cache,
-}
+pub use crate::store::model::Policy;
 
 impl Policy {
     /// Whether version and file names are keys that must match exactly.
@@ -64,20 +48,24 @@ impl PolicyTable {
 
     /// The policy of a package.
     pub fn policy(&self, owner: &str, package: &str) -> Policy {
+        self.find(owner, package).unwrap_or_default()
+    }
+
+    /// The policy of a package that some pattern means.
+    pub fn find(&self, owner: &str, package: &str) -> Option<Policy> {
         if self.literal.is_empty() && self.globs.is_empty() {
-            return Policy::default();
+            return None;
         }
         let (owner, package) = (lower(owner), lower(package));
         if !self.literal.is_empty()
             && let Some(policy) = self.literal.get(&format!("{owner}/{package}"))
         {
-            return *policy;
+            return Some(*policy);
         }
         self.globs
             .iter()
             .find(|(pattern, _)| pattern.matches(&owner, &package))
             .map(|(_, policy)| *policy)
-            .unwrap_or_default()
     }
 }
 

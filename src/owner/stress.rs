@@ -12,20 +12,22 @@ use std::sync::Arc;
 
 use super::actor::Crash;
 use super::decide::{Decision, Refusal, Wish, decide_publish, decide_remove_file, decide_remove_version};
-use super::fake::{Committed, Fake, OWNER, at, blob};
+use super::fake::{Committed, Fake, OWNER, at, blob, options, owner_with};
 use super::messages::{Named, Publication};
 use super::names::FileName;
 use super::policy::Policy;
 use super::precondition::{EtagSet, WriteCondition};
-use super::{Options, OwnerError, Owners};
+use super::quota::{Limits, decide_quota};
+use super::{OwnerError, Owners};
 use crate::chunk::Digest;
 use crate::store::change::{Change, CommitError};
+use crate::store::counts::Quota;
 use crate::store::model::Id;
 
 const SEEDS: u64 = 200;
 const CLIENTS: u64 = 8;
 const REQUESTS: u64 = 12;
-const BODIES: [&[u8]; 3] = [b"a", b"b", b"c"];
+const BODIES: [&[u8]; 3] = [b"a", b"bb", b"cccc"];
 
 /// A request, and when it ran: lengths of the log at its beginning and end.
 #[derive(Debug)]
@@ -109,17 +111,41 @@ impl Random {
 async fn every_answer_fits_the_order_of_commits() {
     for seed in 0..SEEDS {
         let policy = [Policy::Release, Policy::Package, Policy::WriteOnce, Policy::Cache][seed as usize % 4];
+        let limits = limits(seed);
         let fake = Fake::stalled();
-        let events = run(seed, policy, &fake).await;
-        let check = Check::new(seed, policy, fake.take_log(), events);
+        let events = run(seed, policy, limits, &fake).await;
+        let check = Check::new(seed, policy, limits, fake.take_log(), events);
+        check.no_quota_is_overshot();
         check.every_commit_is_allowed_where_it_stands();
         check.every_answer_is_true();
     }
 }
 
+/// None, of bytes, of versions, or both; tight ones.
+fn limits(seed: u64) -> Limits {
+    let kind = seed / 4 % 4;
+    Limits {
+        bytes: (kind & 1 != 0).then_some(4 + seed % 5),
+        versions: (kind & 2 != 0).then_some(1),
+        file_size: None,
+    }
+}
+
+/// Every fifth publication is an admin's.
+fn quota(limits: Limits, by: Id) -> Quota {
+    match is_admin(by) {
+        true => Quota::default(),
+        false => limits.quota(),
+    }
+}
+
+fn is_admin(by: Id) -> bool {
+    by.is_multiple_of(5)
+}
+
 /// All clients' requests against one committer.
-async fn run(seed: u64, policy: Policy, fake: &Arc<Fake>) -> Vec<Event> {
-    let owners = Owners::new(fake.clone(), Options::default());
+async fn run(seed: u64, policy: Policy, limits: Limits, fake: &Arc<Fake>) -> Vec<Event> {
+    let owners = Owners::new(fake.clone(), options(limits));
     let events = Rc::new(RefCell::new(Vec::new()));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
@@ -188,9 +214,10 @@ async fn send(owners: &Owners, policy: Policy, by: Id, request: Request) -> Outc
         Request::Publish(at, condition, body) => {
             let publication = Publication {
                 at,
-                policy,
+                owner: owner_with(policy),
                 condition,
                 by,
+                by_admin: is_admin(by),
                 sha256: None,
                 blob: blob(body),
             };
@@ -214,6 +241,7 @@ async fn send(owners: &Owners, policy: Policy, by: Id, request: Request) -> Outc
 struct Check {
     seed: u64,
     policy: Policy,
+    limits: Limits,
     log: Vec<Change>,
     events: Vec<Event>,
     /// The names after each length of the log.
@@ -221,7 +249,7 @@ struct Check {
 }
 
 impl Check {
-    fn new(seed: u64, policy: Policy, log: Vec<Change>, events: Vec<Event>) -> Self {
+    fn new(seed: u64, policy: Policy, limits: Limits, log: Vec<Change>, events: Vec<Event>) -> Self {
         let mut states = vec![Committed::default()];
         for change in &log {
             let mut next = states[states.len() - 1].clone();
@@ -231,9 +259,27 @@ impl Check {
         Check {
             seed,
             policy,
+            limits,
             log,
             events,
             states,
+        }
+    }
+
+    /// Not in the decisions' own words: over the quota nothing but an admin's publication adds anything.
+    fn no_quota_is_overshot(&self) {
+        let over = |limit: Option<u64>, count| limit.is_some_and(|limit| count > limit);
+        for (place, change) in self.log.iter().enumerate() {
+            let (before, after) = (self.states[place].held(), self.states[place + 1].held());
+            let exempt = matches!(change, Change::Publish(publish) if is_admin(publish.file.creator));
+            let more_bytes = over(self.limits.bytes, after.bytes) && after.bytes > before.bytes;
+            let more_versions =
+                over(self.limits.versions, after.versions) && after.versions > before.versions;
+            assert!(
+                exempt || !(more_bytes || more_versions),
+                "seed {} place {place}: {before:?} to {after:?}",
+                self.seed
+            );
         }
     }
 
@@ -247,7 +293,7 @@ impl Check {
                 .iter()
                 .find(|event| event.by == publish.file.creator)
                 .unwrap();
-            let decision = self.decide(&event.request, place);
+            let decision = self.decide(event, place);
             let expected = Decision::Accept {
                 replaces: publish.replaces,
             };
@@ -267,8 +313,9 @@ impl Check {
         for event in &self.events {
             let mut places = event.began..=event.ended;
             let fits = match &event.outcome {
-                Outcome::Published(named) if named.already_there => places
-                    .any(|p| self.decide(&event.request, p) == Decision::AlreadyThere(named.file.clone())),
+                Outcome::Published(named) if named.already_there => {
+                    places.any(|p| self.decide(event, p) == Decision::AlreadyThere(named.file.clone()))
+                }
                 Outcome::Published(named) => self.log[event.began..event.ended]
                     .iter()
                     .any(|change| matches!(change, Change::Publish(p) if p.file == named.file)),
@@ -279,7 +326,7 @@ impl Check {
                         .any(|change| is_removal(change, &event.request))
                 }
                 Outcome::Refused(refusal) => {
-                    places.any(|p| self.decide(&event.request, p) == Decision::Refuse(*refusal))
+                    places.any(|p| self.decide(event, p) == Decision::Refuse(*refusal))
                 }
                 Outcome::Failed => true,
                 Outcome::Left => {
@@ -302,15 +349,21 @@ impl Check {
     }
 
     /// What the sequential rules say after `place` commits.
-    fn decide(&self, request: &Request, place: usize) -> Decision {
+    fn decide(&self, event: &Event, place: usize) -> Decision {
         let state = &self.states[place];
-        match request {
+        match &event.request {
             Request::Publish(at, condition, body) => {
                 let wish = Wish {
                     condition,
                     digest: Some(Digest::of(body)),
                 };
-                decide_publish(self.policy, &state.standing(at), wish)
+                let standing = state.standing(at);
+                let decision = decide_publish(self.policy, &standing, wish);
+                let quota = quota(self.limits, event.by);
+                match decide_quota(quota, state.held(), &standing, body.len() as u64) {
+                    Err(refusal) if matches!(decision, Decision::Accept { .. }) => Decision::Refuse(refusal),
+                    _ => decision,
+                }
             }
             Request::RemoveFile(at) => match decide_remove_file(state.standing(at)) {
                 Ok(_) => Decision::Accept { replaces: None },

@@ -10,36 +10,38 @@ use actix::Arbiter;
 
 use super::actor::Crash;
 use super::decide::Refusal;
-use super::fake::{Fake, OWNER, at, blob};
+use super::fake::{Fake, OWNER, at, blob, options, owner_with};
 use super::messages::{Named, Publication};
 use super::names::FileName;
 use super::policy::Policy;
 use super::precondition::{EtagSet, WriteCondition};
+use super::quota::Limits;
 use super::{Options, OwnerError, Owners};
 use crate::store::change::CommitError;
 
 fn owners(fake: &Arc<Fake>) -> Owners {
-    Owners::new(fake.clone(), Options::default())
+    Owners::new(fake.clone(), options(Limits::default()))
 }
 
-fn publication(policy: Policy, at: FileName, body: &'static [u8]) -> Publication {
+pub(super) fn publication(policy: Policy, at: FileName, body: &'static [u8]) -> Publication {
     Publication {
         at,
-        policy,
+        owner: owner_with(policy),
         condition: WriteCondition::default(),
         by: 9,
+        by_admin: false,
         sha256: None,
         blob: blob(body),
     }
 }
 
-async fn publish(owners: Owners, publication: Publication) -> Result<Named, OwnerError> {
+pub(super) async fn publish(owners: Owners, publication: Publication) -> Result<Named, OwnerError> {
     let permit = owners.admit(OWNER).await?;
     owners.publish(OWNER, publication, &permit).await
 }
 
 /// Starts a publication and lets it come as far as it can.
-async fn begin<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+pub(super) async fn begin<F>(future: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future + 'static,
 {
@@ -49,13 +51,13 @@ where
 }
 
 /// Lets every task of this thread come as far as it can.
-async fn settle_down() {
+pub(super) async fn settle_down() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
 }
 
-fn is_refused<T>(result: &Result<T, OwnerError>, with: Refusal) -> bool {
+pub(super) fn is_refused<T>(result: &Result<T, OwnerError>, with: Refusal) -> bool {
     matches!(result, Err(OwnerError::Refused(refusal)) if *refusal == with)
 }
 
@@ -420,7 +422,7 @@ async fn idle_actors_retire_unless_somebody_holds_them() {
     let fake = Fake::prompt();
     let options = Options {
         idle: Duration::from_millis(20),
-        ..Options::default()
+        ..options(Limits::default())
     };
     let owners = Owners::new(fake.clone(), options);
     publish(
@@ -451,7 +453,7 @@ async fn an_actor_with_a_commit_under_way_does_not_retire() {
     let fake = Fake::stalled();
     let options = Options {
         idle: Duration::from_millis(10),
-        ..Options::default()
+        ..options(Limits::default())
     };
     let owners = Owners::new(fake.clone(), options);
     let gone = begin(publish(
@@ -479,7 +481,7 @@ async fn uploads_beyond_the_bound_wait_and_are_refused() {
         max_uploads_per_owner: 1,
         max_removals: 0,
         upload_wait: Duration::from_millis(20),
-        ..Options::default()
+        ..options(Limits::default())
     };
     let owners = Owners::new(Fake::prompt(), options);
     let _first = owners.admit(OWNER).await.unwrap();
@@ -648,7 +650,7 @@ mod over_a_store {
     async fn one_wins_goes_and_comes_again() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(store::Options::at(dir.path().join("data")), &Silent).unwrap();
-        let owners = Owners::new(Arc::new(store.clone()), Options::default());
+        let owners = Owners::new(Arc::new(store.clone()), options(Limits::default()));
         for round in 0..10 {
             let racers = (0..64).map(|i| {
                 let body = BODIES[i % 2];
@@ -682,7 +684,7 @@ mod over_a_store {
     async fn removals_and_publications_follow_each_other_without_waiting() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(store::Options::at(dir.path().join("data")), &Silent).unwrap();
-        let owners = Owners::new(Arc::new(store.clone()), Options::default());
+        let owners = Owners::new(Arc::new(store.clone()), options(Limits::default()));
         let name = || at("ccache", "1", "f");
         publish(owners.clone(), publication(Policy::Cache, name(), b"a"))
             .await

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::counts::Quota;
 use super::log::record::Record;
-use super::model::{Account, Checksums, File, Id, Membership, Package, Place, Token, Version};
+use super::model::{Account, Checksums, File, Id, Membership, OwnerSettings, Package, Place, Token, Version};
 use super::pins::DropReservation;
 use super::upload::NewBlob;
 use crate::chunk::Digest;
@@ -38,6 +39,15 @@ pub enum Change {
     RemoveAccount(Account),
     /// Make a user a member of an organisation, or give a member another permission. Both must be there.
     PutMember(Membership),
+    /// Set something for an owner, or nothing any more. The account must be there.
+    PutSettings {
+        /// The owner.
+        owner: Id,
+        /// What is set now.
+        expect: OwnerSettings,
+        /// What shall be set.
+        settings: OwnerSettings,
+    },
     /// Keep the checksums of a blob that is stored.
     PutChecksums(Digest, Checksums),
     /// Take a member out. The membership must stand as given.
@@ -162,6 +172,8 @@ pub struct Publish {
     pub file: File,
     /// The file that is replaced, by id; `None`: the name must be free.
     pub replaces: Option<Id>,
+    /// What the owner may hold with it.
+    pub quota: Quota,
     /// The bytes, with the pins that keep its chunks alive until the index knows them.
     pub blob: Arc<NewBlob>,
 }

@@ -1,4 +1,4 @@
-//! Counting what owners and packages hold, as changes are staged.
+//! Counting what owners and packages hold, as changes are staged; and what they may hold.
 //!
 //! The counts of a group are one record with absolute values, so replaying it twice does no harm. Changes themselves
 //! carry no counts: a copy made by compaction changes nothing here.
@@ -10,6 +10,45 @@ use super::error::StoreError;
 use super::index::{Batch, keys};
 use super::log::record::Counted;
 use super::model::{Holder, Totals};
+
+/// What an owner may hold. `None`: as much as it likes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Bytes of files.
+    pub bytes: Option<u64>,
+    /// Versions.
+    pub versions: Option<u64>,
+}
+
+/// Which part of a quota a change would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exceeded {
+    /// Bytes of files.
+    Bytes,
+    /// Versions.
+    Versions,
+}
+
+impl Quota {
+    /// Whether there is none.
+    pub fn is_unlimited(self) -> bool {
+        self == Quota::default()
+    }
+
+    /// What a change would exceed for somebody who holds this much. A change that adds nothing exceeds nothing: whoever
+    /// is over a quota that was lowered may still replace a file by a smaller one.
+    pub fn exceeded(self, held: Totals, delta: Delta) -> Option<Exceeded> {
+        let after = held.changed(delta);
+        let over = |limit: Option<u64>, count| limit.is_some_and(|limit| count > limit);
+        if delta.versions > 0 && over(self.versions, after.versions) {
+            Some(Exceeded::Versions)
+        } else if delta.bytes > 0 && over(self.bytes, after.bytes) {
+            Some(Exceeded::Bytes)
+        } else {
+            None
+        }
+    }
+}
 
 /// What a change adds or, below zero, takes away.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,6 +83,7 @@ impl Delta {
 }
 
 impl Totals {
+    /// With a change.
     fn changed(self, delta: Delta) -> Self {
         Totals {
             bytes: self.bytes.saturating_add_signed(delta.bytes),

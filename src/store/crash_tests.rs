@@ -427,6 +427,7 @@ async fn segment_bytes_that_saved_records_rely_on_are_kept() {
             ..replaces.2.clone()
         },
         replaces: Some(replaces.2.id),
+        quota: counts::Quota::default(),
         blob,
     }));
     large.settled().await.unwrap();

@@ -185,6 +185,7 @@ async fn put(store: &Store, name: usize, body: &Bytes) -> Ended {
             sha256: None,
         },
         replaces: None,
+        quota: counts::Quota::default(),
         blob,
     };
     match store.commit(Change::Publish(publish)).settled().await {
@@ -219,6 +220,7 @@ async fn publish_all(store: &Store, disk: &FailsOnce, bodies: &[Bytes]) -> Vec<u
             // These clear by themselves.
             Ended::Upload(StoreError::NoSpace | StoreError::Io(_)) | Ended::Commit(CommitError::NoSpace) => {
                 assert!(!poisoned && disk.failed().is_some(), "{put:?}");
+                store.inner.bulk.room.end_rest();
             }
             other => panic!("{other:?}"),
         }
@@ -241,7 +243,11 @@ async fn survives(at: usize, code: i32) -> bool {
     let bodies = bodies();
     let mut acknowledged = Vec::new();
     if let Ok(store) = Store::open(options(data.path(), disk.clone()), &Quiet) {
-        assert_eq!(disk.failed(), None, "a store does not open over an error");
+        // A journal file that cannot be reserved on a full disk grows as it is written.
+        let expected = disk
+            .failed()
+            .filter(|call| code != libc::ENOSPC || *call != Call::Allocate);
+        assert_eq!(expected, None, "a store does not open over an error");
         acknowledged = publish_all(&store, &disk, &bodies).await;
         match disk.failed() {
             None => assert_eq!(acknowledged.len(), bodies.len()),
@@ -250,7 +256,10 @@ async fn survives(at: usize, code: i32) -> bool {
                 "call {at}: a failed sync ends writing"
             ),
             // At most the one that met it is lost, unless writing ended.
-            Some(_) if store.health() == Health::Ready => assert!(acknowledged.len() + 1 >= bodies.len()),
+            Some(call) if store.health() == Health::Ready => {
+                let lost = bodies.len() - acknowledged.len();
+                assert!(lost <= 1, "call {at}, {call:?}: {lost} were refused");
+            }
             Some(_) => {}
         }
         store.close();

@@ -1,8 +1,11 @@
 //! What there is under a name, page by page.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::error::StoreError;
-use super::index::keys;
-use super::model::{Checksums, File, Holder, Id, Package, Totals};
+use super::index::{decode, keys};
+use super::model::{Checksums, File, Holder, Id, OwnerSettings, Package, Totals};
 use super::{Digest, Store};
 
 impl Store {
@@ -51,6 +54,31 @@ impl Store {
     /// What an owner or a package holds.
     pub fn totals(&self, holder: Holder) -> Result<Totals, StoreError> {
         Ok(self.get(&keys::totals(holder))?.unwrap_or_default())
+    }
+
+    /// The `limit` owners that hold the most bytes, the largest first. The work grows with the number of owners that
+    /// hold anything, and goes in small steps: about a microsecond each.
+    pub fn largest_owners(&self, limit: usize) -> Result<Vec<(Id, Totals)>, StoreError> {
+        let mut largest = BinaryHeap::with_capacity(limit.min(1024) + 1);
+        self.inner.index.each(&keys::owner_totals(), |key, value| {
+            let totals: Totals = decode(value)?;
+            if let Some(owner) = keys::one_id(key) {
+                largest.push(Reverse((totals, Reverse(owner))));
+            }
+            if largest.len() > limit {
+                largest.pop();
+            }
+            Ok(())
+        })?;
+        let sorted = largest.into_sorted_vec().into_iter();
+        Ok(sorted
+            .map(|Reverse((totals, Reverse(owner)))| (owner, totals))
+            .collect())
+    }
+
+    /// What is set for an owner.
+    pub fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError> {
+        Ok(self.get(&keys::settings(owner))?.unwrap_or_default())
     }
 
     /// The checksums of a blob beside its blake3, where somebody has asked for them.

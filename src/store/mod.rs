@@ -13,14 +13,15 @@ pub mod check;
 pub mod collect;
 mod committer;
 mod compact;
-mod counts;
+pub mod counts;
 #[cfg(test)]
 mod crash_tests;
 pub mod damage;
 pub mod error;
 #[cfg(test)]
 mod fault_tests;
-pub mod holds;
+pub mod flow;
+mod holds;
 mod identity;
 pub mod index;
 #[cfg(test)]
@@ -37,6 +38,8 @@ mod position;
 mod power_cut_tests;
 mod proof;
 mod quarantine;
+#[cfg(test)]
+mod quota_tests;
 mod rebuild;
 mod recovery;
 mod replay;
@@ -425,7 +428,10 @@ impl Store {
             .try_send(Message::Commit(Box::new(change), settle))
         {
             Ok(()) => {}
-            Err(TrySendError::Full(message)) => message.settle(CommitError::Busy),
+            Err(TrySendError::Full(message)) => {
+                flow::commit_refused();
+                message.settle(CommitError::Busy);
+            }
             Err(TrySendError::Disconnected(message)) => {
                 message.settle(self.inner.shared.writing_ended().unwrap_or(CommitError::Closed));
             }

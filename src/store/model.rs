@@ -114,6 +114,54 @@ pub struct Grant {
     pub write: bool,
 }
 
+/// What happens to a name that is taken (API.md §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// A version is published once, with one file.
+    #[default]
+    Release,
+    /// New files join a version; a file is published once.
+    Package,
+    /// New files join; the same bytes again are fine, other bytes are refused.
+    WriteOnce,
+    /// New files join; a file is replaced; may be evicted.
+    Cache,
+}
+
+/// What is set for one owner in place of what the configuration says. The default: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerSettings {
+    /// The policy of packages that `policies` does not mean.
+    pub policy: Option<Policy>,
+    /// Policies of some packages.
+    pub policies: Vec<PackagePolicy>,
+    /// Most bytes of all files together.
+    pub max_bytes: Option<Limit>,
+    /// Most versions.
+    pub max_versions: Option<Limit>,
+    /// Most bytes of one file.
+    pub max_file_size: Option<Limit>,
+}
+
+/// The policy of some packages of one owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackagePolicy {
+    /// A name or a glob, without the owner.
+    pub packages: String,
+    /// What holds for them.
+    pub policy: Policy,
+}
+
+/// A limit that is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Limit {
+    /// No limit, whatever the configuration says.
+    Unlimited,
+    /// At most this.
+    AtMost(u64),
+}
+
 /// A package: a name under an owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
@@ -197,7 +245,7 @@ pub enum Holder {
 
 /// What an owner or a package holds. Files of a removed version that is too large to go at once count until they are
 /// swept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Totals {
     /// Bytes of the files, each counted in full, whoever else has the same bytes.
     pub bytes: u64,

@@ -26,7 +26,7 @@ use super::room::{Counted, Room};
 use super::shared::Shared;
 use super::sweeps::{self, Removed};
 use super::threads::Threads;
-use super::{Inner, OpenError, Options, Progress, Store, ballast, metrics, trust};
+use super::{Inner, OpenError, Options, Progress, Store, ballast, flow, metrics, trust};
 
 /// Log files that are kept open for reading.
 const OPEN_FILES: usize = 512;
@@ -58,6 +58,7 @@ struct Prepared {
 /// Opens a store, see [`Store::open`].
 pub fn open(options: Options, progress: &dyn Progress) -> Result<Store, OpenError> {
     metrics::init();
+    flow::start(options.commit_queue, options.segment_queue);
     let data = options.data.clone();
     let opened = prepare(&options, progress, false).and_then(|prepared| Ok(start(options, prepared)?));
     opened.map_err(|error| disk_full(data, error))

@@ -138,6 +138,7 @@ fn publish(store: &Store, name: u64, blob: &Arc<upload::NewBlob>) -> Ticket {
             sha256: None,
         },
         replaces: replaces.map(|file| file.id),
+        quota: counts::Quota::default(),
         blob: blob.clone(),
     }))
 }

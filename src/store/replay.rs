@@ -4,9 +4,9 @@ use super::error::StoreError;
 use super::index::Batch;
 use super::index::keys::{self, Key};
 use super::log::record::{
-    Dropped, Published, Record, RemovedAccount, RemovedFile, RemovedVersion, Sweep, SweepPackage,
+    Dropped, OwnerSet, Published, Record, RemovedAccount, RemovedFile, RemovedVersion, Sweep, SweepPackage,
 };
-use super::model::{Charged, Id, Place, Totals};
+use super::model::{Charged, Id, OwnerSettings, Place, Totals};
 use crate::chunk::Digest;
 
 /// File keys that leave the index in one step, or a few more.
@@ -57,6 +57,13 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
         Record::RemoveMember(member) => remove_member(batch, member.organisation, member.user),
         Record::Drop(dropped) => forget(batch, dropped),
         Record::Quarantine(copy) => batch.put(keys::quarantine(&copy.digest), &copy.place),
+        Record::Settings(OwnerSet { owner, settings }) => {
+            let key = keys::settings(*owner);
+            match *settings == OwnerSettings::default() {
+                true => batch.remove(key),
+                false => batch.put(key, settings),
+            }
+        }
     }
 }
 
@@ -172,6 +179,7 @@ fn remove_account(batch: &mut Batch<'_>, removed: &RemovedAccount) -> Result<(),
     for (organisation, user) in &removed.memberships {
         remove_member(batch, *organisation, *user)?;
     }
+    batch.remove(keys::settings(account.id))?;
     batch.remove(keys::account(&account.name))?;
     batch.remove(keys::account_id(account.id))
 }

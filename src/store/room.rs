@@ -359,4 +359,12 @@ fn each_log_file(data: &Path, mut visit: impl FnMut(std::fs::Metadata)) -> io::R
 }
 
 #[cfg(test)]
+impl Room {
+    /// The second behind a failed write is over.
+    pub fn end_rest(&self) {
+        self.resting_until.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -15,13 +15,13 @@ use super::error::StoreError;
 use super::index::{Batch, keys};
 use super::log::group::GroupBuilder;
 use super::log::record::{
-    Dropped, PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage, RemovedVersion,
-    Sweep, SweepPackage,
+    Dropped, OwnerSet, PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage,
+    RemovedVersion, Sweep, SweepPackage,
 };
 use super::metrics;
 use super::model::{
-    Account, AccountKind, Charged, Checksums, File, Holder, Id, Manifest, Membership, Package, Permission,
-    Place, Token, Version,
+    Account, AccountKind, Charged, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package,
+    Permission, Place, Token, Version,
 };
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{BulkContent, Content, NewBlob};
@@ -91,6 +91,11 @@ impl Stage<'_, '_> {
             Change::RemoveAccount(account) => self.remove_account(account),
             Change::PutMember(member) => self.put_member(member),
             Change::PutChecksums(blob, checksums) => self.put_checksums(blob, checksums),
+            Change::PutSettings {
+                owner,
+                expect,
+                settings,
+            } => self.put_settings(*owner, expect, settings),
             Change::RemoveMember(member) => self.remove_member(member),
         }
     }
@@ -183,13 +188,20 @@ impl Stage<'_, '_> {
         {
             return Ok(Staged::Damaged);
         }
-        self.content(&publish.blob)?;
         let mut delta = Delta::file(file.size, 1);
-        if let Some(replaced) = stands {
+        if let Some(replaced) = &stands {
             delta += Delta::file(replaced.size, -1);
-            self.removed_bytes += replaced.size;
         }
         delta.versions = i64::from(present(&publish.version).is_none());
+        // Whoever asked decides again, over what the owner holds now.
+        if !publish.quota.is_unlimited() {
+            let held = self.counts.now(self.batch, Holder::Owner(publish.owner))?;
+            if publish.quota.exceeded(held, delta).is_some() {
+                return Ok(Staged::Conflict);
+            }
+        }
+        self.content(&publish.blob)?;
+        self.removed_bytes += stands.map_or(0, |replaced| replaced.size);
         self.charge(publish.owner, package.id, delta);
         self.record(Record::Publish(Published {
             owner: publish.owner,
@@ -423,6 +435,20 @@ impl Stage<'_, '_> {
             true => self.record(Record::RemoveMember(*member)),
             false => Ok(Staged::Conflict),
         }
+    }
+
+    fn put_settings(
+        &mut self,
+        owner: Id,
+        expect: &OwnerSettings,
+        settings: &OwnerSettings,
+    ) -> Result<Staged, StoreError> {
+        let stands: Option<OwnerSettings> = self.batch.get(&keys::settings(owner))?;
+        if stands.unwrap_or_default() != *expect || !self.batch.contains(&keys::account_id(owner))? {
+            return Ok(Staged::Conflict);
+        }
+        let settings = settings.clone();
+        self.record(Record::Settings(OwnerSet { owner, settings }))
     }
 
     fn put_checksums(&mut self, blob: &Digest, checksums: &Checksums) -> Result<Staged, StoreError> {

@@ -111,6 +111,7 @@ fn publication_of(store: &Store, package: &str, version: &str, file: &str, blob:
         package,
         version,
         replaces,
+        quota: counts::Quota::default(),
         blob,
     }
 }
@@ -490,7 +491,7 @@ pub(super) fn recounted(entries: &Entries) -> BTreeMap<Holder, Totals> {
     totals
 }
 
-fn counted(entries: &Entries) -> BTreeMap<Holder, Totals> {
+pub(super) fn counted(entries: &Entries) -> BTreeMap<Holder, Totals> {
     let id = |key: &[u8]| Id::from_be_bytes(key[1..].try_into().unwrap());
     let held = entries.iter().filter(|(key, _)| b"qk".contains(&key[0]));
     held.map(|(key, value)| {
@@ -503,7 +504,7 @@ fn counted(entries: &Entries) -> BTreeMap<Holder, Totals> {
     .collect()
 }
 
-async fn swept(store: &Store) {
+pub(super) async fn swept(store: &Store) {
     for _ in 0..2000 {
         let pending = sweeps::pending(&store.inner.index).unwrap();
         if pending.is_empty() {

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::committer::{Committer, Message};
+use super::flow;
 use super::index::Index;
 use super::log::journal::Journal;
 use super::position::Applied;
@@ -122,8 +123,12 @@ fn keep(room: &Room, index: &Index, stopped: &Receiver<()>) {
 
 fn checkpoint(index: &Index, stopped: &Receiver<()>) {
     while stopped.recv_timeout(CHECKPOINT_EVERY) == Err(RecvTimeoutError::Timeout) {
-        if let Err(error) = index.checkpoint() {
-            tracing::warn!(%error, "the index could not be made durable; a restart replays more of the log");
+        let begun = Instant::now();
+        match index.checkpoint() {
+            Ok(()) => flow::checkpoint(begun.elapsed()),
+            Err(error) => {
+                tracing::warn!(%error, "the index could not be made durable; a restart replays more of the log");
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
 use super::change::CommitError;
+use super::flow::Waiting;
 
 /// How a commit ended.
 pub type Outcome = Result<(), CommitError>;
@@ -15,7 +16,7 @@ pub struct Ticket(Arc<State>);
 
 /// The settling side, held by whoever carries the commit. Dropping it unsettled says `Closed`.
 #[derive(Debug)]
-pub struct Settle(Arc<State>);
+pub struct Settle(Arc<State>, Waiting);
 
 #[derive(Debug, Default)]
 struct State {
@@ -26,7 +27,7 @@ struct State {
 /// A new commit's two sides.
 pub fn ticket() -> (Settle, Ticket) {
     let state = Arc::new(State::default());
-    (Settle(state.clone()), Ticket(state))
+    (Settle(state.clone(), Waiting::begin()), Ticket(state))
 }
 
 impl Ticket {

@@ -2,8 +2,17 @@
 
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{self, JsonFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use super::lines::{Bounded, WithRequest};
+
+/// The filter in use, to be exchanged.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +59,7 @@ pub fn check_level(level: &str) -> Result<(), String> {
 
 /// Sends events to stderr from now on. Events before are lost; a second call changes nothing.
 pub fn init(options: &LogOptions) -> Result<(), String> {
-    let filter = filter(&options.level)?;
+    let (filter, handle) = reload::Layer::new(filter(&options.level)?);
     let terminal = io::stderr().is_terminal();
     let json = match options.format {
         LogFormat::Auto => !terminal,
@@ -58,15 +67,45 @@ pub fn init(options: &LogOptions) -> Result<(), String> {
         LogFormat::Json => true,
     };
     let colours = terminal && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    // An error means that a subscriber is there already, which is what a second call wants.
-    let _ = match json {
-        true => builder.json().flatten_event(true).try_init(),
-        false => builder.compact().with_target(false).with_ansi(colours).try_init(),
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match json {
+        true => {
+            let format = WithRequest::json(format().json().flatten_event(true));
+            lines.fmt_fields(JsonFields::new()).event_format(format).boxed()
+        }
+        false => {
+            let format = format().compact().with_target(false).with_ansi(colours);
+            lines
+                .with_ansi(colours)
+                .event_format(WithRequest::human(format))
+                .boxed()
+        }
     };
+    let lines = lines.with_filter(Bounded::default());
+    // An error means that a subscriber is there already, which is what a second call wants.
+    if tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .is_ok()
+    {
+        let _ = FILTER.set(handle);
+    }
     Ok(())
+}
+
+/// Changes what is logged from now on. See [`check_level`].
+pub fn set_level(level: &str) -> Result<(), String> {
+    let filter = filter(level)?;
+    match FILTER.get() {
+        Some(handle) => handle.reload(filter).map_err(|error| error.to_string()),
+        // Nothing is logged at all.
+        None => Ok(()),
+    }
+}
+
+fn format() -> format::Format {
+    format::format()
 }
 
 fn filter(level: &str) -> Result<EnvFilter, String> {

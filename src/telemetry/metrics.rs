@@ -6,6 +6,8 @@
 //! Names and labels are constants of the code. A wrong or doubled one is a mistake in the code and panics where the
 //! family is first used, which is in every start and every test of its room.
 
+use std::sync::LazyLock;
+
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -87,15 +89,31 @@ pub fn render() -> String {
 /// The Content-Type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// Shows `larder_build_info`. Called once, at start.
+/// Shows `larder_build_info` and the time of the start. Called once, at start.
 pub fn describe_build() {
-    let version: &[&str] = &[env!("CARGO_PKG_VERSION")];
+    // Whoever builds from a checkout may say which: LARDER_REVISION=$(git rev-parse --short HEAD) cargo build.
+    let revision = option_env!("LARDER_REVISION").unwrap_or("unknown");
+    let values = [env!("CARGO_PKG_VERSION"), revision];
     let build = gauges(
         "larder_build_info",
         "The running build; always 1.",
-        &[("version", version)],
+        &[("version", &values[..1]), ("revision", &values[1..])],
     );
-    build.with_label_values(version).set(1);
+    build.with_label_values(&values).set(1);
+}
+
+static CONFIG: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let options = Opts::new(
+        "larder_config_info",
+        "A hash of the settings that hold, without secrets; always 1. It tells machines and moments apart.",
+    );
+    registered(IntGaugeVec::new(options, &["hash"]))
+});
+
+/// Shows `larder_config_info` with this hash of the settings, and no other.
+pub fn describe_config(hash: &str) {
+    CONFIG.reset();
+    CONFIG.with_label_values(&[hash]).set(1);
 }
 
 #[expect(clippy::expect_used, reason = "names are constants, see the module's text")]

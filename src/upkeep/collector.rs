@@ -92,7 +92,7 @@ impl Desk {
 impl Collector {
     /// Starts the thread.
     pub fn start(store: Store, options: Options) -> io::Result<Self> {
-        std::sync::LazyLock::force(&METRICS);
+        METRICS.start(options.enabled.then_some(options.every));
         let collector = Collector(Arc::new(Inner {
             store,
             options,

@@ -22,6 +22,7 @@ pub struct Families {
     running: IntGauge,
     seconds: Histogram,
     last_success: IntGauge,
+    interval: IntGauge,
     dropped_chunks: IntCounter,
     dropped_bytes: IntCounter,
     reclaimed_bytes: IntCounter,
@@ -45,6 +46,10 @@ impl Families {
                 "larder_gc_last_success_timestamp_seconds",
                 "When the last pass of collection came to its end, in Unix time; 0: none since the start.",
             ),
+            interval: gauge(
+                "larder_gc_interval_seconds",
+                "How long after a pass of collection the next one begins at the latest (gc.every); 0: never by itself.",
+            ),
             dropped_chunks: counter(
                 "larder_gc_dropped_chunks_total",
                 "Chunks that no name led to any more and collection dropped.",
@@ -55,6 +60,12 @@ impl Families {
                 "Bytes by which collection made the log files smaller.",
             ),
         }
+    }
+
+    /// Shows the families, and how often passes are due by themselves.
+    pub fn start(&self, every: Option<Duration>) {
+        let seconds = every.unwrap_or_default().as_secs();
+        self.interval.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// A pass begins.

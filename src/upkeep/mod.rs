@@ -1,7 +1,9 @@
 //! Background work, in small steps with a pace.
 
+pub mod backups;
 pub mod collector;
 mod metrics;
+mod scrub_metrics;
 pub mod scrubber;
 pub mod throttle;
 

@@ -4,18 +4,17 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus::{IntCounter, IntGauge};
 use serde::{Deserialize, Serialize};
 
+use super::scrub_metrics::METRICS;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::FileKind;
 use crate::store::pace::Pace;
-use crate::telemetry::metrics::{counter, gauge};
 
 /// The file in the data directory that says how far the pass has come. Losing it costs a second reading.
 const POSITION: &str = "scrub.json";
@@ -32,32 +31,6 @@ pub struct Options {
     /// From the end of a pass to the beginning of the next.
     pub every: Duration,
 }
-
-struct Families {
-    runs: IntCounter,
-    bytes: IntCounter,
-    last_success: IntGauge,
-    damaged: IntGauge,
-}
-
-static FAMILIES: LazyLock<Families> = LazyLock::new(|| Families {
-    runs: counter(
-        "larder_scrub_runs_total",
-        "Passes of the scrub over the whole log.",
-    ),
-    bytes: counter(
-        "larder_scrub_bytes_total",
-        "Bytes of the log that the scrub has read.",
-    ),
-    last_success: gauge(
-        "larder_scrub_last_success_timestamp_seconds",
-        "When the last whole pass of the scrub ended; 0 before the first.",
-    ),
-    damaged: gauge(
-        "larder_scrub_damaged",
-        "Damaged places of the log that the scrub has found in its current or last pass.",
-    ),
-});
 
 /// The running worker.
 #[derive(Debug)]
@@ -79,6 +52,9 @@ struct Brake {
 struct Position {
     /// The last file that was read, in a pass under way.
     read: Option<(FileKind, u64)>,
+    /// When the pass under way began, seconds since the epoch; before that, the last one.
+    #[serde(default)]
+    begun: u64,
     /// When the last pass ended, seconds since the epoch.
     finished: u64,
     /// Damaged places found so far.
@@ -96,7 +72,7 @@ struct Worker {
 impl Scrubber {
     /// Starts the worker; `None` where it is not wanted. Stop it before the store is closed.
     pub fn start(store: Store, options: Options) -> io::Result<Option<Self>> {
-        LazyLock::force(&FAMILIES);
+        METRICS.start(options.enabled.then_some(options.every));
         if !options.enabled {
             return Ok(None);
         }
@@ -149,8 +125,8 @@ impl Pace for Brake {
 
 impl Worker {
     fn run(mut self) {
-        FAMILIES.last_success.set(self.position.finished as i64);
-        FAMILIES.damaged.set(self.position.damaged as i64);
+        METRICS.last_success(self.position.finished);
+        METRICS.damaged(self.position.damaged);
         loop {
             let since = Duration::from_secs(now().saturating_sub(self.position.finished));
             let due = match self.position.read {
@@ -164,6 +140,7 @@ impl Worker {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return,
                 Err(error) => {
+                    METRICS.failed();
                     tracing::warn!(%error, "the scrub could not go on");
                     if !self.brake.wait(RETRY) {
                         return;
@@ -177,15 +154,16 @@ impl Worker {
     fn pass(&mut self) -> Result<(), StoreError> {
         if self.position.read.is_none() {
             self.position.damaged = 0;
+            self.position.begun = now();
         }
         for (kind, file) in self.store.log_files()? {
             if self.position.read.is_some_and(|read| (kind, file) <= read) {
                 continue;
             }
             if let Some(scrubbed) = self.store.scrub(kind, file, &*self.brake)? {
-                FAMILIES.bytes.inc_by(scrubbed.bytes);
+                METRICS.read(scrubbed.bytes);
                 self.position.damaged += scrubbed.damaged;
-                FAMILIES.damaged.set(self.position.damaged as i64);
+                METRICS.damaged(self.position.damaged);
             }
             self.position.read = Some((kind, file));
             self.save();
@@ -193,8 +171,8 @@ impl Worker {
         self.position.read = None;
         self.position.finished = now();
         self.save();
-        FAMILIES.runs.inc();
-        FAMILIES.last_success.set(self.position.finished as i64);
+        METRICS.finished(self.position.finished.saturating_sub(self.position.begun));
+        METRICS.last_success(self.position.finished);
         tracing::debug!(damaged = self.position.damaged, "a pass of the scrub is done");
         Ok(())
     }
@@ -263,6 +241,7 @@ mod tests {
         };
         let under_way = Position {
             read: Some((FileKind::Segment, 7)),
+            begun: 4,
             finished: 5,
             damaged: 3,
         };

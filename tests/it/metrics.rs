@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::{Daemon, Request, Setup, path, seeded_bytes, version_path};
+use crate::support::{
+    ADMIN_PASSWORD, Daemon, PATIENCE, Request, Setup, basic, bearer, binary, etag, output_within, path,
+    seeded_bytes, version_path, within,
+};
 
 #[test]
 fn every_family_is_there_after_traffic() {
@@ -142,6 +145,115 @@ fn health_does_not_count_on_credentials_or_names() {
         daemon.send(&Request::get(&version_path("livez", "1"))).status,
         405
     );
+}
+
+#[test]
+fn metrics_can_ask_for_a_token() {
+    const TOKEN: &str = "scrape-0123456789abcdef";
+    let config = format!("[metrics]\ntoken = \"{TOKEN}\"\n");
+    let daemon = Setup::default().config(&config).start();
+    let scrape = |authorization: &str| {
+        let request = Request::get("/metrics").header("Authorization", authorization);
+        daemon.send(&request).status
+    };
+    let refused = daemon.send(&Request::get("/metrics"));
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    assert!(refused.header("www-authenticate").is_some());
+    assert!(refused.text().contains("metrics.token"), "{}", refused.text());
+    assert_eq!(scrape(&bearer(TOKEN)), 200);
+    assert_eq!(scrape(&basic("prometheus", TOKEN)), 200);
+    assert_eq!(scrape(&bearer("scrape-0123456789abcdeF")), 401);
+    // The admin's password is another thing, and a token in a URL ends up in logs.
+    assert_eq!(scrape(&basic("admin", ADMIN_PASSWORD)), 401);
+    assert_eq!(
+        daemon
+            .send(&Request::get(&format!("/metrics?token={TOKEN}")))
+            .status,
+        401
+    );
+    assert_eq!(daemon.send(&Request::get("/livez")).status, 200);
+
+    let shown = output_within(
+        binary()
+            .args(["check-config", "--config"])
+            .arg(daemon.config_path()),
+        "",
+    );
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("metrics.token"), "{shown}");
+    assert!(
+        !shown.contains(TOKEN) && !daemon.stderr().contains(TOKEN),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_is_looked_for_and_what_need_not_travel() {
+    let daemon = Setup::default().start();
+    let body = seeded_bytes(62, 50_000);
+    let file = path("tool", "1", "f");
+    assert_eq!(daemon.put(&file, body.clone()), 201);
+    assert_eq!(daemon.get(&file).status, 200);
+    assert_eq!(daemon.send(&Request::head(&file)).status, 200);
+    let unchanged = Request::get(&file).header("If-None-Match", etag(&body));
+    assert_eq!(daemon.send(&unchanged).status, 304);
+    assert_eq!(daemon.get(&path("tool", "2", "f")).status, 404);
+    // Refused before it is sent: the name is taken.
+    let mut conn = daemon.connect();
+    let refused = Request::put(&file, body.clone()).header("Expect", "100-continue");
+    let refused = daemon.authorized(refused);
+    let head = refused.head_bytes();
+    conn.write(&head).unwrap();
+    assert_eq!(conn.read_response("PUT").unwrap().status, 400);
+
+    let metric = |name: &str, label: &str| daemon.metric(name, label);
+    assert_eq!(metric("larder_lookups_total", "hit"), 3);
+    assert_eq!(metric("larder_lookups_total", "miss"), 1);
+    assert_eq!(metric("larder_http_avoided_bytes_total", "not_modified"), 50_000);
+    assert_eq!(metric("larder_http_avoided_bytes_total", "not_sent"), 50_000);
+    assert_eq!(
+        metric("larder_http_time_to_first_byte_seconds_count", "get_file"),
+        metric("larder_http_requests_total", "get_file")
+    );
+    assert_eq!(metric("larder_http_requests_rejected_total", "taken"), 1);
+    assert!(
+        metric("larder_http_connections", "") >= 2,
+        "this and that of /metrics"
+    );
+    assert_eq!(metric("larder_http_connections_limit", ""), 8192);
+    assert_eq!(metric("larder_ready", ""), 1);
+    assert_eq!(metric("larder_store_writing", ""), 1);
+    assert!(metric("larder_index_size_bytes", "") > 0);
+    let checkpoint = || metric("larder_index_checkpoint_timestamp_seconds", "") > 1_700_000_000;
+    assert!(within(PATIENCE, checkpoint));
+}
+
+#[test]
+fn a_backup_is_counted_by_the_daemon_and_remembered() {
+    let mut daemon = Setup::default().start();
+    daemon.put(&path("tool", "1", "f"), seeded_bytes(63, 1000));
+    let backup = |daemon: &Daemon, to: &std::path::Path| {
+        let output = daemon.run(&["backup", to.to_str().unwrap()], "");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let last = |daemon: &Daemon| daemon.metric("larder_backup_last_success_timestamp_seconds", "");
+    assert_eq!(last(&daemon), 0);
+    let to = tempfile::tempdir().unwrap();
+    let (code, said) = backup(&daemon, &to.path().join("copy"));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(daemon.metric("larder_backup_runs_total", "ok"), 1);
+    let first = last(&daemon);
+    assert!(first > 1_700_000_000);
+    // A file is no directory.
+    std::fs::write(to.path().join("file"), "x").unwrap();
+    assert_eq!(backup(&daemon, &to.path().join("file")).0, Some(1));
+    assert_eq!(daemon.metric("larder_backup_runs_total", "failed"), 1);
+    daemon.terminate();
+    daemon.start();
+    assert_eq!(last(&daemon), first);
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn check_config_accepts_what_is_right() {
 #[test]
 fn mistakes_in_the_configuration_are_exit_2_and_named() {
     #[rustfmt::skip]
-    let rows: [(&str, Variables, &str); 15] = [
+    let rows: [(&str, Variables, &str); 18] = [
         ("[server]\nlissten = \"127.0.0.1:0\"\n", &[], "lissten"),
         ("[sever]\nlisten = \"127.0.0.1:0\"\n", &[], "sever"),
         ("[server]\nlisten = \"not an address\"\n", &[], "server.listen"),
@@ -57,6 +57,9 @@ fn mistakes_in_the_configuration_are_exit_2_and_named() {
         ("[limits]\nuploads_per_owner = 0\n", &[], "uploads_per_owner"),
         ("[limits]\nuploads_per_owner = -1\n", &[], "uploads_per_owner"),
         ("[log]\nformat = \"pretty\"\n", &[], "log.format"),
+        ("[metrics]\ntoken = \"short\"\n", &[], "metrics.token"),
+        ("[metrics]\ntoken_file = \"/nowhere/at/all\"\n", &[], "/nowhere/at/all"),
+        ("[metrics]\ntoken = \"0123456789abcdef\"\ntoken_file = \"x\"\n", &[], "write one"),
         ("[[policies]]\npackages = \"admin/*\"\npolicy = \"relese\"\n", &[], "relese"),
         ("[[policies]]\npackages = \"no-slash\"\npolicy = \"cache\"\n", &[], "no-slash"),
         ("[[policies]]\npackages = \"a/[\"\npolicy = \"cache\"\n", &[], "a/["),

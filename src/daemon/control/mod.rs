@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::collect::Collected;
 use crate::store::snapshot::LogEnd;
+use crate::upkeep::backups::Ended;
 
 pub use client::{AskError, Held, ask, hold_files};
 pub use server::{Answer, Control};
@@ -42,6 +43,8 @@ pub enum Request {
     },
     /// Say how far the log reaches, and delete none of its files as long as this connection is open.
     HoldFiles,
+    /// Note that a backup has ended.
+    BackedUp(Ended),
 }
 
 /// What is answered.

@@ -1,11 +1,13 @@
 //! The footer of a sealed file against its records.
 
+use std::collections::HashSet;
+
 use super::walk::Seen;
 use super::windows::Windows;
 use super::{Finding, finding};
 use crate::chunk::Digest;
 use crate::store::error::StoreError;
-use crate::store::log::format::{Binding, RecordKind, Trailer};
+use crate::store::log::format::{Binding, RECORD_HEADER_LEN, RecordKind, Trailer, padded};
 use crate::store::log::record::Record;
 use crate::store::log::scan::Found;
 use crate::store::log::{journal_footer, segment_footer};
@@ -53,8 +55,7 @@ impl Footer {
             return;
         };
         if findings.is_empty() && listed != seen {
-            let what = "the footer does not list the records of the file".to_owned();
-            findings.push(finding(&self.binding, self.offset, self.len, what));
+            findings.extend(self.differences(listed, seen));
         }
         let copies = listed
             .iter()
@@ -75,6 +76,30 @@ impl Footer {
                 }
             }
         }
+    }
+}
+
+impl Footer {
+    /// Records that are listed and not there, as where zeroes took their place; else that there are others.
+    fn differences(&self, listed: &[Seen], seen: &[Seen]) -> Vec<Finding> {
+        let there: HashSet<u64> = seen.iter().map(|seen| seen.offset).collect();
+        let missing = listed.iter().filter(|listed| !there.contains(&listed.offset));
+        let missing: Vec<Finding> = missing
+            .map(|listed| {
+                let len = padded(RECORD_HEADER_LEN as u64 + u64::from(listed.stored_len));
+                finding(
+                    &self.binding,
+                    listed.offset,
+                    len,
+                    "the record is missing".to_owned(),
+                )
+            })
+            .collect();
+        if !missing.is_empty() {
+            return missing;
+        }
+        let what = "the footer does not list the records of the file".to_owned();
+        vec![finding(&self.binding, self.offset, self.len, what)]
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Finding, finding};
 use crate::chunk::Digest;
 use crate::store::error::StoreError;
 use crate::store::log::format::{
-    Binding, FILE_HEADER_LEN, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind,
+    Binding, FILE_HEADER_LEN, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, block_end,
 };
 use crate::store::log::record::Record;
 use crate::store::model::{FileKind, Place};
@@ -51,6 +51,8 @@ pub struct Walk {
     exact: bool,
     at: u64,
     group: Option<OpenGroup>,
+    /// In a segment, the number of the next record, where the one before could be read.
+    next_number: Option<u64>,
     /// Records that were read.
     pub records: u64,
     /// Each record but groups, in order.
@@ -68,6 +70,7 @@ impl Walk {
             exact,
             at: FILE_HEADER_LEN,
             group: None,
+            next_number: Some(0),
             records: 0,
             seen: Vec::new(),
             findings: Vec::new(),
@@ -86,6 +89,7 @@ impl Walk {
                     self.at += header.record_len();
                 }
                 Ok(_) => self.stretch(windows, "the file ends inside a record")?,
+                Err(_) if self.skips_to_block(windows)? => {}
                 Err(error) => self.stretch(windows, error.what)?,
             }
             self.close_group();
@@ -98,6 +102,7 @@ impl Walk {
 
     fn record(&mut self, header: &RecordHeader, bytes: &[u8]) {
         self.records += 1;
+        self.next_number = header.number.checked_add(1);
         let payload = bytes
             .get(RECORD_HEADER_LEN..RECORD_HEADER_LEN + header.stored_len as usize)
             .unwrap_or_default();
@@ -193,9 +198,31 @@ impl Walk {
         }
     }
 
+    /// Goes over the rest of a block that was left free: behind a group, and behind a record that was synced before
+    /// the next one came.
+    fn skips_to_block(&mut self, windows: &mut Windows<'_>) -> Result<bool, StoreError> {
+        let next = block_end(self.at).min(self.end);
+        if next == self.at || self.group.is_some() || !is_zero(windows, self.at, next)? {
+            return Ok(false);
+        }
+        if next < self.end {
+            let mut bytes = Vec::new();
+            windows.read(next, RECORD_HEADER_LEN as u64, &mut bytes)?;
+            let follows = RecordHeader::decode(&bytes, &self.binding, next).is_ok_and(|header| {
+                self.binding.kind == FileKind::Journal || Some(header.number) == self.next_number
+            });
+            if !follows {
+                return Ok(false);
+            }
+        }
+        self.at = next;
+        Ok(true)
+    }
+
     /// Nothing readable begins here: goes on at the next good header.
     fn stretch(&mut self, windows: &mut Windows<'_>, what: &'static str) -> Result<(), StoreError> {
         let from = self.at;
+        self.next_number = None;
         let next = self.next_header(windows, from + ALIGNMENT)?;
         self.at = next.unwrap_or(self.end);
         let unused = !self.exact && next.is_none() && is_zero(windows, from, self.end)?;

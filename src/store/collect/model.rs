@@ -18,6 +18,7 @@ use super::mark::{Marked, Marks, fingerprint};
 use crate::chunk::Digest;
 use crate::store::blob::{Look, OpenBlobs, Registered};
 use crate::store::change::{Change, Expected, Garbage, Publish, RemoveFile};
+use crate::store::counts::Quota;
 use crate::store::damage::Damage;
 use crate::store::index::{Batch, Index, decode, keys};
 use crate::store::log::format::Binding;
@@ -301,6 +302,7 @@ impl<'a> World<'a> {
             package,
             version,
             replaces: self.file(name).map(|file| file.id),
+            quota: Quota::default(),
             blob: Arc::new(NewBlob {
                 digest: file.blob,
                 size: 1,

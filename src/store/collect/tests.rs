@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -9,6 +10,8 @@ use bytes::Bytes;
 use super::*;
 use crate::chunk::{ChunkerParams, Digest};
 use crate::store::index::keys;
+use crate::store::log::files;
+use crate::store::model::Place;
 use crate::store::pace::Unthrottled;
 use crate::store::tests::{
     Quiet, closed_entries, entries, find, publish, publish_blob, remove_file, remove_version,
@@ -280,23 +283,26 @@ async fn a_full_pass_waits_for_a_large_version_to_be_swept() {
     assert_eq!(store.removed_bytes(), 600 * 8);
 }
 
+/// A store of three files, the last of them removed and the manifest of the first rotten.
+async fn with_a_rotten_manifest(data: &Path) -> Store {
+    let store = open(data);
+    for seed in 1..=3 {
+        put(&store, &seed.to_string(), &body(seed, 100_000)).await;
+    }
+    delete(&store, "3").await;
+    let key = keys::manifest(&Digest::of(&body(1, 100_000)));
+    let place: Place = store.inner.index.get_as(&key).unwrap().unwrap();
+    let path = files::path(data, place.kind, place.file);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(b"rot", place.offset + 70).unwrap();
+    store
+}
+
 #[tokio::test]
 async fn a_damaged_manifest_does_not_stop_a_pass() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    put(&store, "1", &body(1, 100_000)).await;
-    put(&store, "2", &body(2, 100_000)).await;
-    put(&store, "3", &body(3, 100_000)).await;
-    delete(&store, "3").await;
-    let blob = Digest::of(&body(1, 100_000));
-    let place: crate::store::model::Place =
-        store.inner.index.get_as(&keys::manifest(&blob)).unwrap().unwrap();
-    let file = std::fs::File::options()
-        .write(true)
-        .open(crate::store::log::files::path(dir.path(), place.kind, place.file))
-        .unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"rot", place.offset + 70).unwrap();
-    let collected = collect(&store, Kind::Full).await.unwrap();
+    let store = with_a_rotten_manifest(dir.path()).await;
+    let collected = collect(&store, Kind::Usual).await.unwrap();
     assert_eq!((collected.damaged, collected.manifests), (1, 1));
     assert_eq!(read(&store, "2").await, body(2, 100_000));
     // The bytes, brought again, heal it.

@@ -212,6 +212,7 @@ impl Pass<'_> {
             | Record::Member(_)
             | Record::Quarantine(_)
             | Record::Totals(_)
+            | Record::Settings(_)
             | Record::Checksums(..) => true,
             Record::RemoveFile(_)
             | Record::RemoveVersion(_)

@@ -12,6 +12,7 @@
 //! | `i` account id | account name |
 //! | `t` token hash | [`Token`](crate::store::model::Token) |
 //! | `u` account id, token id | token hash |
+//! | `s` account id | [`OwnerSettings`](crate::store::model::OwnerSettings), absent where nothing is set |
 //! | `g` organisation id, user id | what the user may do there |
 //! | `n` user id, organisation id | that the user is a member there |
 //! | `x` version id | [`Charged`](crate::store::model::Charged) or not: a removed version whose files are still to be swept |
@@ -192,6 +193,11 @@ pub fn memberships(user: Id) -> Key {
     numbered(b'n', user, 8)
 }
 
+/// The number of a key that has one, such as [`totals`].
+pub fn one_id(key: &[u8]) -> Option<Id> {
+    Some(Id::from_be_bytes(key.get(1..)?.try_into().ok()?))
+}
+
 /// The two numbers of a key that has two, such as [`member`].
 pub fn two_ids(key: &[u8]) -> Option<(Id, Id)> {
     let (first, second) = key.get(1..17)?.split_at(8);
@@ -199,6 +205,11 @@ pub fn two_ids(key: &[u8]) -> Option<(Id, Id)> {
         Id::from_be_bytes(first.try_into().ok()?),
         Id::from_be_bytes(second.try_into().ok()?),
     ))
+}
+
+/// What is set for an owner.
+pub fn settings(owner: Id) -> Key {
+    numbered(b's', owner, 0)
 }
 
 /// A version to be swept.
@@ -224,6 +235,11 @@ pub fn totals(holder: Holder) -> Key {
         Holder::Owner(id) => numbered(b'q', id, 0),
         Holder::Package(id) => numbered(b'k', id, 0),
     }
+}
+
+/// Prefix of what all owners hold.
+pub fn owner_totals() -> Key {
+    vec![b'q']
 }
 
 /// A package to be swept.

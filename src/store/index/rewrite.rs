@@ -114,7 +114,13 @@ impl Places {
     }
 
     fn clear(&self) -> Result<(), StoreError> {
-        match std::fs::remove_dir_all(&self.new) {
+        let removed = match std::fs::remove_dir_all(&self.new) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                std::fs::remove_file(&self.new)
+            }
+            removed => removed,
+        };
+        match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }

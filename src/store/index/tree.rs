@@ -331,7 +331,7 @@ fn guard<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
 pub fn snapshot_bytes(path: &Path) -> io::Result<u64> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if is_no_index(&error) => return Ok(0),
         Err(error) => return Err(error),
     };
     let mut bytes = 0;
@@ -344,10 +344,18 @@ pub fn snapshot_bytes(path: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Nothing is there, or something that is no index; the open will say so.
+fn is_no_index(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
 /// Gives up what [`Index::reserve`] reserved for the index at `path`, which is not open.
 pub fn give_up_reserve(path: &Path) -> io::Result<()> {
     let file = match OpenOptions::new().write(true).open(path.join("db")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if is_no_index(&error) => return Ok(()),
         file => file?,
     };
     // Cutting a file where it ends frees what is behind.

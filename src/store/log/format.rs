@@ -167,6 +167,8 @@ pub enum RecordKind {
     Totals = 20,
     /// Checksums of a blob; `digest` is the blob's.
     Checksums = 21,
+    /// What is set for an owner was changed.
+    Settings = 22,
     /// Begins a group of the journal; the payload is a [`Group`].
     Group = 16,
     /// Begins the footer of a sealed file.
@@ -176,7 +178,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 21] = [
+        const ALL: [RecordKind; 22] = [
             Chunk,
             Manifest,
             Places,
@@ -196,6 +198,7 @@ impl RecordKind {
             SweepPackage,
             Totals,
             Checksums,
+            Settings,
             Group,
             Footer,
         ];

@@ -9,7 +9,8 @@ use super::format::{Codec, FormatError, RecordHeader, RecordKind, SegmentPositio
 use super::segment::end_of;
 use crate::chunk::Digest;
 use crate::store::model::{
-    Account, Checksums, File, Holder, Id, Manifest, Membership, Package, Place, Token, Totals, Version,
+    Account, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package, Place, Token, Totals,
+    Version,
 };
 
 /// Version of all payload encodings below.
@@ -56,6 +57,8 @@ pub enum Record {
     Drop(Dropped),
     /// A copy is damaged and not to be served; lifted when the chunk has another place.
     Quarantine(PlacedChunk),
+    /// What is set for an owner was changed.
+    Settings(OwnerSet),
 }
 
 /// A bulk chunk and its place.
@@ -143,6 +146,15 @@ pub struct RemovedPackage {
     pub package: Package,
 }
 
+/// What is set for an owner from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerSet {
+    /// The owner.
+    pub owner: Id,
+    /// All of it, not a change.
+    pub settings: OwnerSettings,
+}
+
 /// What an owner or a package holds now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
@@ -211,6 +223,7 @@ impl Record {
             Record::RemoveMember(member) => (RecordKind::RemoveMember, None, postcard::to_stdvec(member)?),
             Record::Drop(dropped) => (RecordKind::Drop, None, postcard::to_stdvec(dropped)?),
             Record::Quarantine(copy) => (RecordKind::Quarantine, None, postcard::to_stdvec(copy)?),
+            Record::Settings(set) => (RecordKind::Settings, None, postcard::to_stdvec(set)?),
         })
     }
 
@@ -243,6 +256,7 @@ impl Record {
             Record::Account(account) => account.id,
             Record::Token(token) | Record::RemoveToken(token) => token.id,
             Record::Sweep(sweep) => sweep.version,
+            Record::Settings(set) => set.owner,
             Record::RemoveAccount(removed) => removed.account.id,
             Record::RemovePackage(removed) => removed.package.id,
             Record::SweepPackage(step) => step.package.id,
@@ -277,6 +291,7 @@ impl Record {
             RecordKind::RemoveMember => Record::RemoveMember(from_payload(payload)?),
             RecordKind::Drop => Record::Drop(from_payload(payload)?),
             RecordKind::Quarantine => Record::Quarantine(from_payload(payload)?),
+            RecordKind::Settings => Record::Settings(from_payload(payload)?),
             RecordKind::Group | RecordKind::Footer => {
                 return Err(FormatError { what: "record type" });
             }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -12,6 +13,7 @@ use super::format::{RECORD_HEADER_LEN, SegmentPosition, padded};
 use super::segment::{SegmentOptions, State, Written};
 use super::segment_file::{Chunk, SegmentFile};
 use crate::store::error::StoreError;
+use crate::store::flow;
 use crate::store::model::Place;
 
 /// Requests and bytes taken while syncs wait, so that a stream of appends cannot put a sync off for long.
@@ -193,8 +195,10 @@ impl SegmentThread {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
+        let begun = Instant::now();
         match active.sync(&*self.disk) {
             Ok(()) => {
+                flow::segment_synced(begun.elapsed());
                 self.state.advance(active.durable());
                 Ok(())
             }

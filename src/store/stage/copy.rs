@@ -5,8 +5,10 @@ use super::{Stage, Staged};
 use crate::store::change::{Moved, Original};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
-use crate::store::log::record::{Counted, PlacedChunk, Published, Record};
-use crate::store::model::{Account, Checksums, File, Package, Permission, Place, Token, Totals, Version};
+use crate::store::log::record::{Counted, OwnerSet, PlacedChunk, Published, Record};
+use crate::store::model::{
+    Account, Checksums, File, OwnerSettings, Package, Permission, Place, Token, Totals, Version,
+};
 use crate::store::replay;
 
 impl Stage<'_, '_> {
@@ -71,6 +73,10 @@ impl Stage<'_, '_> {
                 self.record_if(stands, record)
             }
             Record::Totals(counted) => self.copy_totals(counted),
+            Record::Settings(OwnerSet { owner, settings }) => {
+                let stands: Option<OwnerSettings> = self.batch.get(&keys::settings(*owner))?;
+                self.record_if(stands.as_ref() == Some(settings), record)
+            }
             Record::Checksums(blob, checksums) => {
                 let stands: Option<Checksums> = self.batch.get(&keys::checksums(blob))?;
                 self.record_if(stands.as_ref() == Some(checksums), record)

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::store::change::{Change, Expected, Publish, RemoveFile};
+use crate::store::counts::Quota;
 use crate::store::model::{File, Package, Version};
 use crate::store::{self, Progress};
 
@@ -58,6 +59,7 @@ async fn make_garbage(store: &Store, bytes: &'static [u8]) {
         version: Expected::Absent(version.clone()),
         file: file.clone(),
         replaces: None,
+        quota: Quota::default(),
         blob,
     };
     let remove = RemoveFile {
