@@ -1,6 +1,7 @@
 //! Taking a body in: cut, hash, deduplicate, append. Nothing here has a name yet.
 
 mod cutter;
+mod guide;
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::pins::Pin;
 use super::rope::Rope;
 use crate::chunk::Digest;
 use cutter::{Cutter, Deposit};
+pub use guide::Guides;
 
 /// Bytes that are hashed before others on the same thread get their turn.
 const STEP: usize = 256 << 10;
@@ -25,8 +27,6 @@ const STEP: usize = 256 << 10;
 #[derive(Debug)]
 pub struct BlobWriter {
     bulk: Arc<Bulk>,
-    /// Over the whole body.
-    hasher: blake3::Hasher,
     size: u64,
     stage: Stage,
     /// False while a write is under way: one that failed or was dropped midway has lost bytes.
@@ -35,8 +35,8 @@ pub struct BlobWriter {
 
 #[derive(Debug)]
 enum Stage {
-    /// It may be one chunk: everything is held.
-    Gathering(Rope),
+    /// It may be one chunk: everything is held, and hashed.
+    Gathering(Rope, blake3::Hasher),
     /// It is cut by content.
     Cutting(Box<Cutter>),
 }
@@ -46,11 +46,10 @@ impl BlobWriter {
     pub fn new(bulk: Arc<Bulk>, expected_size: Option<u64>) -> Self {
         let stage = match expected_size {
             Some(size) if size > bulk.single_limit => Stage::Cutting(Box::new(Cutter::new(bulk.clone()))),
-            _ => Stage::Gathering(Rope::default()),
+            _ => Stage::Gathering(Rope::default(), blake3::Hasher::new()),
         };
         BlobWriter {
             bulk,
-            hasher: blake3::Hasher::new(),
             size: 0,
             stage,
             intact: true,
@@ -73,7 +72,6 @@ impl BlobWriter {
         while !piece.is_empty() {
             let step = piece.split_to(piece.len().min(STEP));
             self.size += step.len() as u64;
-            self.hasher.update(&step);
             self.take(step).await?;
             if !piece.is_empty() {
                 tokio::task::yield_now().await;
@@ -87,27 +85,23 @@ impl BlobWriter {
     /// which the committer writes with its publication.
     pub async fn finish(self) -> Result<NewBlob, StoreError> {
         self.check_intact()?;
-        let digest = Digest::from(self.hasher.finalize());
-        let content = match self.stage {
-            Stage::Gathering(rope) if rope.len() <= self.bulk.inline_limit => {
-                Content::Inline(rope.into_pieces())
+        let (digest, content) = match self.stage {
+            Stage::Gathering(rope, hasher) => {
+                let digest = Digest::from(hasher.finalize());
+                let content = match rope.len() <= self.bulk.inline_limit {
+                    true => Content::Inline(rope.into_pieces()),
+                    false => {
+                        let mut deposit = Deposit::new(self.bulk);
+                        deposit.put(digest, rope).await?;
+                        Content::bulk(deposit.finish().await?)
+                    }
+                };
+                (digest, content)
             }
-            Stage::Gathering(rope) => {
-                let mut deposit = Deposit::new(self.bulk);
-                deposit.put(digest, rope).await?;
-                Content::Bulk(BulkContent {
-                    whole: true,
-                    chunks: deposit.finish().await?,
-                })
+            Stage::Cutting(cutter) => {
+                let cut = cutter.finish().await?;
+                (cut.digest, Content::bulk(cut.chunks))
             }
-            Stage::Cutting(cutter) => match cutter.finish().await? {
-                chunks if chunks.is_empty() => Content::Inline(Vec::new()),
-                // A body that was announced larger than it is.
-                chunks => Content::Bulk(BulkContent {
-                    whole: chunks.len() == 1,
-                    chunks,
-                }),
-            },
         };
         Ok(NewBlob {
             digest,
@@ -119,11 +113,12 @@ impl BlobWriter {
     async fn take(&mut self, step: Bytes) -> Result<(), StoreError> {
         match &mut self.stage {
             Stage::Cutting(cutter) => cutter.write(step).await,
-            Stage::Gathering(rope) if self.size <= self.bulk.single_limit => {
+            Stage::Gathering(rope, hasher) if self.size <= self.bulk.single_limit => {
+                hasher.update(&step);
                 rope.push(step);
                 Ok(())
             }
-            Stage::Gathering(rope) => {
+            Stage::Gathering(rope, _) => {
                 let mut cutter = Box::new(Cutter::new(self.bulk.clone()));
                 for piece in std::mem::take(rope).into_pieces() {
                     cutter.write(piece).await?;
@@ -174,6 +169,20 @@ pub enum Content {
     Inline(Vec<Bytes>),
     /// Chunks in segments, synced and pinned.
     Bulk(BulkContent),
+}
+
+impl Content {
+    /// Of these chunks; of none where a body that was announced is empty.
+    fn bulk(chunks: Vec<PinnedChunk>) -> Self {
+        match chunks.len() {
+            0 => Content::Inline(Vec::new()),
+            // A body that was announced larger than it is.
+            len => Content::Bulk(BulkContent {
+                whole: len == 1,
+                chunks,
+            }),
+        }
+    }
 }
 
 /// Chunks in segments.

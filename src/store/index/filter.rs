@@ -58,7 +58,7 @@ impl Filter {
     fn places(&self, hash: u64) -> impl Iterator<Item = (usize, u64)> + use<> {
         let blocks = (self.words.len() / WORDS) as u64;
         // The upper half chooses the block; the rest is spread over the bits by a multiplication.
-        let block = ((hash >> 32) * blocks >> 32) as usize;
+        let block = (((hash >> 32) * blocks) >> 32) as usize;
         let bits = (hash | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (0..BITS).map(move |number| {
             let bit = (bits >> (number * 9 + 8)) as usize % BLOCK;
