@@ -4,8 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
-    RANGE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue,
+    LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::auth::permitted;
 use super::conditions::{self, Outcome, Validators};
 use super::disposition::attachment;
 use super::error::Refusal;
+use super::etags;
 use super::head::Head;
 use super::metrics::METRICS;
 use super::ranges::{self, Multipart, Plan, content_range};
@@ -26,6 +27,12 @@ use crate::store::model::File;
 
 /// What every file is: bytes.
 const OCTETS: &str = "application/octet-stream";
+
+/// Values that every download has, checked when this is compiled.
+const OCTET_STREAM: HeaderValue = HeaderValue::from_static(OCTETS);
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, max-age=0, must-revalidate");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// GET of a file.
 pub async fn get(
@@ -66,7 +73,7 @@ pub async fn head(
         return Ok(response);
     }
     let mut response = described(StatusCode::OK, &file);
-    response.insert_header((CONTENT_TYPE, OCTETS));
+    response.insert_header((CONTENT_TYPE, OCTET_STREAM));
     Ok(sending::answer_head(&mut response, file.size))
 }
 
@@ -114,7 +121,7 @@ fn selected(head: Head<'_>, file: &File) -> Result<(HttpResponseBuilder, Layout)
         }
         Plan::Unsatisfiable => return Err(Refusal::range(file.size)),
     };
-    response.insert_header((CONTENT_TYPE, OCTETS));
+    response.insert_header((CONTENT_TYPE, OCTET_STREAM));
     Ok((response, layout))
 }
 
@@ -122,14 +129,13 @@ fn selected(head: Head<'_>, file: &File) -> Result<(HttpResponseBuilder, Layout)
 fn described(status: StatusCode, file: &File) -> HttpResponseBuilder {
     let published = UNIX_EPOCH + Duration::from_millis(file.created.max(0).unsigned_abs());
     let mut response = HttpResponse::build(status);
+    etags::identify(&mut response, &file.blob);
     response
-        .insert_header((ACCEPT_RANGES, "bytes"))
-        .insert_header((CACHE_CONTROL, "private, max-age=0, must-revalidate"))
+        .insert_header((ACCEPT_RANGES, BYTES))
+        .insert_header((CACHE_CONTROL, ASK_AGAIN))
         .insert_header((CONTENT_DISPOSITION, attachment(&file.name)))
-        .insert_header((ETAG, conditions::etag(&file.blob)))
-        .insert_header(("x-checksum-blake3", file.blob.to_string()))
         .insert_header((LAST_MODIFIED, httpdate::fmt_http_date(published)))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        .insert_header((X_CONTENT_TYPE_OPTIONS, NO_SNIFF));
     if let Some(sha256) = file.sha256 {
         response.insert_header(("x-checksum-sha256", hex::encode(sha256)));
     }

@@ -27,6 +27,8 @@ const STEP: usize = 256 << 10;
 #[derive(Debug)]
 pub struct BlobWriter {
     bulk: Arc<Bulk>,
+    /// Over the whole body, while that is held.
+    hasher: blake3::Hasher,
     size: u64,
     stage: Stage,
     /// False while a write is under way: one that failed or was dropped midway has lost bytes.
@@ -35,8 +37,8 @@ pub struct BlobWriter {
 
 #[derive(Debug)]
 enum Stage {
-    /// It may be one chunk: everything is held, and hashed.
-    Gathering(Rope, blake3::Hasher),
+    /// It may be one chunk: everything is held.
+    Gathering(Rope),
     /// It is cut by content.
     Cutting(Box<Cutter>),
 }
@@ -46,10 +48,11 @@ impl BlobWriter {
     pub fn new(bulk: Arc<Bulk>, expected_size: Option<u64>) -> Self {
         let stage = match expected_size {
             Some(size) if size > bulk.single_limit => Stage::Cutting(Box::new(Cutter::new(bulk.clone()))),
-            _ => Stage::Gathering(Rope::default(), blake3::Hasher::new()),
+            _ => Stage::Gathering(Rope::default()),
         };
         BlobWriter {
             bulk,
+            hasher: blake3::Hasher::new(),
             size: 0,
             stage,
             intact: true,
@@ -86,8 +89,8 @@ impl BlobWriter {
     pub async fn finish(self) -> Result<NewBlob, StoreError> {
         self.check_intact()?;
         let (digest, content) = match self.stage {
-            Stage::Gathering(rope, hasher) => {
-                let digest = Digest::from(hasher.finalize());
+            Stage::Gathering(rope) => {
+                let digest = Digest::from(self.hasher.finalize());
                 let content = match rope.len() <= self.bulk.inline_limit {
                     true => Content::Inline(rope.into_pieces()),
                     false => {
@@ -113,12 +116,12 @@ impl BlobWriter {
     async fn take(&mut self, step: Bytes) -> Result<(), StoreError> {
         match &mut self.stage {
             Stage::Cutting(cutter) => cutter.write(step).await,
-            Stage::Gathering(rope, hasher) if self.size <= self.bulk.single_limit => {
-                hasher.update(&step);
+            Stage::Gathering(rope) if self.size <= self.bulk.single_limit => {
+                self.hasher.update(&step);
                 rope.push(step);
                 Ok(())
             }
-            Stage::Gathering(rope, _) => {
+            Stage::Gathering(rope) => {
                 let mut cutter = Box::new(Cutter::new(self.bulk.clone()));
                 for piece in std::mem::take(rope).into_pieces() {
                     cutter.write(piece).await?;

@@ -348,7 +348,7 @@ async fn a_guide_changes_neither_digest_nor_bytes() {
             kit.publish(&first);
             let second = kit.store(new, piece).await.unwrap();
             assert_eq!((second.digest, second.size), (Digest::of(new), new.len() as u64));
-            assert!(stored(&kit, &second) == new);
+            assert!(stored(&kit, &second) == *new);
             kit.publish(&second);
             // The body that was taken in last is the guide of the next.
             let third = kit.store(&old, piece).await.unwrap();
