@@ -36,7 +36,8 @@
 //!
 //! Invariant 3: only an owner's actor decides about that owner's names, and the committer proves its expectation;
 //! everyone else reads.
-//! test: `owner::tests::workers_agree_on_one_winner`, test: `store::tests::what_is_no_longer_so_is_a_conflict`
+//! test: `owner::tests::workers_agree_on_one_winner`, test: `store::tests::what_is_no_longer_so_is_a_conflict`,
+//! test: `owner::quota_tests::an_actor_that_dies_overshoots_no_quota`
 //!
 //! Invariant 4: the index can be deleted at any time the daemon is down.
 //! test: `it::index::a_deleted_index_is_built_again_from_the_log`,

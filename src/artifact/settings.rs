@@ -7,7 +7,7 @@ use crate::store::change::{Change, CommitError};
 use crate::store::model::{Account, Holder, Limit, OwnerSettings, PackagePolicy, Policy, Totals};
 
 /// How often a change that others got ahead of is made anew.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 64;
 
 /// What is to be set for an owner: `None` stays as it is, `Some(None)` is cleared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Artifacts {
     }
 
     /// The `count` owners that hold the most bytes, the largest first. Reads one small entry for each owner that holds
-    /// anything, in steps; for a scrape every few seconds, not for every request.
+    /// anything: for a scrape now and then, not for every request.
     pub fn largest_owners(&self, count: usize) -> Result<Vec<Held>, ArtifactError> {
         let mut largest = Vec::new();
         for (id, used) in self.store.largest_owners(count)? {

@@ -6,12 +6,17 @@
 mod account;
 mod backup;
 mod check_config;
+mod completions;
+mod config;
 mod failure;
 mod gc;
+mod healthcheck;
 mod progress;
 mod rebuild_index;
+mod reload;
 mod restore;
 mod serve;
+mod stats;
 mod store_args;
 mod verify;
 
@@ -31,12 +36,16 @@ Examples:
       Serve on the defaults; prints curl lines to paste.
   larder serve --config /etc/larder/larder.toml
       Serve as a service would.
+  larder config --config larder.toml
+      Show every setting and where it comes from.
   larder check-config --config larder.toml
-      Show every setting and where it comes from, or what is wrong.
+      Say what is wrong with a configuration, or that it is good.
   larder account password admin
       Set a password, whether the daemon runs or not.
   larder gc --dry-run
       Show how much space belongs to nothing any more.
+  larder stats
+      Show what the store holds and takes.
   larder backup /backups/larder
       Copy the store, whether the daemon runs or not; again to bring the copy up to date.
   larder verify
@@ -68,13 +77,19 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Config(config::Args),
     CheckConfig(check_config::Args),
     RebuildIndex(rebuild_index::Args),
     Account(account::Args),
     Gc(gc::Args),
+    Stats(stats::Args),
     Verify(verify::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Reload(reload::Args),
+    Healthcheck(healthcheck::Args),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 /// Does what the command line of this process says. The result is the process's exit code.
@@ -89,13 +104,19 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => args.run(),
+        Command::Config(args) => args.run(),
         Command::CheckConfig(args) => args.run(),
         Command::RebuildIndex(args) => args.run(),
         Command::Account(args) => args.run(),
         Command::Gc(args) => args.run(),
+        Command::Stats(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Backup(args) => args.run(),
         Command::Restore(args) => args.run(),
+        Command::Reload(args) => args.run(),
+        Command::Healthcheck(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -166,10 +187,16 @@ mod tests {
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for part in [
             "serve",
+            "config",
             "check-config",
+            "reload",
+            "healthcheck",
+            "completions",
+            "man",
             "rebuild-index",
             "account",
             "gc",
+            "stats",
             "verify",
             "backup",
             "restore",

@@ -1,13 +1,15 @@
-//! The Accept header, as far as errors go: does a client prefer JSON to text?
+//! The Accept header: does a client prefer JSON, or a page, to plain text?
 
 use actix_web::http::header::{ACCEPT, HeaderMap};
 
 const JSON: [&str; 2] = ["application/json", "application/problem+json"];
+const HTML: [&str; 2] = ["text/html", "application/xhtml+xml"];
 
 /// Weights of media ranges, in thousandths.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weights {
     json: Option<u32>,
+    html: Option<u32>,
     text: Option<u32>,
     any_application: Option<u32>,
     any_text: Option<u32>,
@@ -16,21 +18,33 @@ struct Weights {
 
 /// Whether JSON is strictly preferred over plain text. Without an Accept header it is not.
 pub fn prefers_json(headers: &HeaderMap) -> bool {
-    let mut weights = Weights::default();
-    for value in headers.get_all(ACCEPT) {
-        let text = value.to_str().unwrap_or_default();
-        text.split(',').for_each(|range| weights.add(range));
-    }
+    let weights = Weights::of(headers);
     weights.json() > weights.text()
 }
 
+/// Whether HTML is strictly preferred over plain text, as browsers do. Without an Accept header it is not.
+pub fn prefers_html(headers: &HeaderMap) -> bool {
+    let weights = Weights::of(headers);
+    weights.html() > weights.text()
+}
+
 impl Weights {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut weights = Weights::default();
+        for value in headers.get_all(ACCEPT) {
+            let text = value.to_str().unwrap_or_default();
+            text.split(',').for_each(|range| weights.add(range));
+        }
+        weights
+    }
+
     fn add(&mut self, range: &str) {
         let mut pieces = range.split(';').map(str::trim);
         let kind = pieces.next().unwrap_or_default().to_ascii_lowercase();
         let weight = pieces.find_map(quality).unwrap_or(1000);
         let slot = match kind.as_str() {
             kind if JSON.contains(&kind) => &mut self.json,
+            kind if HTML.contains(&kind) => &mut self.html,
             "text/plain" => &mut self.text,
             "application/*" => &mut self.any_application,
             "text/*" => &mut self.any_text,
@@ -43,6 +57,10 @@ impl Weights {
     /// The most specific range counts.
     fn json(self) -> u32 {
         self.json.or(self.any_application).or(self.any).unwrap_or(0)
+    }
+
+    fn html(self) -> u32 {
+        self.html.or(self.any_text).or(self.any).unwrap_or(0)
     }
 
     fn text(self) -> u32 {
@@ -102,6 +120,29 @@ mod tests {
             assert!(!prefers(accept), "{accept}");
         }
         assert!(!prefers_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn browsers_get_pages_and_curl_gets_text() {
+        let html = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_str(accept).unwrap());
+            prefers_html(&headers)
+        };
+        assert!(html(
+            "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+        ));
+        assert!(html("text/html"));
+        for accept in [
+            "*/*",
+            "",
+            "text/*",
+            "text/plain, text/html;q=0.5",
+            "application/json",
+        ] {
+            assert!(!html(accept), "{accept}");
+        }
+        assert!(!prefers_html(&HeaderMap::new()));
     }
 
     proptest! {

@@ -11,11 +11,12 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use actix_rt::net::TcpStream;
+use actix_rt::net::{TcpStream, UnixStream};
 use bytes::Buf;
 use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -46,31 +47,60 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     }
 }
 
-impl Transport for TcpStream {
-    fn sends_files(&self) -> bool {
-        true
-    }
-
-    fn poll_send_before_file(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        poll_socket(self, context, || {
-            Ok(send(&*self, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
-        })
-    }
-
-    fn poll_send_file(&mut self, context: &mut Context<'_>, range: &mut FileRange) -> Poll<io::Result<()>> {
-        poll_socket(self, context, || range.send(&*self).map(drop))
-    }
+/// A socket, by whatever family.
+trait Socket: AsFd {
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn try_io<R>(&self, work: impl FnOnce() -> io::Result<R>) -> io::Result<R>;
 }
+
+macro_rules! sockets {
+    ($($stream:ty),*) => {$(
+        impl Socket for $stream {
+            fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_write_ready(context)
+            }
+
+            fn try_io<R>(&self, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+                self.try_io(Interest::WRITABLE, work)
+            }
+        }
+
+        impl Transport for $stream {
+            fn sends_files(&self) -> bool {
+                true
+            }
+
+            fn poll_send_before_file(
+                &mut self,
+                context: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+                poll_socket(self, context, || Ok(send(&*self, bytes, flags)?))
+            }
+
+            fn poll_send_file(
+                &mut self,
+                context: &mut Context<'_>,
+                range: &mut FileRange,
+            ) -> Poll<io::Result<()>> {
+                poll_socket(self, context, || range.send(&*self).map(drop))
+            }
+        }
+    )*};
+}
+
+sockets!(TcpStream, UnixStream);
 
 /// Calls `work` whenever the socket may take bytes, until it no longer says `WouldBlock`.
 fn poll_socket<T>(
-    socket: &TcpStream,
+    socket: &impl Socket,
     context: &mut Context<'_>,
     mut work: impl FnMut() -> io::Result<T>,
 ) -> Poll<io::Result<T>> {
     loop {
         ready!(socket.poll_write_ready(context))?;
-        match socket.try_io(Interest::WRITABLE, &mut work) {
+        match socket.try_io(&mut work) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return Poll::Ready(done),
         }
@@ -104,11 +134,6 @@ impl<T: Transport> Connection<T> {
     /// The way past the dispatcher, for whoever answers requests of this connection.
     pub fn outlet(&self) -> Outlet {
         Outlet(self.0.clone())
-    }
-
-    /// Looks at the transport.
-    pub fn with<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        look(&self.0.borrow().transport)
     }
 }
 

@@ -17,6 +17,7 @@ use super::error::Refusal;
 use super::etags;
 use super::head::Head;
 use super::metrics::METRICS;
+use super::openapi::{AtFile, AtName, AtOwner, AtVersion, Reading, file};
 use super::ranges::{self, Multipart, Plan, content_range};
 use super::sending::{self, Layout};
 use super::state::State;
@@ -34,7 +35,30 @@ const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, max-age=0, must-revalidate");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// GET of a file.
+/// Download a file
+#[utoipa::path(
+    get,
+    operation_id = "get_file",
+    path = "/api/packages/{owner}/generic/{package_name}/{package_version}/{file_name}",
+    tag = "files",
+    security((), ("basic" = []), ("token" = []), ("query_token" = []), ("query_access_token" = [])),
+    params(AtOwner, AtName, AtVersion, AtFile, Reading),
+    responses(
+        (status = 200, description = "The bytes.", body = Vec<u8>, content_type = "application/octet-stream", headers(
+            ("ETag" = String, description = "The blake3 of the whole file, in quotes."),
+            ("Last-Modified" = String, description = "When it was published."),
+            ("X-Checksum-Blake3" = String),
+            ("X-Checksum-Sha256" = Option<String>, description = "Where it is known."),
+            ("Content-Disposition" = String),
+            ("Accept-Ranges" = String),
+        )),
+        (status = 206, description = "The ranges asked for.", content(
+            (Vec<u8> = "application/octet-stream"), (Vec<u8> = "multipart/byteranges")
+        )),
+        (status = 304, description = "Not modified."),
+        file::NotSelected, file::Refused
+    )
+)]
 pub async fn get(
     state: &State,
     head: Head<'_>,
@@ -59,7 +83,27 @@ pub async fn get(
     }
 }
 
-/// HEAD of a file. Never reads its bytes.
+/// Describe a file, without reading its bytes
+#[utoipa::path(
+    head,
+    operation_id = "head_file",
+    path = "/api/packages/{owner}/generic/{package_name}/{package_version}/{file_name}",
+    tag = "files",
+    security((), ("basic" = []), ("token" = []), ("query_token" = []), ("query_access_token" = [])),
+    params(AtOwner, AtName, AtVersion, AtFile, Reading),
+    responses(
+        (status = 200, description = "The headers of a download.", headers(
+            ("ETag" = String, description = "The blake3 of the whole file, in quotes."),
+            ("Last-Modified" = String, description = "When it was published."),
+            ("X-Checksum-Blake3" = String),
+            ("X-Checksum-Sha256" = Option<String>, description = "Where it is known."),
+            ("Content-Disposition" = String),
+            ("Accept-Ranges" = String),
+        )),
+        (status = 304, description = "Not modified."),
+        file::NoCondition, file::Refused
+    )
+)]
 pub async fn head(
     state: &State,
     head: Head<'_>,

@@ -12,13 +12,14 @@ use actix_web::http::header::{
     ALLOW, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, TryIntoHeaderValue, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
-use serde_json::json;
 
 use super::accept::prefers_json;
 use super::checksums::BadChecksum;
+use super::codes;
 use super::conditions::BadCondition;
 use super::fields::BadField;
 use super::head::Head;
+use super::json::problem::{ApiError, Problem};
 use super::metrics::METRICS;
 use super::path::{BadEscape, Route};
 use super::ranges::unsatisfied_range;
@@ -124,6 +125,10 @@ impl Door {
 impl Refusal {
     /// A refusal without further headers.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        debug_assert!(
+            codes::covers(code, status.as_u16()),
+            "{code} with {status} is not in the list of codes"
+        );
         Refusal {
             status,
             code,
@@ -250,21 +255,22 @@ impl Refusal {
                 .body(self.problem()),
             Form::Api => {
                 let url = format!("{}/api/swagger.json", head.base_url());
-                let body = json!({"message": self.message, "url": url});
-                response.content_type("application/json").body(body.to_string())
+                let message = &self.message;
+                response.json(ApiError { message, url })
             }
         }
     }
 
     fn problem(&self) -> String {
-        json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or_default(),
-            "status": self.status.as_u16(),
-            "detail": self.message,
-            "code": self.code,
-        })
-        .to_string()
+        let problem = Problem {
+            r#type: codes::type_of(self.code),
+            title: codes::title(self.code),
+            status: self.status.as_u16(),
+            detail: &self.message,
+            code: self.code,
+        };
+        // Strings and a number can always be written as JSON.
+        serde_json::to_string(&problem).unwrap_or_default()
     }
 }
 
@@ -411,6 +417,7 @@ impl From<AccountError> for Refusal {
 mod tests {
     use actix_web::body::MessageBody;
     use actix_web::test::TestRequest;
+    use serde_json::json;
 
     use super::*;
 
@@ -546,7 +553,7 @@ mod tests {
         let (kind, text) = body(Form::Problem);
         assert_eq!(kind, "application/problem+json");
         let expected = json!({
-            "type": "about:blank", "title": "Not Found", "status": 404, "detail": "404 page not found",
+            "type": "urn:larder:error:not-found", "title": "Nothing is at this path", "status": 404, "detail": "404 page not found",
             "code": "not-found",
         });
         assert_eq!(

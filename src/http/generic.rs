@@ -12,6 +12,7 @@ use super::etags;
 use super::form;
 use super::head::Head;
 use super::incoming::Incoming;
+use super::openapi::{AtFile, AtName, AtOwner, AtVersion, Checked, file};
 use super::state::{Engine, State};
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Prechecked, PublishRequest, Published};
@@ -55,7 +56,26 @@ pub async fn before_body<'a>(
     })
 }
 
-/// PUT of a file.
+/// Publish a file
+///
+/// A body of `multipart/form-data` is a form, and its first file is stored; any other is stored as it is.
+#[utoipa::path(
+    put,
+    operation_id = "put_file",
+    path = "/api/packages/{owner}/generic/{package_name}/{package_version}/{file_name}",
+    tag = "files",
+    params(AtOwner, AtName, AtVersion, AtFile, Checked),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 201, description = "Published.", headers(
+            ("ETag" = String, description = "The blake3 of the file, in quotes."), ("X-Checksum-Blake3" = String),
+        )),
+        (status = 200, description = "Published or there already, where the policy says 200.", headers(
+            ("ETag" = String, description = "The blake3 of the file, in quotes."), ("X-Checksum-Blake3" = String),
+        )),
+        file::Refused, file::NotPublished
+    )
+)]
 pub async fn put(
     state: &State,
     head: Head<'_>,
@@ -102,7 +122,14 @@ fn success(published: &Published) -> HttpResponse {
     response.finish()
 }
 
-/// DELETE of a file.
+/// Remove a file, and its version with the last one
+#[utoipa::path(
+    delete,
+    path = "/api/packages/{owner}/generic/{package_name}/{package_version}/{file_name}",
+    tag = "files",
+    params(AtOwner, AtName, AtVersion, AtFile),
+    responses((status = 204, description = "Removed."), file::Refused, file::Writing)
+)]
 pub async fn delete_file(
     state: &State,
     head: Head<'_>,
@@ -115,7 +142,14 @@ pub async fn delete_file(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// DELETE of a version.
+/// Remove a version with all its files
+#[utoipa::path(
+    delete,
+    path = "/api/packages/{owner}/generic/{package_name}/{package_version}",
+    tag = "files",
+    params(AtOwner, AtName, AtVersion),
+    responses((status = 204, description = "Removed."), file::Refused, file::Writing)
+)]
 pub async fn delete_version(
     state: &State,
     head: Head<'_>,

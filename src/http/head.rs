@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use super::connection::Outlet;
 use super::fields::BadField;
+use super::options::Options;
 use super::request_log::Record;
 use crate::access::Credentials;
 
@@ -21,16 +22,24 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// The target, as sent.
     pub uri: &'a Uri,
+    /// Its path, without the base path, not decoded.
+    pub path: &'a str,
     /// The protocol's version.
     pub version: Version,
     /// The headers.
     pub headers: &'a HeaderMap,
-    /// Who is at the other end of the connection.
+    /// Who sends it: the other end of the connection, or whom a trusted proxy names.
     pub peer: Option<IpAddr>,
     /// The way to the connection past the dispatcher; none where the request came another way.
     pub outlet: Option<&'a Outlet>,
     /// What is written down about the request, if anything.
     pub record: Option<&'a Record>,
+    /// Whether the client speaks TLS, to us or to a trusted proxy.
+    pub secure: bool,
+    /// The host that a trusted proxy was asked for, if it says.
+    pub forwarded_host: Option<&'a str>,
+    /// See [`Options::base_path`].
+    pub base_path: &'a str,
 }
 
 impl<'a> From<&'a HttpRequest> for Head<'a> {
@@ -38,11 +47,15 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            path: request.uri().path(),
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
             outlet: request.conn_data(),
             record: None,
+            secure: false,
+            forwarded_host: None,
+            base_path: "",
         }
     }
 }
@@ -52,16 +65,33 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            path: request.uri().path(),
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
             outlet: request.conn_data(),
             record: None,
+            secure: false,
+            forwarded_host: None,
+            base_path: "",
         }
     }
 }
 
 impl<'a> Head<'a> {
+    /// The same, as it came in over `tls` or not, perhaps through one of the proxies.
+    pub fn through(self, options: &'a Options, tls: bool) -> Self {
+        let forwarded = options.proxies.read(self.headers, self.peer);
+        Head {
+            peer: forwarded.client,
+            secure: forwarded.secure.unwrap_or(tls),
+            forwarded_host: forwarded.host,
+            path: options.without_base(self.uri.path()),
+            base_path: &options.base_path,
+            ..self
+        }
+    }
+
     /// The same, with what is written down about it.
     pub fn recorded(self, record: Option<&'a Record>) -> Self {
         Head { record, ..self }
@@ -83,11 +113,15 @@ impl<'a> Head<'a> {
         Some(percent_decode_str(&value).decode_utf8_lossy().into_owned())
     }
 
-    /// A parameter of the query that is `true` or `false`; absent is false.
+    /// A parameter of the query that is `true` or `false`; absent is false, and a bare name is true.
     pub fn query_flag(&self, field: &'static str) -> Result<bool, BadField> {
         let what = "true or false";
+        let mut pairs = self.uri.query().unwrap_or_default().split('&');
+        if pairs.any(|pair| pair == field) {
+            return Ok(true);
+        }
         match self.query(field).as_deref() {
-            None | Some("" | "false" | "0") => Ok(false),
+            None | Some("false" | "0") => Ok(false),
             Some("true" | "1") => Ok(true),
             Some(_) => Err(BadField::Wrong { field, what }),
         }
@@ -119,9 +153,11 @@ impl<'a> Head<'a> {
     /// The URL of this server as the client knows it, without a slash at the end.
     pub fn base_url(&self) -> String {
         let host = self.headers.get(HOST).and_then(|value| value.to_str().ok());
+        let host = self.forwarded_host.or(host);
         let is_host_character = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
         let host = host.filter(|host| !host.is_empty() && host.chars().all(is_host_character));
-        format!("http://{}", host.unwrap_or("localhost"))
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", host.unwrap_or("localhost"), self.base_path)
     }
 }
 
@@ -142,6 +178,27 @@ mod tests {
         ] {
             let request = TestRequest::get().insert_header((HOST, host)).to_http_request();
             assert_eq!(Head::from(&request).base_url(), url, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flag_is_asked_for_clearly_or_refused() {
+        for (query, expected) in [
+            ("", Some(false)),
+            ("other=1", Some(false)),
+            ("dry_run", Some(true)),
+            ("dry_run=true", Some(true)),
+            ("a=b&dry_run=1&c", Some(true)),
+            ("dry_run=false", Some(false)),
+            ("dry_run=yes", None),
+            ("dry_run=", None),
+        ] {
+            let request = TestRequest::with_uri(&format!("/?{query}")).to_http_request();
+            assert_eq!(
+                Head::from(&request).query_flag("dry_run").ok(),
+                expected,
+                "{query}"
+            );
         }
     }
 

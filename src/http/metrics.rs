@@ -353,7 +353,7 @@ impl Op {
             (Ok(Route::File { .. }), "HEAD") => Op::HeadFile,
             (Ok(Route::File { .. }), "DELETE") => Op::DeleteFile,
             (Ok(Route::Version { .. }), "DELETE") => Op::DeleteVersion,
-            (Ok(Route::Livez | Route::Readyz | Route::Healthz), _) => Op::Health,
+            (Ok(Route::Livez | Route::Readyz | Route::Healthz | Route::ApiHealthz), _) => Op::Health,
             (Ok(Route::Metrics), _) => Op::Metrics,
             (Ok(route), _) if route.is_api() => Op::Admin,
             _ => Op::Other,

@@ -1,30 +1,41 @@
 //! Organisations and their members (API.md §6).
 
 use actix_web::HttpResponse;
-use serde_json::{Value, json};
 
-use super::admin::{listed, read, user, visibility};
+use super::admin::listed;
 use super::auth;
 use super::error::{Door, Refusal};
-use super::fields::{BadField, Fields};
 use super::head::Head;
 use super::incoming::Incoming;
+use super::json;
+use super::json::organisation::{CreateOrganization, Member, Organization, PutMember};
+use super::json::problem::ApiError;
+use super::openapi::{AtOrganization, AtUser, BadBody, Missing, Purge, Refused, Writing};
 use super::purge::remove_owner;
 use super::state::{Engine, State};
 use crate::access::{Action, Caller, Target, permit, permit_admin, permit_management};
-use crate::store::model::{Account, Permission};
+use crate::store::model::Account;
 
-/// POST /api/v1/orgs
+/// Create an organisation
+///
+/// Whoever creates it becomes its first admin.
+#[utoipa::path(
+    post,
+    operation_id = "create_organization",
+    path = "/api/v1/orgs",
+    tag = "accounts",
+    request_body = CreateOrganization,
+    responses((status = 201, description = "Created.", body = Organization), BadBody, Refused, Writing)
+)]
 pub async fn create(state: &State, head: Head<'_>, body: &Incoming) -> Result<HttpResponse, Refusal> {
     let (engine, caller) = before_create(state, head).await?;
-    let fields = Fields::parse(&read(body).await?)?;
-    let visibility = visibility(&fields)?.unwrap_or_default();
+    let new: CreateOrganization = json::read(body).await?;
     let creator = &auth::signed_in(&caller, Door::Api)?.account;
     let created = engine
         .access
-        .create_organisation(fields.text("username")?, visibility, creator)
+        .create_organisation(&new.username, new.visibility.unwrap_or_default(), creator)
         .await?;
-    Ok(HttpResponse::Created().json(organisation(&created, head)))
+    Ok(HttpResponse::Created().json(Organization::of(&created, head)))
 }
 
 /// What is known against it before its body has come.
@@ -35,31 +46,71 @@ pub async fn before_create<'a>(state: &'a State, head: Head<'_>) -> Result<(&'a 
     Ok((engine, caller))
 }
 
-/// GET /api/v1/orgs/{org}
+/// An organisation
+#[utoipa::path(
+    get,
+    operation_id = "get_organization",
+    path = "/api/v1/orgs/{org}",
+    tag = "accounts",
+    params(AtOrganization),
+    responses((status = 200, description = "As it is.", body = Organization), Missing, Refused)
+)]
 pub async fn get(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
     let (_, found) = visible(state, head, name).await?;
-    Ok(HttpResponse::Ok().json(organisation(&found, head)))
+    Ok(HttpResponse::Ok().json(Organization::of(&found, head)))
 }
 
-/// DELETE /api/v1/orgs/{org}
+/// Remove an organisation
+///
+/// Refused with 422 while it owns packages, unless these are to go, too.
+#[utoipa::path(
+    delete,
+    operation_id = "delete_organization",
+    path = "/api/v1/orgs/{org}",
+    tag = "accounts",
+    params(AtOrganization, Purge),
+    responses(
+        (status = 204, description = "Removed."),
+        (status = 422, description = "The organisation owns packages, or a parameter is wrong.", body = ApiError),
+        Missing, Refused, Writing
+    )
+)]
 pub async fn delete(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
     let (engine, found) = managed(state, head, name).await?;
     remove_owner(engine, &found, head).await
 }
 
-/// GET /api/v1/orgs/{org}/members
+/// The members of an organisation
+#[utoipa::path(
+    get,
+    operation_id = "list_members",
+    path = "/api/v1/orgs/{org}/members",
+    tag = "accounts",
+    params(AtOrganization),
+    responses(
+        (status = 200, description = "With what they may do.", body = [Member],
+            headers(("X-Total-Count" = u64, description = "How many there are."))),
+        Missing, Refused
+    )
+)]
 pub async fn members(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
     let (engine, found) = visible(state, head, name).await?;
     let members = engine.access.members(&found)?;
-    let shown = members.iter().map(|(account, permission)| {
-        let mut shown = user(account, head);
-        shown["permission"] = json!(permission);
-        shown
-    });
+    let shown = members
+        .iter()
+        .map(|(account, permission)| Member::of(account, *permission, head));
     Ok(listed(shown.collect()))
 }
 
-/// PUT /api/v1/orgs/{org}/members/{user}
+/// Make a user a member, or change what a member may do
+#[utoipa::path(
+    put,
+    path = "/api/v1/orgs/{org}/members/{user}",
+    tag = "accounts",
+    params(AtOrganization, AtUser),
+    request_body = PutMember,
+    responses((status = 204, description = "So it is."), BadBody, Missing, Refused, Writing)
+)]
 pub async fn put_member(
     state: &State,
     head: Head<'_>,
@@ -68,21 +119,19 @@ pub async fn put_member(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, found) = managed(state, head, name).await?;
-    let fields = Fields::parse(&read(body).await?)?;
-    let permission = match fields.text("permission")? {
-        "read" => Permission::Read,
-        "write" => Permission::Write,
-        "admin" => Permission::Admin,
-        _ => {
-            let (field, what) = ("permission", "read, write or admin");
-            return Err(BadField::Wrong { field, what }.into());
-        }
-    };
+    let PutMember { permission } = json::read(body).await?;
     engine.access.put_member(&found, user, permission).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// DELETE /api/v1/orgs/{org}/members/{user}
+/// Take a member out of an organisation
+#[utoipa::path(
+    delete,
+    path = "/api/v1/orgs/{org}/members/{user}",
+    tag = "accounts",
+    params(AtOrganization, AtUser),
+    responses((status = 204, description = "Out."), Missing, Refused, Writing)
+)]
 pub async fn remove_member(
     state: &State,
     head: Head<'_>,
@@ -125,22 +174,4 @@ async fn visible<'a>(state: &'a State, head: Head<'_>, name: &str) -> Result<(&'
     };
     permit(&caller, target, Action::List).map_err(|_| Refusal::no_owner())?;
     Ok((engine, found))
-}
-
-/// Gitea's `Organization`. What Larder does not have is there with the value of "none".
-fn organisation(account: &Account, head: Head<'_>) -> Value {
-    json!({
-        "id": account.id,
-        "name": account.name,
-        "full_name": "",
-        "email": account.email,
-        "avatar_url": "",
-        "html_url": format!("{}/{}", head.base_url(), account.name),
-        "description": "",
-        "website": "",
-        "location": "",
-        "visibility": account.visibility,
-        "repo_admin_change_team_access": false,
-        "username": account.name,
-    })
 }

@@ -3,25 +3,43 @@
 use std::num::NonZeroUsize;
 
 use actix_web::HttpResponse;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::admin::{time, user};
 use super::auth;
 use super::error::{Door, Refusal};
 use super::fields::BadField;
 use super::head::Head;
+use super::json::package::{Package, PackageFile};
+use super::json::user::User;
+use super::openapi::{AtName, AtOwner, AtVersion, BadQuery, Missing, Paging, Refused, Search, Writing};
 use super::state::{Engine, State};
 use crate::access::{Action, Target, permit};
 use crate::artifact::browse::{Listed, Page, Window};
 use crate::artifact::checksums::MAX_FILES;
-use crate::store::model::{Account, Checksums, File, Id};
+use crate::store::model::Account;
 
 /// Items on a page of versions, unless asked for fewer or more.
 const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(30).unwrap();
 /// Most items on a page of versions.
 const MAX_LIMIT: NonZeroUsize = NonZeroUsize::new(50).unwrap();
 
-/// GET /api/v1/packages/{owner}
+/// The versions of all packages of an owner, the last created first
+///
+/// A page has 30 versions unless asked for fewer or more, and at most 50.
+#[utoipa::path(
+    get,
+    operation_id = "list_packages",
+    path = "/api/v1/packages/{owner}",
+    tag = "packages",
+    params(AtOwner, Search, Paging),
+    responses(
+        (status = 200, description = "A page; the header `Link` leads to the others.", body = [Package], headers(
+            ("X-Total-Count" = u64, description = "How many there are on all pages."),
+            ("Link" = Option<String>, description = "The next, last, first and previous page, as far as there are."),
+        )),
+        BadQuery, Missing, Refused
+    )
+)]
 pub async fn list(state: &State, head: Head<'_>, owner: &str) -> Result<HttpResponse, Refusal> {
     let (engine, owner) = permitted(state, head, owner, None, Action::List).await?;
     let window = window(head, DEFAULT_LIMIT, MAX_LIMIT)?;
@@ -39,7 +57,23 @@ pub async fn list(state: &State, head: Head<'_>, owner: &str) -> Result<HttpResp
     versions(engine, &owner, page, window, head)
 }
 
-/// GET /api/v1/packages/{owner}/generic/{name}
+/// The versions of a package, the last created first
+///
+/// A page has 30 versions unless asked for fewer or more, and at most 50.
+#[utoipa::path(
+    get,
+    operation_id = "list_versions",
+    path = "/api/v1/packages/{owner}/generic/{package_name}",
+    tag = "packages",
+    params(AtOwner, AtName, Paging),
+    responses(
+        (status = 200, description = "A page; the header `Link` leads to the others.", body = [Package], headers(
+            ("X-Total-Count" = u64, description = "How many there are on all pages."),
+            ("Link" = Option<String>, description = "The next, last, first and previous page, as far as there are."),
+        )),
+        BadQuery, Missing, Refused
+    )
+)]
 pub async fn package(
     state: &State,
     head: Head<'_>,
@@ -52,14 +86,36 @@ pub async fn package(
     versions(engine, &owner, page, window, head)
 }
 
-/// GET /api/v1/packages/{owner}/generic/{name}/-/latest
+/// The version of a package that was created last
+#[utoipa::path(
+    get,
+    operation_id = "latest_version",
+    path = "/api/v1/packages/{owner}/generic/{package_name}/-/latest",
+    tag = "packages",
+    params(AtOwner, AtName),
+    responses(
+        (status = 200, description = "The version.", body = Package),
+        Missing, Refused
+    )
+)]
 pub async fn latest(state: &State, head: Head<'_>, owner: &str, name: &str) -> Result<HttpResponse, Refusal> {
     let (engine, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
     let found = engine.artifacts.latest(&owner, name)?;
     Ok(HttpResponse::Ok().json(shown_version(engine, &owner, &found, head)?))
 }
 
-/// GET /api/v1/packages/{owner}/generic/{name}/{version}
+/// A version of a package
+#[utoipa::path(
+    get,
+    operation_id = "get_version",
+    path = "/api/v1/packages/{owner}/generic/{package_name}/{package_version}",
+    tag = "packages",
+    params(AtOwner, AtName, AtVersion),
+    responses(
+        (status = 200, description = "The version.", body = Package),
+        Missing, Refused
+    )
+)]
 pub async fn version(
     state: &State,
     head: Head<'_>,
@@ -72,7 +128,24 @@ pub async fn version(
     Ok(HttpResponse::Ok().json(shown_version(engine, &owner, &found, head)?))
 }
 
-/// GET /api/v1/packages/{owner}/generic/{name}/{version}/files
+/// The files of a version, with checksums
+///
+/// By name. A page has 1000 files unless asked for fewer. Checksums that nobody has asked for yet are computed now,
+/// which takes as long as reading the files.
+#[utoipa::path(
+    get,
+    operation_id = "list_files",
+    path = "/api/v1/packages/{owner}/generic/{package_name}/{package_version}/files",
+    tag = "packages",
+    params(AtOwner, AtName, AtVersion, Paging),
+    responses(
+        (status = 200, description = "A page; the header `Link` leads to the others.", body = [PackageFile], headers(
+            ("X-Total-Count" = u64, description = "How many there are on all pages."),
+            ("Link" = Option<String>, description = "The next, last, first and previous page, as far as there are."),
+        )),
+        BadQuery, Missing, Refused
+    )
+)]
 pub async fn files(
     state: &State,
     head: Head<'_>,
@@ -87,11 +160,22 @@ pub async fn files(
     let items = page
         .items
         .iter()
-        .map(|(file, sums)| shown_file(file, sums.as_ref()));
-    Ok(paged(items.collect(), page.total, window, head))
+        .map(|(file, sums)| PackageFile::of(file, sums.as_ref()));
+    Ok(paged::<PackageFile>(items.collect(), page.total, window, head))
 }
 
-/// DELETE /api/v1/packages/{owner}/generic/{name}
+/// Remove a package with all its versions
+#[utoipa::path(
+    delete,
+    operation_id = "delete_package",
+    path = "/api/v1/packages/{owner}/generic/{package_name}",
+    tag = "packages",
+    params(AtOwner, AtName),
+    responses(
+        (status = 204, description = "Removed."),
+        Missing, Refused, Writing
+    )
+)]
 pub async fn delete_package(
     state: &State,
     head: Head<'_>,
@@ -103,7 +187,18 @@ pub async fn delete_package(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// DELETE /api/v1/packages/{owner}/generic/{name}/{version}
+/// Remove a version with all its files
+#[utoipa::path(
+    delete,
+    operation_id = "delete_package_version",
+    path = "/api/v1/packages/{owner}/generic/{package_name}/{package_version}",
+    tag = "packages",
+    params(AtOwner, AtName, AtVersion),
+    responses(
+        (status = 204, description = "Removed."),
+        Missing, Refused, Writing
+    )
+)]
 pub async fn delete_version(
     state: &State,
     head: Head<'_>,
@@ -162,7 +257,7 @@ fn versions(
     window: Window,
     head: Head<'_>,
 ) -> Result<HttpResponse, Refusal> {
-    let items: Result<Vec<Value>, Refusal> = page
+    let items: Result<Vec<Package>, Refusal> = page
         .items
         .iter()
         .map(|listed| shown_version(engine, owner, listed, head))
@@ -171,7 +266,7 @@ fn versions(
 }
 
 /// A page as a response, with what Gitea says about the others.
-fn paged(items: Vec<Value>, total: u64, window: Window, head: Head<'_>) -> HttpResponse {
+fn paged<T: Serialize>(items: Vec<T>, total: u64, window: Window, head: Head<'_>) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response
         .insert_header(("x-total-count", total.to_string()))
@@ -179,7 +274,7 @@ fn paged(items: Vec<Value>, total: u64, window: Window, head: Head<'_>) -> HttpR
     let (page, limit) = (window.page.get() as u64, window.limit.get() as u64);
     let last = total.div_ceil(limit).max(1);
     let link = |page: u64, relation: &str| {
-        let url = format!("{}{}", head.base_url(), head.uri.path());
+        let url = format!("{}{}", head.base_url(), head.path);
         format!(
             "<{url}?{}>; rel=\"{relation}\"",
             with_page(head.uri.query(), page, limit)
@@ -210,49 +305,15 @@ fn with_page(query: Option<&str>, page: u64, limit: u64) -> String {
     query.join("&")
 }
 
-/// Gitea's `Package`: one version.
 fn shown_version(
     engine: &Engine,
     owner: &Account,
     listed: &Listed,
     head: Head<'_>,
-) -> Result<Value, Refusal> {
-    let Listed { package, version } = listed;
-    Ok(json!({
-        "id": version.id,
-        "owner": user(owner, head),
-        "repository": null,
-        "creator": creator(engine, version.creator, head)?,
-        "type": "generic",
-        "name": package.name,
-        "version": version.name,
-        "html_url": format!(
-            "{}/{}/-/packages/generic/{}/{}",
-            head.base_url(), owner.name, package.name.to_ascii_lowercase(), version.name.to_ascii_lowercase()
-        ),
-        "created_at": time(version.created),
-    }))
-}
-
-/// The account, or Gitea's ghost where it is gone.
-fn creator(engine: &Engine, id: Id, head: Head<'_>) -> Result<Value, Refusal> {
-    Ok(match engine.store.account_by_id(id)? {
-        Some(account) => user(&account, head),
-        None => json!({"id": -1, "login": "Ghost", "username": "Ghost"}),
-    })
-}
-
-/// Gitea's `PackageFile`, with the blake3 beside its checksums.
-fn shown_file(file: &File, checksums: Option<&Checksums>) -> Value {
-    let shown = |bytes: Option<&[u8]>| bytes.map(hex::encode);
-    json!({
-        "id": file.id,
-        "size": file.size,
-        "name": file.name,
-        "md5": shown(checksums.map(|sums| &sums.md5[..])),
-        "sha1": shown(checksums.map(|sums| &sums.sha1[..])),
-        "sha256": shown(checksums.map(|sums| &sums.sha256[..])),
-        "sha512": shown(checksums.map(|sums| sums.sha512.as_flattened())),
-        "blake3": file.blob.to_string(),
-    })
+) -> Result<Package, Refusal> {
+    let creator = match engine.store.account_by_id(listed.version.creator)? {
+        Some(account) => User::of(&account, head),
+        None => User::ghost(),
+    };
+    Ok(Package::of(listed, owner, creator, head))
 }

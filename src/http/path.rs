@@ -13,6 +13,7 @@ const NO_NAME: &str = "\0";
 
 /// What a path means.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(strum::EnumCount))]
 pub enum Route {
     /// A file of a version of a package.
     File {
@@ -65,6 +66,8 @@ pub enum Route {
     },
     /// `/api/v1/admin/gc`
     AdminGc,
+    /// `/api/v1/admin/reload`
+    AdminReload,
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -124,12 +127,19 @@ pub enum Route {
     Swagger,
     /// `/livez`
     Livez,
-    /// `/readyz` and `/healthz`
+    /// `/readyz`
     Readyz,
-    /// `/api/healthz`
+    /// `/healthz`
     Healthz,
+    /// `/api/healthz`
+    ApiHealthz,
     /// `/metrics`
     Metrics,
+    /// `/api/docs/{document}`
+    Document {
+        /// Which.
+        name: String,
+    },
     /// `/`
     Front,
     /// Something else.
@@ -150,9 +160,11 @@ pub fn parse(raw: &str) -> Result<Route, BadEscape> {
         ["api", "packages", rest @ ..] => packages(rest),
         ["api", "v1", rest @ ..] => api(rest),
         ["api", "swagger.json"] => Route::Swagger,
-        ["api", "healthz"] => Route::Healthz,
+        ["api", "docs", name] => Route::Document { name: decode(name) },
+        ["api", "healthz"] => Route::ApiHealthz,
         ["livez"] => Route::Livez,
-        ["readyz" | "healthz"] => Route::Readyz,
+        ["readyz"] => Route::Readyz,
+        ["healthz"] => Route::Healthz,
         ["metrics"] => Route::Metrics,
         [] => Route::Front,
         _ => Route::Unknown,
@@ -193,6 +205,7 @@ fn api(segments: &[&str]) -> Route {
             user: decode(user),
         },
         ["admin", "gc"] => Route::AdminGc,
+        ["admin", "reload"] => Route::AdminReload,
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
@@ -251,7 +264,7 @@ impl Route {
                 &["GET", "HEAD", "DELETE"]
             }
             Route::Member { .. } => &["PUT", "DELETE"],
-            Route::AdminGc => &["POST"],
+            Route::AdminGc | Route::AdminReload => &["POST"],
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -279,6 +292,7 @@ impl Route {
                 | Route::Members { .. }
                 | Route::Member { .. }
                 | Route::AdminGc
+                | Route::AdminReload
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me
@@ -291,7 +305,7 @@ impl Route {
     pub fn is_always_there(&self) -> bool {
         matches!(
             self,
-            Route::Livez | Route::Readyz | Route::Healthz | Route::Metrics
+            Route::Livez | Route::Readyz | Route::Healthz | Route::ApiHealthz | Route::Metrics
         )
     }
 }
@@ -392,8 +406,8 @@ mod tests {
             ("///", Route::Front),
             ("/livez", Route::Livez),
             ("/readyz/", Route::Readyz),
-            ("/healthz", Route::Readyz),
-            ("/api/healthz", Route::Healthz),
+            ("/healthz", Route::Healthz),
+            ("/api/healthz", Route::ApiHealthz),
             ("/metrics", Route::Metrics),
             ("/api/v1/version", Route::ApiVersion),
             ("/api/v1/user", Route::Me),

@@ -14,7 +14,9 @@ use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
-use super::{admin, download, gc, generic, health, organisations, owners, packages, scrape};
+use super::{
+    admin, documents, download, gc, generic, health, organisations, owners, packages, reload, scrape, start,
+};
 use crate::telemetry::request::RequestContext;
 
 /// How long a request waits for an index that is being built again (API.md §7).
@@ -31,15 +33,24 @@ pub enum Serves {
     MetricsOnly,
 }
 
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Entrance {
+    /// What is to be found there.
+    pub serves: Serves,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
 /// Every request of every connection comes in here.
 pub async fn entry(
     state: State,
-    serves: Serves,
+    entrance: Entrance,
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
     let context = request_id::context(request.headers());
-    let work = respond(&state, serves, &request, payload, &context);
+    let work = respond(&state, entrance, &request, payload, &context);
     let mut response = context.clone().scope(work).await;
     request_id::stamp(response.headers_mut(), &context);
     response
@@ -47,15 +58,15 @@ pub async fn entry(
 
 async fn respond(
     state: &State,
-    serves: Serves,
+    entrance: Entrance,
     request: &HttpRequest,
     payload: web::Payload,
     context: &RequestContext,
 ) -> HttpResponse {
-    let head = Head::from(request);
+    let head = Head::from(request).through(state.options(), entrance.tls);
     let record = state.requests().map(|log| log.begin(head, context));
     let head = head.recorded(record.as_deref());
-    let parsed = path::parse(head.uri.path());
+    let parsed = path::parse(head.path);
     let op = Op::of(&parsed, head.method);
     let watch = METRICS
         .begin(op)
@@ -66,7 +77,7 @@ async fn respond(
         state,
         || incoming.is_untouched(),
         async || {
-            let route = checked(state, serves, &parsed, head)?;
+            let route = checked(state, entrance.serves, &parsed, head)?;
             answer(state, route, head, &incoming).await
         },
     )
@@ -147,6 +158,7 @@ async fn answer_rarer(
             organisations::remove_member(state, head, organisation, user).await
         }
         (Route::AdminGc, "POST") => gc::collect(state, head).await,
+        (Route::AdminReload, "POST") => reload::reload(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
         (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
@@ -167,12 +179,14 @@ async fn answer_rarer(
         }
         (Route::Me, _) => admin::me(state, head).await,
         (Route::ApiVersion, _) => Ok(health::version()),
-        (Route::Swagger, _) => Ok(health::swagger()),
+        (Route::Swagger, _) => health::swagger(),
         (Route::Livez, _) => Ok(health::livez()),
         (Route::Readyz, _) => Ok(health::readyz(state, head)),
-        (Route::Healthz, _) => Ok(health::healthz(state)),
+        (Route::Healthz, _) => Ok(health::healthz(state, head)),
+        (Route::ApiHealthz, _) => Ok(health::api_healthz(state)),
         (Route::Metrics, _) => scrape::metrics(state, head),
-        (Route::Front, _) => Ok(health::front(head)),
+        (Route::Document { name }, _) => documents::document(name),
+        (Route::Front, _) => Ok(start::page(state, head)),
         _ => Err(Refusal::no_page()),
     }
 }
@@ -193,7 +207,8 @@ fn checked<'a>(
     if elsewhere {
         return Err(Refusal::no_page());
     }
-    if !always_there {
+    // The start page says itself how things are.
+    if !always_there && *parsed != Ok(Route::Front) {
         state.engine()?;
     }
     let route = parsed.as_ref().map_err(|error| Refusal::from(*error))?;
@@ -215,9 +230,8 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminUsers | Route::AdminGc, "POST") | (Route::AdminUser { .. }, "PATCH") => {
-            admin::before_user(state, head).await.map(drop)
-        }
+        (Route::AdminUsers | Route::AdminGc | Route::AdminReload, "POST")
+        | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
         (Route::AdminOwner { owner }, "PATCH") => owners::before(state, head, owner).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {

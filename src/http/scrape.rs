@@ -9,6 +9,7 @@ use super::error::Refusal;
 use super::head::Head;
 use super::health;
 use super::metrics::METRICS;
+use super::openapi::file;
 use super::state::State;
 use crate::access::Credentials;
 use crate::telemetry::metrics;
@@ -55,9 +56,21 @@ impl fmt::Debug for MetricsToken {
     }
 }
 
-/// GET /metrics. The token comes as a bearer token or as the password of Basic credentials, never in the URL.
+/// Metrics for Prometheus
+///
+/// With `metrics.token` set, it comes as a bearer token or as the password of Basic credentials, never in the URL.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operations",
+    security((), ("basic" = []), ("token" = [])),
+    responses(
+        (status = 200, description = "All families.", body = String, content_type = "text/plain"),
+        file::NotScraped
+    )
+)]
 pub fn metrics(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
-    if let Some(token) = &state.options().metrics_token
+    if let Some(token) = state.metrics_token()
         && !token.admits(&head.credentials(false))
     {
         return Err(Refusal::metrics_token());

@@ -56,8 +56,8 @@ impl Store {
         Ok(self.get(&keys::totals(holder))?.unwrap_or_default())
     }
 
-    /// The `limit` owners that hold the most bytes, the largest first. The work grows with the number of owners that
-    /// hold anything, and goes in small steps: about a microsecond each.
+    /// The `limit` owners that hold the most bytes, the largest first. Reads one small entry for each owner that holds
+    /// anything, in steps between which the index goes on.
     pub fn largest_owners(&self, limit: usize) -> Result<Vec<(Id, Totals)>, StoreError> {
         let mut largest = BinaryHeap::with_capacity(limit.min(1024) + 1);
         self.inner.index.each(&keys::owner_totals(), |key, value| {

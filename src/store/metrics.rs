@@ -7,6 +7,7 @@ use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::model::FileKind;
 use super::room::{Reason, RoomState};
+use super::stats::Stats;
 use crate::telemetry::metrics::{counter, counters, gauge, gauges, histogram};
 
 /// Commits that can share a group.
@@ -37,8 +38,48 @@ struct Families {
     compaction_copied: IntCounter,
     compaction_freed: IntCounter,
     log_files_removed: IntCounterVec,
+    holds: Holds,
     log_live: IntGaugeVec,
     log_dead: IntGaugeVec,
+}
+
+/// What the store holds, at the last count.
+struct Holds {
+    logical: IntGauge,
+    unique: IntGauge,
+    physical: IntGauge,
+    packages: IntGauge,
+    versions: IntGauge,
+    files: IntGauge,
+    blobs: IntGauge,
+    chunks: IntGauge,
+}
+
+impl Holds {
+    fn register() -> Self {
+        Holds {
+            logical: gauge(
+                "larder_store_logical_bytes",
+                "Length of all files together, each counted in full, at the last count.",
+            ),
+            unique: gauge(
+                "larder_store_unique_bytes",
+                "Length of all chunks together, each counted once, at the last count.",
+            ),
+            physical: gauge(
+                "larder_store_physical_bytes",
+                "What the data directory takes on the disk, at the last count.",
+            ),
+            packages: gauge("larder_store_packages", "Packages, at the last count."),
+            versions: gauge("larder_store_versions", "Versions, at the last count."),
+            files: gauge("larder_store_files", "Files, at the last count."),
+            blobs: gauge(
+                "larder_store_blobs",
+                "Different bodies among the files, at the last count.",
+            ),
+            chunks: gauge("larder_store_chunks", "Chunks stored, at the last count."),
+        }
+    }
 }
 
 struct RoomGauges {
@@ -154,6 +195,7 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
             "Log files that compaction removed.",
             &[("kind", KINDS)],
         ),
+        holds: Holds::register(),
         log_live: gauges(
             "larder_log_live_bytes",
             "Bytes of the log that the index leads to, at the last scan; of the journal's metadata an estimate.",
@@ -254,6 +296,23 @@ pub fn compaction_copied(bytes: u64) {
 pub fn log_file_removed(kind: FileKind, bytes: u64) {
     FAMILIES.compaction_freed.inc_by(bytes);
     FAMILIES.log_files_removed.with_label_values(&[label(kind)]).inc();
+}
+
+/// The store has been counted.
+pub fn stats(stats: &Stats) {
+    let holds = &FAMILIES.holds;
+    for (gauge, value) in [
+        (&holds.logical, stats.logical_bytes),
+        (&holds.unique, stats.unique_bytes),
+        (&holds.physical, stats.physical_bytes),
+        (&holds.packages, stats.packages),
+        (&holds.versions, stats.versions),
+        (&holds.files, stats.files),
+        (&holds.blobs, stats.blobs),
+        (&holds.chunks, stats.chunks),
+    ] {
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
 }
 
 /// The log files of a kind were found to hold `live` bytes of `total`.

@@ -49,6 +49,7 @@ mod scrub;
 mod shared;
 pub mod snapshot;
 mod stage;
+pub mod stats;
 mod sweeps;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ pub mod collector;
 mod metrics;
 mod scrub_metrics;
 pub mod scrubber;
+pub mod statistics;
 pub mod throttle;
 
 pub use collector::Collector;

@@ -155,7 +155,7 @@ fn only_an_admin_collects() {
     let nobody = daemon.send(&Request::new("POST", "/api/v1/admin/gc"));
     assert_eq!(nobody.status, 401);
     let wrong = daemon.as_admin(Request::new("POST", "/api/v1/admin/gc?dry_run=maybe"));
-    assert_eq!(wrong.status, 400);
+    assert_eq!(wrong.status, 422);
     assert_eq!(daemon.get("/api/v1/admin/gc").status, 405);
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Conn, Daemon, MIB, Request, Response, Rng, Setup, Used, alone, basic, bearer, file_path, response_of,
-    seeded_bytes, tally, together,
+    Conn, Daemon, MIB, Request, Response, Rng, Setup, Used, alone, basic, bearer, file_path, found, recipe,
+    response_of, seeded_bytes, tally, together,
 };
 
 const BYTES: &str = "maximum allowed package storage quota exceeded";
@@ -242,6 +242,19 @@ fn the_order_of_checks_puts_quotas_behind_policy_and_size() {
     site.set(json!({"max_versions": null}));
     assert_eq!(put("2", &[], 1), (403, BYTES.to_owned()));
     assert_eq!(put("-", &[], 1).0, 400, "names come first");
+}
+
+#[test]
+fn a_quota_answers_before_a_full_store_does() {
+    let site = Site::start(Setup::default().config("[store]\nmax_size = \"16 MiB\"\n"));
+    let length = (20 * MIB).to_string();
+    let status = || {
+        site.head_only("1", &[("Content-Length", &length)])
+            .map(|answer| answer.0)
+    };
+    assert_eq!(status(), Some(507));
+    site.set(json!({"max_bytes": "19MiB"}));
+    assert_eq!(status(), Some(403));
 }
 
 /// When the body has come: the digest, then the policy, then the quota again.
@@ -497,6 +510,20 @@ fn what_is_set_is_shown_changed_field_by_field_and_cleared_with_null() {
 }
 
 #[test]
+fn changes_at_once_of_different_fields_all_count() {
+    let site = Site::start(Setup::default());
+    for round in 1..=5_u64 {
+        together(24, |client| {
+            let field = ["max_bytes", "max_versions", "max_file_size"][client % 3];
+            site.set(json!({field: round * 100 + client as u64 % 3}));
+        });
+        let seen = site.daemon.owner("alice");
+        let limits = json!({"bytes": round * 100, "versions": round * 100 + 1, "file_size": round * 100 + 2});
+        assert_eq!(seen["limits"], limits, "round {round}");
+    }
+}
+
+#[test]
 fn bad_settings_are_refused_by_name_and_change_nothing() {
     let site = Site::start(Setup::default());
     site.set(json!({"max_versions": 7}));
@@ -528,10 +555,13 @@ fn bad_settings_are_refused_by_name_and_change_nothing() {
             json!({"policy": "keep"}),
             "policy must be release, package, write-once or cache",
         ),
-        (json!({"policies": {"packages": "a"}}), "policies must be a list"),
+        (
+            json!({"policies": {"packages": "a"}}),
+            "policies: invalid type: map, expected a sequence",
+        ),
         (
             json!({"policies": [{"policy": "cache"}]}),
-            "policies[0].packages must be a string",
+            "policies[0]: missing field `packages`",
         ),
         (
             json!({"policies": [{"packages": "a", "policy": "x"}]}),
@@ -784,4 +814,43 @@ fn huge_lengths_and_limits_do_not_overflow() {
     }
     site.assert_put("2", "f", 10, 201, "");
     assert_eq!(site.used(), (20, 2, 2));
+}
+
+#[test]
+fn the_commands_of_the_readme_do_what_it_says() {
+    if !found("the_commands_of_the_readme_do_what_it_says", &["curl"]) {
+        return;
+    }
+    let daemon = Setup::default().start();
+    daemon.create_user("ci", "password of ci", "public");
+    let readme = include_str!("../../README.md");
+    daemon.cook(
+        &recipe(readme, "## Policies: what happens to a name that is taken"),
+        &[],
+    );
+    let mut expected = json!({
+        "policy": "cache", "policies": [{"packages": "release-*", "policy": "release"}],
+        "max_bytes": null, "max_versions": null, "max_file_size": null,
+    });
+    assert_eq!(settings_of(&daemon, &expected), expected);
+    let said = daemon.cook(&recipe(readme, "## Quotas"), &[]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(
+        said.matches("\"max_bytes\":10737418240").count(),
+        2,
+        "set, then shown: {said}"
+    );
+    expected["max_versions"] = json!("none");
+    expected["max_file_size"] = json!(2_147_483_648_u64);
+    assert_eq!(settings_of(&daemon, &expected), expected);
+}
+
+/// Those fields of an owner that `like` has.
+fn settings_of(daemon: &Daemon, like: &Value) -> Value {
+    let mut settings = daemon.owner("ci");
+    settings
+        .as_object_mut()
+        .unwrap()
+        .retain(|field, _| like.get(field).is_some());
+    settings
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::collect::Collected;
 use crate::store::snapshot::LogEnd;
+use crate::store::stats::Stats;
 use crate::upkeep::backups::Ended;
 
 pub use client::{AskError, Held, ask, hold_files};
@@ -41,6 +42,10 @@ pub enum Request {
         /// Its number.
         run: u64,
     },
+    /// Read the configuration again.
+    Reload,
+    /// Say what the store holds and takes.
+    Stats,
     /// Say how far the log reaches, and delete none of its files as long as this connection is open.
     HoldFiles,
     /// Note that a backup has ended.
@@ -64,6 +69,20 @@ pub enum Response {
     Collected {
         /// What it did.
         collected: Collected,
+    },
+    /// The configuration has been read again; each list has names of settings.
+    Reloaded {
+        /// What holds now.
+        applied: Vec<String>,
+        /// What will hold after a restart.
+        needs_restart: Vec<String>,
+    },
+    /// What the store holds and takes.
+    Stats {
+        /// The figures.
+        stats: Stats,
+        /// How long ago they were counted, seconds.
+        age_seconds: u64,
     },
     /// No log file is deleted as long as the connection is open.
     Held {

@@ -92,6 +92,11 @@ impl Marked {
         self.range.clone()
     }
 
+    /// How many different ones there are.
+    pub fn count(&self) -> usize {
+        self.marks.len()
+    }
+
     /// Whether a digest of the range is marked.
     pub fn has(&self, digest: &Digest) -> bool {
         self.marks.binary_search(&fingerprint(digest)).is_ok()

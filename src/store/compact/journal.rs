@@ -38,14 +38,14 @@ pub(super) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Comp
         return Ok(pass.done);
     };
     let live = usage.of_journal();
-    let mut total = pass.sizes(FileKind::Journal)?.total();
+    let mut total = pass.inner.log_sizes(FileKind::Journal)?.total();
     if full && pass.is_worth_it(total.saturating_sub(live), total) {
         pass.commit(Change::Mark { last_of_file: true })?;
         // So that the index no longer relies on the file before.
         pass.commit(Change::Mark { last_of_file: false })?;
     }
     let end = pass.applied()?.map_or(0, |applied| applied.file);
-    let sizes = pass.sizes(FileKind::Journal)?;
+    let sizes = pass.inner.log_sizes(FileKind::Journal)?;
     for &(number, len) in sizes.files() {
         let is_small = !full && total < SMALL_JOURNAL;
         if number >= end || is_small || !pass.is_worth_it(total.saturating_sub(live), total) {

@@ -24,7 +24,7 @@ mod retire;
 mod segments;
 #[cfg(test)]
 mod tests;
-mod usage;
+pub(super) mod usage;
 mod wait;
 
 use std::sync::mpsc::channel;

@@ -73,7 +73,7 @@ impl Pass<'_> {
             return Ok(Vec::new());
         };
         let mut candidates: Vec<(u64, u64)> = Vec::new();
-        for &(number, len) in self.sizes(FileKind::Segment)?.files() {
+        for &(number, len) in self.inner.log_sizes(FileKind::Segment)?.files() {
             let live = usage.of_segment(number);
             let total = len.saturating_sub(FILE_HEADER_LEN);
             if live == 0 || self.is_worth_it(total.saturating_sub(live), total) {

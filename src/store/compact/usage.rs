@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 
 use super::Pass;
+use crate::store::Inner;
 use crate::store::error::StoreError;
 use crate::store::index::decode;
 use crate::store::log::files;
@@ -33,6 +34,15 @@ impl Usage {
         self.live.get(&(FileKind::Segment, number)).copied().unwrap_or(0)
     }
 
+    /// Live bytes of all segments.
+    pub fn of_segments(&self) -> u64 {
+        let segments = self
+            .live
+            .iter()
+            .filter(|((kind, _), _)| *kind == FileKind::Segment);
+        segments.map(|(_, bytes)| bytes).sum()
+    }
+
     /// About as many bytes as the journal would have if all that is dead were gone.
     pub fn of_journal(&self) -> u64 {
         let bodies = self
@@ -42,7 +52,8 @@ impl Usage {
         bodies.map(|(_, bytes)| bytes).sum::<u64>() + self.metadata
     }
 
-    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    /// Counts an entry of the index.
+    pub fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let len = value.len() as u64;
         match key.first() {
             Some(b'c' | b'b') => {
@@ -99,9 +110,9 @@ impl Pass<'_> {
                 None => break,
             }
         }
-        let journal = self.sizes(FileKind::Journal)?.total();
+        let journal = self.inner.log_sizes(FileKind::Journal)?.total();
         metrics::log_usage(FileKind::Journal, usage.of_journal(), journal);
-        let segments = self.sizes(FileKind::Segment)?;
+        let segments = self.inner.log_sizes(FileKind::Segment)?;
         let live = segments
             .files()
             .iter()
@@ -110,15 +121,22 @@ impl Pass<'_> {
         Ok(Some(usage))
     }
 
+    /// How far the index is.
+    pub(super) fn applied(&self) -> Result<Option<Applied>, StoreError> {
+        Applied::load(&self.inner.index)
+    }
+}
+
+impl Inner {
     /// How long the files of a kind are, without the room that is kept for what comes.
-    pub(super) fn sizes(&self, kind: FileKind) -> Result<Sizes, StoreError> {
-        let data = &self.inner.data;
+    pub(in crate::store) fn log_sizes(&self, kind: FileKind) -> Result<Sizes, StoreError> {
+        let data = &self.data;
         let end = match kind {
-            FileKind::Journal => self.applied()?.map(|applied| SegmentPosition {
+            FileKind::Journal => Applied::load(&self.index)?.map(|applied| SegmentPosition {
                 file: applied.file,
                 offset: applied.offset,
             }),
-            FileKind::Segment => Some(self.inner.bulk.segments.durable()),
+            FileKind::Segment => Some(self.bulk.segments.durable()),
         };
         let mut sizes = Vec::new();
         for number in files::list(data, kind)? {
@@ -135,10 +153,5 @@ impl Pass<'_> {
             sizes.push((number, written));
         }
         Ok(Sizes(sizes))
-    }
-
-    /// How far the index is.
-    pub(super) fn applied(&self) -> Result<Option<Applied>, StoreError> {
-        Applied::load(&self.inner.index)
     }
 }

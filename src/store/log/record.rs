@@ -317,7 +317,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::model::{ChunkRef, FileKind, Shape};
+    use crate::store::model::{ChunkRef, FileKind, Limit, PackagePolicy, Policy, Shape};
 
     fn places() -> impl Strategy<Value = Record> {
         prop::collection::vec(
@@ -473,6 +473,25 @@ mod tests {
                 prop_assert!(Record::decode(&header, &payload).is_err());
             }
         }
+    }
+
+    #[test]
+    fn golden_settings() {
+        let settings = OwnerSettings {
+            policy: Some(Policy::Cache),
+            policies: vec![PackagePolicy {
+                packages: "rel-*".into(),
+                policy: Policy::Release,
+            }],
+            max_bytes: Some(Limit::AtMost(1000)),
+            max_versions: Some(Limit::Unlimited),
+            max_file_size: None,
+        };
+        let record = Record::Settings(OwnerSet { owner: 1, settings });
+        let (header, payload) = header(&record);
+        let bytes = "01 0103 01 05 72656c2d2a 00 0101e807 0100 00";
+        assert_eq!(hex::encode(&payload), bytes.replace(' ', ""));
+        assert_eq!(Record::decode(&header, &payload), Ok(record));
     }
 
     #[test]

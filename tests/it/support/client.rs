@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::PATIENCE;
+use super::{PATIENCE, documented};
 
 /// How a request's body is announced and sent.
 #[derive(Clone, Debug)]
@@ -88,6 +88,11 @@ impl Request {
     /// The method, which decides whether a response has a body.
     pub fn method(&self) -> &str {
         &self.method
+    }
+
+    /// Where it goes to.
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// Request line and headers with the empty line, as they go over the wire.
@@ -206,7 +211,9 @@ impl Conn {
     pub fn send(&mut self, request: &Request) -> io::Result<Response> {
         self.write(&request.head_bytes())?;
         self.write(&request.body_bytes())?;
-        self.read_response(request.method())
+        let answer = self.read_response(request.method())?;
+        documented::check(request, &answer);
+        Ok(answer)
     }
 
     /// Reads a response to a request with `method`; interim responses (100) are returned like any other.
