@@ -13,6 +13,7 @@ use super::connection::Outlet;
 use super::fields::BadField;
 use super::options::Options;
 use super::request_log::Record;
+use super::trail::Trail;
 use crate::access::Credentials;
 
 /// What handlers and the `Expect` handler decide on. Borrowed, cheap to copy.
@@ -32,6 +33,8 @@ pub struct Head<'a> {
     pub peer: Option<IpAddr>,
     /// The way to the connection past the dispatcher; none where the request came another way.
     pub outlet: Option<&'a Outlet>,
+    /// What the audit log will say.
+    pub trail: Option<&'a Trail>,
     /// What is written down about the request, if anything.
     pub record: Option<&'a Record>,
     /// Whether the client speaks TLS, to us or to a trusted proxy.
@@ -52,6 +55,7 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
             outlet: request.conn_data(),
+            trail: None,
             record: None,
             secure: false,
             forwarded_host: None,
@@ -70,6 +74,7 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
             outlet: request.conn_data(),
+            trail: None,
             record: None,
             secure: false,
             forwarded_host: None,
@@ -95,6 +100,11 @@ impl<'a> Head<'a> {
     /// The same, with what is written down about it.
     pub fn recorded(self, record: Option<&'a Record>) -> Self {
         Head { record, ..self }
+    }
+
+    /// The same, with what the audit log will say about it.
+    pub fn audited(self, trail: Option<&'a Trail>) -> Self {
+        Head { trail, ..self }
     }
 
     /// The credentials it brings.

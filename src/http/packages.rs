@@ -221,7 +221,7 @@ async fn permitted<'a>(
 ) -> Result<(&'a Engine, Account), Refusal> {
     let engine = state.engine()?;
     let caller = auth::caller(state, engine, head, Door::Api).await?;
-    auth::signed_in(&caller, Door::Api)?;
+    auth::not_anonymous(&caller, Door::Api)?;
     let owner = engine.access.account(owner)?.ok_or_else(Refusal::no_owner)?;
     let target = Target {
         owner: &owner,

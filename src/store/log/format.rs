@@ -167,6 +167,8 @@ pub enum RecordKind {
     Totals = 20,
     /// Checksums of a blob; `digest` is the blob's.
     Checksums = 21,
+    /// When tokens were last used.
+    TokenUses = 40,
     /// What is set for an owner was changed.
     Settings = 22,
     /// Begins a group of the journal; the payload is a [`Group`].
@@ -178,7 +180,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 22] = [
+        const ALL: [RecordKind; 23] = [
             Chunk,
             Manifest,
             Places,
@@ -198,6 +200,7 @@ impl RecordKind {
             SweepPackage,
             Totals,
             Checksums,
+            TokenUses,
             Settings,
             Group,
             Footer,
