@@ -166,7 +166,11 @@ impl Tree {
         let Open { rows, filter, .. } = self.open_db()?;
         let stamp = match rows.get(key) {
             Known::Row(row) => return Ok(row),
-            Known::Nothing(_) if filter.is_absent(rows.hash(key)) => return Ok(None),
+            Known::Nothing(_) if filter.is_absent(rows.hash(key)) => {
+                #[cfg(test)]
+                guard(|| Ok(self.count_call()))?;
+                return Ok(None);
+            }
             Known::Nothing(stamp) => stamp,
         };
         let row = self.with(|db| db.get(key))?;
@@ -294,7 +298,7 @@ impl Tree {
 
 #[cfg(test)]
 impl Tree {
-    /// Panics in the call behind the next `calls`, and in every further one.
+    /// Panics in the call behind the next `calls`, and in every further one. Look-ups that the filter answers count.
     pub fn fail_after(&self, calls: u64) {
         self.calls_left.store(calls, Ordering::Relaxed);
     }
