@@ -4,6 +4,7 @@
 //! Shutdown is the reverse: unready, requests, control socket, collector, store.
 
 mod announce;
+mod bounds;
 mod collection;
 pub mod control;
 mod first_account;
@@ -31,6 +32,7 @@ use crate::upkeep::backups::Backups;
 use crate::upkeep::scrubber::Scrubber;
 use crate::upkeep::statistics::Statistics;
 use announce::{Announcement, SignIn};
+use bounds::Bounds;
 use control::{Answer, Control, Request, Response};
 use first_account::first_account;
 use signals::Signals;
@@ -106,8 +108,10 @@ async fn serve(
     let result = match opened {
         Ok(store) => {
             let collector = Collector::start(store.clone(), config.upkeep.clone())?;
-            let worked = work(&config, &store, &collector, &web, &announcement, &mut signals).await;
-            end(web, store, collector, signals).await;
+            let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
+            let below = (&store, &artifacts, &collector);
+            let worked = work(&config, below, &web, &announcement, &mut signals).await;
+            end(web, store, artifacts, collector, signals).await;
             worked
         }
         Err(error) => Err(error),
@@ -136,8 +140,7 @@ async fn open(options: store::Options, progress: impl Progress + 'static) -> Res
 /// Gets ready and serves until the first signal.
 async fn work(
     config: &Config,
-    store: &Store,
-    collector: &Collector,
+    (store, artifacts, collector): (&Store, &Artifacts, &Collector),
     web: &Web,
     announcement: &Announcement,
     signals: &mut Signals,
@@ -145,13 +148,12 @@ async fn work(
     let data = &config.store.data;
     let access = Access::new(store.clone());
     let sign_in = first_account_in_time(&access, config, store).await?;
-    let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
     web.ready(
         store.clone(),
         access.clone(),
-        artifacts,
+        artifacts.clone(),
         Arc::new(collector.clone()),
     );
     announcement.print();
@@ -160,12 +162,14 @@ async fn work(
     }
     Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
+    let bounds = Bounds::keep(config, artifacts, store, collector);
     let statistics = Statistics::start(store.clone())?;
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
         () = answer_control(control, &access, store, collector, &statistics) => {}
     }
+    drop(bounds);
     // They let go within a step, long before requests do.
     let _ = actix_rt::task::spawn_blocking(move || {
         statistics.stop();
@@ -188,11 +192,14 @@ async fn first_account_in_time(access: &Access, config: &Config, store: &Store) 
 }
 
 /// The reverse of the start. A second signal ends the process at once.
-async fn end(web: Web, store: Store, collector: Collector, mut signals: Signals) {
+async fn end(web: Web, store: Store, artifacts: Artifacts, collector: Collector, mut signals: Signals) {
     let orderly = async {
         web.stop().await;
         let close = move || {
             collector.stop();
+            if let Err(error) = artifacts.save_uses() {
+                tracing::warn!(%error, "the times of last use could not be kept");
+            }
             // It writes and syncs.
             store.close();
         };

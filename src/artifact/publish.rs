@@ -54,7 +54,7 @@ impl Artifacts {
         {
             return Err(ArtifactError::TooLarge { limit });
         }
-        let quota = limits.quota();
+        let quota = limits.quota_for(policy, request.length.unwrap_or(0));
         if charged && !request.by_admin && !quota.is_unlimited() {
             let held = self.store.held(request.owner.id)?;
             decide_quota(quota, held, &standing, request.length.unwrap_or(0))?;
@@ -90,7 +90,7 @@ impl Artifacts {
         let at = FileName::from(request.at);
         let mut allowance = Allowance {
             artifacts: self,
-            owner: request.owner.id,
+            owner: &request.owner,
             at: &at,
             received: 0,
             // Of a body with a length this has been asked already.
@@ -126,6 +126,9 @@ impl Artifacts {
             .name_patiently(request.owner.id, publication, &permit)
             .await?;
         metrics::published(named.file.size);
+        if named.policy == Policy::Cache {
+            self.cache_grew.note();
+        }
         Ok(Published {
             file: named.file,
             ok: named.already_there || named.policy == Policy::Cache,
@@ -174,7 +177,7 @@ impl Artifacts {
 /// Cuts off a body of unknown length that has become too long for its owner's quota, as far as that can be told.
 struct Allowance<'a> {
     artifacts: &'a Artifacts,
-    owner: Id,
+    owner: &'a Account,
     at: &'a FileName,
     received: u64,
     /// What may come until it is looked at again.
@@ -188,11 +191,12 @@ impl Allowance<'_> {
             return Ok(());
         }
         let Artifacts { store, rules, .. } = self.artifacts;
-        let quota = rules.limits(&store.settings(self.owner)?).quota();
+        let (settings, policy) = self.artifacts.governing(self.owner, &self.at.package)?;
+        let quota = rules.limits(&settings).quota_for(policy, self.received);
         self.checked = match quota.bytes {
             Some(_) => {
-                let standing = committed(store, self.owner, self.at)?;
-                room(quota, store.held(self.owner)?, &standing)
+                let standing = committed(store, self.owner.id, self.at)?;
+                room(quota, store.held(self.owner.id)?, &standing)
             }
             None => u64::MAX,
         };

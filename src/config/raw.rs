@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, Text, text};
+use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, Text, optional_text, text};
 use crate::http::AccessFormat;
 use crate::telemetry::LogFormat;
 
@@ -17,6 +17,8 @@ pub struct Raw {
     pub limits: Limits,
     pub quotas: Quotas,
     pub gc: Gc,
+    pub retention: Retention,
+    pub eviction: Eviction,
     pub scrub: Scrub,
     pub log: Log,
     pub metrics: Metrics,
@@ -109,6 +111,43 @@ pub struct Gc {
     pub rate: Size,
     #[serde(deserialize_with = "text")]
     pub yield_above: Span,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub enabled: bool,
+    #[serde(deserialize_with = "text")]
+    pub every: Span,
+    pub rules: Vec<RetentionRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionRule {
+    /// `owner/package`, each a name or a glob.
+    pub packages: String,
+    pub keep_newest: Option<u32>,
+    #[serde(default)]
+    pub keep: Vec<String>,
+    #[serde(default)]
+    pub remove: Vec<String>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub remove_older_than: Option<Span>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub remove_unused_for: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Eviction {
+    pub enabled: bool,
+    #[serde(deserialize_with = "text")]
+    pub min_age: Span,
+    #[serde(deserialize_with = "text")]
+    pub access_memory: Size,
+    #[serde(deserialize_with = "text")]
+    pub save_every: Span,
 }
 
 #[derive(Clone, Debug, Deserialize)]

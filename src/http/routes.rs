@@ -14,7 +14,8 @@ use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
 use super::{
-    admin, documents, download, gc, generic, health, organisations, owners, packages, scrape, start,
+    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, retention,
+    scrape, start,
 };
 use crate::telemetry::request::RequestContext;
 
@@ -125,6 +126,12 @@ async fn answer(
         (Route::Member { organisation, user }, _) => {
             organisations::remove_member(state, head, organisation, user).await
         }
+        (Route::AdminRetention, _) => retention::start(state, head).await,
+        (Route::OwnerRetention { owner }, "PUT") => retention::put(state, head, owner, body).await,
+        (Route::OwnerRetention { owner }, _) => retention::get(state, head, owner).await,
+        (Route::RetentionPreview { owner }, _) => retention::preview(state, head, owner, body).await,
+        (Route::Pin { owner, name, version }, "PUT") => pins::put(state, head, owner, name, version).await,
+        (Route::Pin { owner, name, version }, _) => pins::delete(state, head, owner, name, version).await,
         (Route::AdminGc, "POST") => gc::collect(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
@@ -197,10 +204,12 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminUsers | Route::AdminGc, "POST") | (Route::AdminUser { .. }, "PATCH") => {
-            admin::before_user(state, head).await.map(drop)
-        }
-        (Route::AdminOwner { owner }, "PATCH") => owners::before(state, head, owner).await.map(drop),
+        (Route::AdminRetention, _)
+        | (Route::AdminUsers | Route::AdminGc, "POST")
+        | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
+        (Route::AdminOwner { owner }, "PATCH")
+        | (Route::OwnerRetention { owner }, "PUT")
+        | (Route::RetentionPreview { owner }, _) => owners::before(state, head, owner).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)
