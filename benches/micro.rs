@@ -23,6 +23,7 @@ use larder::store::model::{
     Account, File, FileKind, Limit, Package, PackagePolicy, Shape, Version, Visibility,
 };
 use larder::store::{Options, Progress, Store};
+use larder::telemetry::request::RequestContext;
 
 /// Bytes that repeat nowhere in reach of a chunk.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -31,6 +32,22 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     hasher.update(&seed.to_le_bytes());
     hasher.finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// What every request pays for its id.
+fn request_ids(c: &mut Criterion) {
+    let mut group = c.benchmark_group("request id");
+    group.bench_function("made", |b| {
+        b.iter(|| RequestContext::new(black_box(None), black_box(None)))
+    });
+    group.bench_function("of the client", |b| {
+        b.iter(|| {
+            RequestContext::new(
+                black_box(Some("0af7651916cd43dd8448eb211c80319c")),
+                black_box(None),
+            )
+        });
+    });
 }
 
 fn hashing(c: &mut Criterion) {
@@ -307,5 +324,5 @@ fn daemon(c: &mut Criterion) {
     store.close();
 }
 
-criterion_group!(benches, hashing, chunking, records, index, daemon);
+criterion_group!(benches, hashing, chunking, records, request_ids, index, daemon);
 criterion_main!(benches);

@@ -1,19 +1,22 @@
 //! The composition root: puts the rooms together and ends them in order.
 //!
 //! Start: descriptors, data directory, port, http (everything but health answers 503), store, first account, engine.
-//! Shutdown is the reverse: unready, requests, control socket, collector, store.
+//! Shutdown is the reverse: unready, requests, control socket, collector, store. In between, SIGHUP and whoever asks have
+//! the configuration read again, see `reload`.
 
 mod announce;
 mod bounds;
 mod collection;
+mod commands;
 pub mod control;
 mod first_account;
 mod listen;
+mod reload;
 mod signals;
+mod systemd;
 mod web;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +26,8 @@ use tokio::sync::oneshot;
 
 use crate::access::{Access, BootstrapError};
 use crate::artifact::Artifacts;
-use crate::config::Config;
+use crate::config::{Config, Listen};
+use crate::http::{Identity, TlsError};
 use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
 use crate::telemetry::{self, LogFormat};
@@ -33,9 +37,11 @@ use crate::upkeep::scrubber::Scrubber;
 use crate::upkeep::statistics::Statistics;
 use announce::{Announcement, SignIn};
 use bounds::Bounds;
-use control::{Answer, Control, Request, Response};
+use commands::Commands;
+use control::Control;
 use first_account::first_account;
-use signals::Signals;
+use listen::Bound;
+use signals::{Hangups, Signals};
 use web::Web;
 
 /// Why the daemon did not start, or ended badly.
@@ -53,10 +59,13 @@ pub enum Error {
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// Why not.
         error: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store did not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -73,32 +82,51 @@ pub fn run(config: Config, progress: impl Progress + 'static) -> Result<(), Erro
     listen::raise_descriptor_limit();
     telemetry::metrics::describe_build();
     telemetry::metrics::describe_config(&config.fingerprint());
+    let identity = web::identity(&config)?;
     let data = &config.store.data;
     listen::create_data_directory(data).map_err(|error| Error::Data {
         path: data.clone(),
         error,
     })?;
-    let main = bind(config.listen)?;
-    let metrics = config.metrics_listen.map(bind).transpose()?;
-    System::new().block_on(serve(config, main, metrics, progress))
+    let main = bind_all(&config)?;
+    let metrics = config.metrics_listen.as_ref();
+    let metrics = metrics.map(|at| bind(at, config.socket_mode)).transpose()?;
+    System::new().block_on(serve(config, identity, main, metrics, progress))
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    listen::bind(address).map_err(|error| Error::Listen { address, error })
+/// The sockets for everybody: those that systemd has opened, and the rest.
+fn bind_all(config: &Config) -> Result<Vec<Bound>, Error> {
+    let mut bound = listen::inherited(&config.listen)?;
+    for at in config.listen.iter().skip(bound.len()) {
+        bound.push(bind(at, config.socket_mode)?);
+    }
+    Ok(bound)
+}
+
+fn bind(at: &Listen, socket_mode: u32) -> Result<Bound, Error> {
+    listen::bind(at, socket_mode).map_err(|error| Error::Listen {
+        address: at.to_string(),
+        error,
+    })
 }
 
 async fn serve(
     config: Config,
-    main: TcpListener,
-    metrics: Option<TcpListener>,
+    identity: Option<Identity>,
+    main: Vec<Bound>,
+    metrics: Option<Bound>,
     progress: impl Progress + 'static,
 ) -> Result<(), Error> {
     let mut signals = Signals::new()?;
-    let announcement = Rc::new(Announcement::new(main.local_addr()?));
+    let mut hangups = Hangups::new()?;
+    let addresses: Vec<Listen> = main.iter().map(|bound| bound.at.clone()).collect();
+    let announcement = Rc::new(Announcement::new(&addresses, &config.http.base_path));
     let late = actix_rt::spawn(announcement.clone().print_late());
-    let web = Web::start(&config, main, metrics)?;
+    let watchdog = actix_rt::spawn(systemd::watchdog());
+    let web = Web::start(&config, identity, main, metrics)?;
     let opened = tokio::select! {
         opened = open(config.store.clone(), web.watch(progress)) => opened,
+        () = systemd::opening() => return Ok(()),
         // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
         name = signals.next() => {
             tracing::info!("{name} while opening the store, ending");
@@ -109,14 +137,21 @@ async fn serve(
         Ok(store) => {
             let collector = Collector::start(store.clone(), config.upkeep.clone())?;
             let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
-            let below = (&store, &artifacts, &collector);
-            let worked = work(&config, below, &web, &announcement, &mut signals).await;
+            let worked = work(
+                &config,
+                (&store, &artifacts, &collector),
+                &web,
+                &announcement,
+                (&mut signals, &mut hangups),
+            )
+            .await;
             end(web, store, artifacts, collector, signals).await;
             worked
         }
         Err(error) => Err(error),
     };
     late.abort();
+    watchdog.abort();
     result
 }
 
@@ -143,18 +178,20 @@ async fn work(
     (store, artifacts, collector): (&Store, &Artifacts, &Collector),
     web: &Web,
     announcement: &Announcement,
-    signals: &mut Signals,
+    (signals, hangups): (&mut Signals, &mut Hangups),
 ) -> Result<(), Error> {
     let data = &config.store.data;
     let access = Access::new(store.clone());
     let sign_in = first_account_in_time(&access, config, store).await?;
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
+    let reloader = web.reloader(config, artifacts.clone());
     web.ready(
         store.clone(),
         access.clone(),
         artifacts.clone(),
         Arc::new(collector.clone()),
+        reloader.clone(),
     );
     announcement.print();
     if config.log.format != LogFormat::Json {
@@ -164,12 +201,22 @@ async fn work(
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
     let bounds = Bounds::keep(config, artifacts, store, collector);
     let statistics = Statistics::start(store.clone())?;
+    let commands = Commands {
+        access,
+        store: store.clone(),
+        collector: collector.clone(),
+        statistics: statistics.clone(),
+        reloader: reloader.clone(),
+    };
+    systemd::ready();
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(control, &access, store, collector, &statistics) => {}
+        () = reloader.reload_on_hangup(hangups) => {}
+        () = commands.answer(control) => {}
     }
     drop(bounds);
+    systemd::stopping();
     // They let go within a step, long before requests do.
     let _ = actix_rt::task::spawn_blocking(move || {
         statistics.stop();
@@ -211,76 +258,5 @@ async fn end(web: Web, store: Store, artifacts: Artifacts, collector: Collector,
     tokio::select! {
         () = orderly => tracing::info!("ended in good order"),
         forced = signals.force() => match forced {},
-    }
-}
-
-/// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(
-    control: io::Result<Control>,
-    access: &Access,
-    store: &Store,
-    collector: &Collector,
-    statistics: &Statistics,
-) {
-    match control {
-        Ok(control) => {
-            control
-                .serve(async |request| answer(access, store, collector, statistics, request).await)
-                .await
-        }
-        Err(error) => {
-            tracing::warn!(%error, "no control socket: the command line can reach the store only while the daemon is down");
-            std::future::pending().await
-        }
-    }
-}
-
-async fn answer(
-    access: &Access,
-    store: &Store,
-    collector: &Collector,
-    statistics: &Statistics,
-    request: Request,
-) -> Answer {
-    match request {
-        Request::SetPassword { account, password } => set_password(access, account, password).await.into(),
-        Request::Collect { dry_run } => collection::request(collector, dry_run).into(),
-        Request::Collected { run } => collection::outcome(collector, run).into(),
-        Request::Stats => stats(statistics.clone()).await.into(),
-        Request::BackedUp(ended) => {
-            Backups::of(store.data()).ended(ended);
-            Response::Done.into()
-        }
-        Request::HoldFiles => match store.snapshot() {
-            Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
-            Err(error) => failed(error).into(),
-        },
-    }
-}
-
-async fn set_password(access: &Access, account: String, password: String) -> Response {
-    match access.set_password(&account, &password).await {
-        Ok(()) => {
-            tracing::info!(account, "password set from the command line");
-            Response::Done
-        }
-        Err(error) => failed(error),
-    }
-}
-
-async fn stats(statistics: Statistics) -> Response {
-    match actix_rt::task::spawn_blocking(move || statistics.now()).await {
-        Ok(Ok(counted)) => Response::Stats {
-            stats: counted.stats,
-            age_seconds: counted.at.elapsed().as_secs(),
-        },
-        Ok(Err(error)) => failed(error),
-        Err(error) => failed(error),
-    }
-}
-
-fn failed(error: impl ToString) -> Response {
-    Response::Failed {
-        message: error.to_string(),
     }
 }

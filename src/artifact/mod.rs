@@ -132,6 +132,11 @@ impl Artifacts {
             hashing: Arc::new(Semaphore::new(checksums::AT_ONCE)),
         }
     }
+
+    /// Decides by these policies and limits from now on.
+    pub fn configure(&self, policies: PolicyTable, limits: Limits) {
+        self.rules.configure(policies, limits);
+    }
 }
 
 /// Where the times of last use are kept.

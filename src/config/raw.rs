@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Count, Listen, OrAuto, OrNone, OrOff, Percent, Size, Span, Text, optional_text, text};
-use crate::http::AccessFormat;
+use super::units::{
+    BasePath, Count, Listen, Many, Mode, OrAuto, OrNone, OrOff, Percent, Proxy, Size, Span, Text,
+    optional_text, text,
+};
+use crate::http::{AccessFormat, ForwardedHeaders};
 use crate::telemetry::LogFormat;
 
 /// The whole file.
@@ -13,6 +16,7 @@ use crate::telemetry::LogFormat;
 #[serde(deny_unknown_fields)]
 pub struct Raw {
     pub server: Server,
+    pub tls: Tls,
     pub store: Store,
     pub limits: Limits,
     pub quotas: Quotas,
@@ -31,7 +35,17 @@ pub struct Raw {
 #[serde(deny_unknown_fields)]
 pub struct Server {
     #[serde(deserialize_with = "text")]
-    pub listen: Listen,
+    pub listen: Many<Listen>,
+    #[serde(deserialize_with = "text")]
+    pub socket_mode: Mode,
+    #[serde(deserialize_with = "text")]
+    pub trusted_proxies: Many<Proxy>,
+    #[serde(deserialize_with = "text")]
+    pub forwarded: ForwardedHeaders,
+    #[serde(deserialize_with = "text")]
+    pub base_path: BasePath,
+    #[serde(deserialize_with = "text")]
+    pub shutdown_delay: Span,
     #[serde(deserialize_with = "text")]
     pub shutdown_grace: Span,
     #[serde(deserialize_with = "text")]
@@ -49,6 +63,13 @@ pub struct Server {
     #[serde(deserialize_with = "text")]
     pub drain_time: Span,
     pub query_tokens: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificate: String,
+    pub key: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,10 +10,10 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
 use super::error::{ConfigError, Place, Problem};
-use super::layers::{Merged, place_of};
+use super::layers::{Merged, Sources, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, NONE, Size, Span, Text};
-use super::{Config, RequestLogOptions};
+use super::units::{Count, Listen, NONE, Proxy, Size, Span, Text};
+use super::{Config, RequestLogOptions, TlsFiles};
 use crate::artifact::retention::Rules;
 use crate::chunk::ChunkerParams;
 use crate::http::MetricsToken;
@@ -28,7 +28,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MIB: u64 = 1 << 20;
 
 /// Checks every value and builds the rooms' options; all problems are reported together.
-pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
+pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError> {
     let Merged { raw, places } = merged;
     let mut check = Check {
         places: &places,
@@ -43,12 +43,16 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let scrub = check.scrub(&raw);
     let log = check.log(&raw);
     let requests = check.requests(&raw);
+    let tls = check.tls(&raw);
     let metrics_listen = check.metrics(&raw);
     if check.problems.is_empty() {
         let mut places = places;
         hide(&mut places, "metrics.token");
         Ok(Config {
             listen: raw.server.listen.0,
+            socket_mode: raw.server.socket_mode.0,
+            tls,
+            sources: sources.clone(),
             http,
             metrics_listen,
             store,
@@ -82,6 +86,11 @@ impl Check<'_> {
             None => cpus,
         };
         http::Options {
+            shutdown_delay: self.span(
+                "server.shutdown_delay",
+                given.shutdown_delay,
+                Duration::ZERO..=DAY,
+            ),
             shutdown_grace: self.span(
                 "server.shutdown_grace",
                 given.shutdown_grace,
@@ -95,6 +104,8 @@ impl Check<'_> {
             drain_bytes: given.drain_bytes.0,
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
+            proxies: proxies(given),
+            base_path: given.base_path.0.clone(),
             metrics_token: self.metrics_token(&raw.metrics),
         }
     }
@@ -281,15 +292,41 @@ impl Check<'_> {
         }
     }
 
-    fn metrics(&mut self, raw: &Raw) -> Option<std::net::SocketAddr> {
-        let listen = raw.metrics.listen.0?.0;
-        if listen == raw.server.listen.0 && listen.port() != 0 {
+    fn metrics(&mut self, raw: &Raw) -> Option<Listen> {
+        let listen = raw.metrics.listen.0.clone()?;
+        let taken = |other: &Listen| match (other, &listen) {
+            (Listen::Http(a) | Listen::Tls(a), Listen::Http(b) | Listen::Tls(b)) => a == b && a.port() != 0,
+            (a, b) => a == b,
+        };
+        if raw.server.listen.0.iter().any(taken) {
             self.problem(
                 "metrics.listen",
-                "is the same address as server.listen".to_owned(),
+                "is the same address as one of server.listen".to_owned(),
             );
         }
         Some(listen)
+    }
+
+    fn tls(&mut self, raw: &Raw) -> Option<TlsFiles> {
+        let listen = &raw.server.listen.0;
+        if listen.is_empty() {
+            self.problem("server.listen", "is empty; write at least one address".to_owned());
+        }
+        let given = |path: &str| (path != NONE && !path.is_empty()).then(|| path.into());
+        let files = (given(&raw.tls.certificate), given(&raw.tls.key));
+        let wanted = listen
+            .iter()
+            .chain(&raw.metrics.listen.0)
+            .any(|listen| matches!(listen, Listen::Tls(_)));
+        let problem = match files {
+            (Some(certificate), Some(key)) => return Some(TlsFiles { certificate, key }),
+            (None, None) if !wanted => return None,
+            (None, None) => ("tls.certificate", "is \"none\", but an address begins with tls:"),
+            (Some(_), None) => ("tls.key", "is \"none\"; tls.certificate needs it"),
+            (None, Some(_)) => ("tls.certificate", "is \"none\"; tls.key is of no use without it"),
+        };
+        self.problem(problem.0, problem.1.to_owned());
+        None
     }
 
     fn metrics_token(&mut self, given: &raw::Metrics) -> Option<MetricsToken> {
@@ -367,6 +404,20 @@ impl Check<'_> {
             message,
         });
     }
+}
+
+fn proxies(given: &raw::Server) -> http::Proxies {
+    let mut proxies = http::Proxies {
+        headers: given.forwarded,
+        ..http::Proxies::default()
+    };
+    for proxy in &given.trusted_proxies.0 {
+        match proxy {
+            Proxy::Network(network) => proxies.networks.push(*network),
+            Proxy::Unix => proxies.unix = true,
+        }
+    }
+    proxies
 }
 
 /// Takes a secret out of what is shown.

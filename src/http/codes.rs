@@ -87,6 +87,7 @@ pub const CODES: &[Code] = &[
     Code { code: "read-only", statuses: &[503], title: "Writing has stopped after an I/O error", advice: "Look into the log, mend the disk, restart; reads go on" },
     Code { code: "data-damaged", statuses: &[500, 503], title: "Stored data is damaged", advice: "Publish the same bytes again, which heals it; see `larder verify`" },
     Code { code: "collection-failed", statuses: &[503], title: "A collection pass has failed", advice: "See the detail and the log" },
+    Code { code: "configuration-refused", statuses: &[422], title: "The configuration cannot be used", advice: "The message names each mistake and its place; everything stays as it was" },
     Code { code: "internal", statuses: &[500], title: "The server failed", advice: "The cause is in the log only; after a PUT, ask whether the file is there" },
     // Accounts and tokens.
     Code { code: "name-taken", statuses: &[422], title: "An account of this name exists", advice: "Names are the same in any ASCII case" },

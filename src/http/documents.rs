@@ -34,7 +34,9 @@ documents! {
     "backup.md": "../../docs/backup.md",
     "errors.md": "../../docs/errors.md",
     "format.md": "../../docs/format.md",
+    "operations.md": "../../docs/operations.md",
     "performance.md": "../../docs/performance.md",
+    "retention.md": "../../docs/retention.md",
 }
 
 /// A page of the documentation

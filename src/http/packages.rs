@@ -279,7 +279,7 @@ pub fn paged<T: Serialize>(answer: T, total: u64, window: Window, head: Head<'_>
     let (page, limit) = (window.page.get() as u64, window.limit.get() as u64);
     let last = total.div_ceil(limit).max(1);
     let link = |page: u64, relation: &str| {
-        let url = format!("{}{}", head.base_url(), head.uri.path());
+        let url = format!("{}{}", head.base_url(), head.path);
         format!(
             "<{url}?{}>; rel=\"{relation}\"",
             with_page(head.uri.query(), page, limit)

@@ -78,6 +78,8 @@ pub enum Route {
     },
     /// `/api/v1/admin/gc`
     AdminGc,
+    /// `/api/v1/admin/reload`
+    AdminReload,
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -229,6 +231,7 @@ fn api(segments: &[&str]) -> Route {
             user: decode(user),
         },
         ["admin", "gc"] => Route::AdminGc,
+        ["admin", "reload"] => Route::AdminReload,
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
@@ -294,7 +297,9 @@ impl Route {
             Route::Member { .. } => &["PUT", "DELETE"],
             Route::OwnerRetention { .. } => &["GET", "HEAD", "PUT"],
             Route::Pin { .. } => &["PUT", "DELETE"],
-            Route::AdminGc | Route::AdminRetention | Route::RetentionPreview { .. } => &["POST"],
+            Route::AdminGc | Route::AdminReload | Route::AdminRetention | Route::RetentionPreview { .. } => {
+                &["POST"]
+            }
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -326,6 +331,7 @@ impl Route {
                 | Route::OwnerRetention { .. }
                 | Route::RetentionPreview { .. }
                 | Route::Pin { .. }
+                | Route::AdminReload
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me

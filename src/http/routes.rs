@@ -14,8 +14,8 @@ use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
 use super::{
-    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, retention,
-    scrape, start,
+    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, reload,
+    retention, scrape, start,
 };
 use crate::telemetry::request::RequestContext;
 
@@ -33,15 +33,24 @@ pub enum Serves {
     MetricsOnly,
 }
 
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Entrance {
+    /// What is to be found there.
+    pub serves: Serves,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
 /// Every request of every connection comes in here.
 pub async fn entry(
     state: State,
-    serves: Serves,
+    entrance: Entrance,
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
     let context = request_id::context(request.headers());
-    let work = respond(&state, serves, &request, payload, &context);
+    let work = respond(&state, entrance, &request, payload, &context);
     let mut response = context.clone().scope(work).await;
     request_id::stamp(response.headers_mut(), &context);
     response
@@ -49,15 +58,15 @@ pub async fn entry(
 
 async fn respond(
     state: &State,
-    serves: Serves,
+    entrance: Entrance,
     request: &HttpRequest,
     payload: web::Payload,
     context: &RequestContext,
 ) -> HttpResponse {
-    let head = Head::from(request);
+    let head = Head::from(request).through(state.options(), entrance.tls);
     let record = state.requests().map(|log| log.begin(head, context));
     let head = head.recorded(record.as_deref());
-    let parsed = path::parse(head.uri.path());
+    let parsed = path::parse(head.path);
     let op = Op::of(&parsed, head.method);
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
     let incoming = Incoming::new(payload.into_inner(), METRICS.received(op)).recorded(record.clone());
@@ -65,7 +74,7 @@ async fn respond(
         state,
         || incoming.is_untouched(),
         async || {
-            let route = checked(state, serves, &parsed, head)?;
+            let route = checked(state, entrance.serves, &parsed, head)?;
             answer(state, route, head, &incoming).await
         },
     )
@@ -133,6 +142,7 @@ async fn answer(
         (Route::Pin { owner, name, version }, "PUT") => pins::put(state, head, owner, name, version).await,
         (Route::Pin { owner, name, version }, _) => pins::delete(state, head, owner, name, version).await,
         (Route::AdminGc, "POST") => gc::collect(state, head).await,
+        (Route::AdminReload, "POST") => reload::reload(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
         (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
@@ -204,12 +214,11 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminRetention, _)
-        | (Route::AdminUsers | Route::AdminGc, "POST")
-        | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
         (Route::AdminOwner { owner }, "PATCH")
         | (Route::OwnerRetention { owner }, "PUT")
         | (Route::RetentionPreview { owner }, _) => owners::before(state, head, owner).await.map(drop),
+        (Route::AdminUsers | Route::AdminGc | Route::AdminReload | Route::AdminRetention, "POST")
+        | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)

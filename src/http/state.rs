@@ -4,9 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
+
 use super::error::Refusal;
 use super::options::Options;
+use super::reload::Reload;
 use super::request_log::RequestLog;
+use super::scrape::MetricsToken;
 use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
@@ -26,6 +30,8 @@ pub struct Engine {
     pub store: Store,
     /// Whoever makes passes of collection.
     pub passes: Arc<dyn Passes>,
+    /// Whoever can read the configuration again.
+    pub reload: Arc<dyn Reload>,
 }
 
 /// How far the daemon is in its life.
@@ -54,6 +60,7 @@ pub struct State(Arc<Shared>);
 struct Shared {
     options: Options,
     requests: OnceLock<Arc<RequestLog>>,
+    metrics_token: ArcSwapOption<MetricsToken>,
     engine: OnceLock<Engine>,
     replayed: AtomicU64,
     to_replay: AtomicU64,
@@ -64,6 +71,7 @@ impl State {
     /// Starting.
     pub fn new(options: Options) -> Self {
         State(Arc::new(Shared {
+            metrics_token: ArcSwapOption::new(options.metrics_token.clone().map(Arc::new)),
             options,
             requests: OnceLock::new(),
             engine: OnceLock::new(),
@@ -93,6 +101,11 @@ impl State {
     /// Fails `/readyz` from now on, so that load balancers look elsewhere; requests are served as before.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// How long requests are still taken after [`State::drain`].
+    pub fn shutdown_delay(&self) -> Duration {
+        self.0.options.shutdown_delay
     }
 
     /// How far the daemon is in its life.
@@ -125,6 +138,17 @@ impl State {
     /// The rooms, or 503 while there are none.
     pub(super) fn engine(&self) -> Result<&Engine, Refusal> {
         self.0.engine.get().ok_or_else(Refusal::starting)
+    }
+
+    /// `/metrics` asks for this from now on, or for nothing; whether that is something else than before.
+    pub fn set_metrics_token(&self, token: Option<MetricsToken>) -> bool {
+        let new = token.map(Arc::new);
+        self.0.metrics_token.swap(new.clone()) != new
+    }
+
+    /// What `/metrics` asks for, if anything.
+    pub(super) fn metrics_token(&self) -> Option<Arc<MetricsToken>> {
+        self.0.metrics_token.load_full()
     }
 
     /// What writes requests down, if anything does.

@@ -42,6 +42,8 @@ pub enum Request {
         /// Its number.
         run: u64,
     },
+    /// Read the configuration again.
+    Reload,
     /// Say what the store holds and takes.
     Stats,
     /// Say how far the log reaches, and delete none of its files as long as this connection is open.
@@ -67,6 +69,13 @@ pub enum Response {
     Collected {
         /// What it did.
         collected: Collected,
+    },
+    /// The configuration has been read again; each list has names of settings.
+    Reloaded {
+        /// What holds now.
+        applied: Vec<String>,
+        /// What will hold after a restart.
+        needs_restart: Vec<String>,
     },
     /// What the store holds and takes.
     Stats {

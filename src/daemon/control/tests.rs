@@ -42,9 +42,11 @@ async fn only_alice(request: Request) -> Answer {
         Request::SetPassword { account, .. } => Response::Failed {
             message: format!("there is no account {account}"),
         },
-        Request::Collect { .. } | Request::Collected { .. } | Request::Stats | Request::BackedUp(_) => {
-            panic!("not asked for")
-        }
+        Request::Collect { .. }
+        | Request::Collected { .. }
+        | Request::Stats
+        | Request::BackedUp(_)
+        | Request::Reload => panic!("not asked for"),
         Request::HoldFiles => {
             let held = HELD.fetch_add(1, Ordering::SeqCst) + 1;
             return Answer::keeping(Response::Held { end: end(held) }, Release);

@@ -25,8 +25,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::json::problem::{ApiError, Problem};
 use super::{
-    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, retention,
-    scrape, start,
+    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, reload,
+    retention, scrape, start,
 };
 pub use params::{
     AtFile, AtName, AtOrganization, AtOwner, AtUser, AtVersion, Checked, DryRun, Paging, Purge, Reading,
@@ -88,6 +88,7 @@ pub use refusals::{BadBody, BadQuery, Missing, Refused, Unready, Writing, file};
         pins::put,
         pins::delete,
         gc::collect,
+        reload::reload,
         start::page,
         documents::document,
         health::livez,

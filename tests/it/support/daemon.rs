@@ -55,6 +55,7 @@ pub fn output_within(command: &mut Command, input: &str) -> Output {
 #[derive(Clone, Debug)]
 pub struct Setup {
     config: String,
+    listen: String,
     env: Vec<(String, String)>,
 }
 
@@ -62,6 +63,7 @@ impl Default for Setup {
     fn default() -> Self {
         Setup {
             config: String::new(),
+            listen: "127.0.0.1:0".to_owned(),
             env: vec![("LARDER_ADMIN_PASSWORD".to_owned(), ADMIN_PASSWORD.to_owned())],
         }
     }
@@ -71,6 +73,12 @@ impl Setup {
     /// Text of the configuration file.
     pub fn config(mut self, text: &str) -> Self {
         self.config.push_str(text);
+        self
+    }
+
+    /// Where to listen, in place of a free port; a TCP address has to be the first.
+    pub fn listen(mut self, listen: &str) -> Self {
+        listen.clone_into(&mut self.listen);
         self
     }
 
@@ -105,6 +113,7 @@ impl Setup {
             .expect("the configuration can be written");
         Daemon {
             directory,
+            listen: self.listen,
             env: self.env,
             process: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -124,6 +133,7 @@ struct Process {
 #[derive(Debug)]
 pub struct Daemon {
     directory: TempDir,
+    listen: String,
     env: Vec<(String, String)>,
     process: Option<Process>,
     address: SocketAddr,
@@ -153,9 +163,10 @@ impl Daemon {
         });
         assert!(printed && ended.is_none(), "no listening line (ended: {ended:?})");
         let first = lock(&lines)[0].clone();
-        self.address = first
-            .strip_prefix("larder listening on http://")
-            .and_then(|address| address.trim_end_matches('/').parse().ok())
+        let places = first.strip_prefix("larder listening on ").unwrap_or_default();
+        self.address = places
+            .split(' ')
+            .find_map(|place| place.strip_prefix("http://")?.parse().ok())
             .unwrap_or_else(|| panic!("unexpected line on stdout: {first:?}"));
     }
 
@@ -167,7 +178,7 @@ impl Daemon {
             .append(true)
             .open(self.stderr_path());
         let mut child = binary()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", &self.listen, "--data"])
             .arg(self.data())
             .arg("--config")
             .arg(self.config_path())
@@ -194,6 +205,11 @@ impl Daemon {
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Changes where the next start listens; see [`Setup::listen`].
+    pub fn set_listen(&mut self, listen: &str) {
+        listen.clone_into(&mut self.listen);
     }
 
     /// Sends one request on a connection of its own.
@@ -313,6 +329,11 @@ impl Daemon {
         self.signal(libc::SIGTERM);
     }
 
+    /// Sends SIGHUP and waits for nothing.
+    pub fn signal_hangup(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
     /// Sends SIGKILL while others still talk to the daemon; [`Daemon::kill9`] afterwards clears it away.
     pub fn signal_kill(&self) {
         self.signal(libc::SIGKILL);
@@ -397,6 +418,17 @@ impl Drop for Daemon {
             assert!(!stderr.contains("panicked at"), "the daemon panicked:\n{stderr}");
         }
     }
+}
+
+/// The first place that the daemon says it listens on whose name begins with `kind`, without that.
+pub fn listening(daemon: &Daemon, kind: &str) -> String {
+    let lines = daemon.stdout();
+    let places = lines.iter().flat_map(|line| line.split(' '));
+    let mut found = places.filter_map(|place| place.strip_prefix(kind));
+    found
+        .next()
+        .unwrap_or_else(|| panic!("no {kind} in {lines:?}"))
+        .to_owned()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
