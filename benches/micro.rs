@@ -185,7 +185,7 @@ fn open(dir: &Path) -> Store {
 fn new_user() -> NewUser {
     NewUser {
         name: "bench".into(),
-        password: "a long enough password".into(),
+        password: Some("a long enough password".into()),
         email: String::new(),
         visibility: Visibility::Private,
         active: true,

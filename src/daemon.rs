@@ -4,6 +4,7 @@
 //! Shutdown is the reverse: unready, requests, control socket, collector, store. In between, SIGHUP and whoever asks have
 //! the configuration read again, see `reload`.
 
+pub mod accounts;
 mod announce;
 mod bounds;
 mod collection;
@@ -20,6 +21,7 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_rt::System;
 use tokio::sync::oneshot;
@@ -30,11 +32,13 @@ use crate::config::{Config, Listen};
 use crate::http::{Identity, TlsError};
 use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
+use crate::telemetry::audit::{self, Audit};
 use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
 use crate::upkeep::backups::Backups;
 use crate::upkeep::scrubber::Scrubber;
 use crate::upkeep::statistics::Statistics;
+use accounts::Desk;
 use announce::{Announcement, SignIn};
 use bounds::Bounds;
 use commands::Commands;
@@ -43,6 +47,9 @@ use first_account::first_account;
 use listen::Bound;
 use signals::{Hangups, Signals};
 use web::Web;
+
+/// How often the last uses of tokens are kept in the store.
+const SAVE_USES: Duration = Duration::from_secs(15 * 60);
 
 /// Why the daemon did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +67,14 @@ pub enum Error {
     Listen {
         /// The address.
         address: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The audit log cannot be written.
+    #[error("cannot open the audit log ({output:?}): {error}")]
+    Audit {
+        /// Where it was to go.
+        output: audit::Output,
         /// Why not.
         error: io::Error,
     },
@@ -123,7 +138,11 @@ async fn serve(
     let announcement = Rc::new(Announcement::new(&addresses, &config.http.base_path));
     let late = actix_rt::spawn(announcement.clone().print_late());
     let watchdog = actix_rt::spawn(systemd::watchdog());
-    let web = Web::start(&config, identity, main, metrics)?;
+    let audit = Audit::start(&config.audit).map_err(|error| Error::Audit {
+        output: config.audit.output.clone(),
+        error,
+    })?;
+    let web = Web::start(&config, identity, main, metrics, audit.clone())?;
     let opened = tokio::select! {
         opened = open(config.store.clone(), web.watch(progress)) => opened,
         () = systemd::opening() => return Ok(()),
@@ -136,16 +155,22 @@ async fn serve(
     let result = match opened {
         Ok(store) => {
             let collector = Collector::start(store.clone(), config.upkeep.clone())?;
-            let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
+            let desk = Desk {
+                access: Access::believing(store.clone(), config.issuers.clone()),
+                artifacts: Artifacts::new(store.clone(), config.artifact.clone()),
+                audit,
+            };
             let worked = work(
                 &config,
-                (&store, &artifacts, &collector),
+                &store,
+                &collector,
                 &web,
+                &desk,
                 &announcement,
                 (&mut signals, &mut hangups),
             )
             .await;
-            end(web, store, artifacts, collector, signals).await;
+            end(web, store, collector, desk, signals).await;
             worked
         }
         Err(error) => Err(error),
@@ -175,21 +200,22 @@ async fn open(options: store::Options, progress: impl Progress + 'static) -> Res
 /// Gets ready and serves until the first signal.
 async fn work(
     config: &Config,
-    (store, artifacts, collector): (&Store, &Artifacts, &Collector),
+    store: &Store,
+    collector: &Collector,
     web: &Web,
+    desk: &Desk,
     announcement: &Announcement,
     (signals, hangups): (&mut Signals, &mut Hangups),
 ) -> Result<(), Error> {
     let data = &config.store.data;
-    let access = Access::new(store.clone());
-    let sign_in = first_account_in_time(&access, config, store).await?;
+    let sign_in = first_account_in_time(&desk.access, config, store).await?;
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
-    let reloader = web.reloader(config, artifacts.clone());
+    let reloader = web.reloader(config, desk.artifacts.clone());
     web.ready(
         store.clone(),
-        access.clone(),
-        artifacts.clone(),
+        desk.access.clone(),
+        desk.artifacts.clone(),
         Arc::new(collector.clone()),
         reloader.clone(),
     );
@@ -199,10 +225,10 @@ async fn work(
     }
     Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
-    let bounds = Bounds::keep(config, artifacts, store, collector);
+    let bounds = Bounds::keep(config, &desk.artifacts, store, collector);
     let statistics = Statistics::start(store.clone())?;
     let commands = Commands {
-        access,
+        desk: desk.clone(),
         store: store.clone(),
         collector: collector.clone(),
         statistics: statistics.clone(),
@@ -214,9 +240,10 @@ async fn work(
         name = signals.next() => tracing::info!("{name}, shutting down"),
         () = reloader.reload_on_hangup(hangups) => {}
         () = commands.answer(control) => {}
+        () = save_uses(&desk.access) => {}
     }
-    drop(bounds);
     systemd::stopping();
+    drop(bounds);
     // They let go within a step, long before requests do.
     let _ = actix_rt::task::spawn_blocking(move || {
         statistics.stop();
@@ -239,16 +266,19 @@ async fn first_account_in_time(access: &Access, config: &Config, store: &Store) 
 }
 
 /// The reverse of the start. A second signal ends the process at once.
-async fn end(web: Web, store: Store, artifacts: Artifacts, collector: Collector, mut signals: Signals) {
+async fn end(web: Web, store: Store, collector: Collector, desk: Desk, mut signals: Signals) {
     let orderly = async {
         web.stop().await;
+        save_uses_once(&desk.access).await;
+        let audit = desk.audit.clone();
         let close = move || {
             collector.stop();
-            if let Err(error) = artifacts.save_uses() {
+            if let Err(error) = desk.artifacts.save_uses() {
                 tracing::warn!(%error, "the times of last use could not be kept");
             }
-            // It writes and syncs.
+            // These write, and the first syncs too.
             store.close();
+            audit.inspect(Audit::close);
         };
         let closed = actix_rt::task::spawn_blocking(close).await;
         if let Err(error) = closed {
@@ -258,5 +288,19 @@ async fn end(web: Web, store: Store, artifacts: Artifacts, collector: Collector,
     tokio::select! {
         () = orderly => tracing::info!("ended in good order"),
         forced = signals.force() => match forced {},
+    }
+}
+
+/// Keeps when tokens were last used, every now and then, for ever.
+async fn save_uses(access: &Access) {
+    loop {
+        tokio::time::sleep(SAVE_USES).await;
+        save_uses_once(access).await;
+    }
+}
+
+async fn save_uses_once(access: &Access) {
+    if let Err(error) = access.save_uses().await {
+        tracing::warn!(%error, "when tokens were last used could not be kept; the next try comes later");
     }
 }

@@ -12,7 +12,8 @@ use crate::owner::Policy;
 const LISTS: [&str; 2] = ["server.listen", "server.trusted_proxies"];
 
 /// Keys that take one of these words.
-const CHOICES: [(&str, &[&str]); 3] = [
+const CHOICES: [(&str, &[&str]); 4] = [
+    ("accounts.create_organisations", &["admins", "users"]),
     ("server.forwarded", &["x-forwarded", "forwarded"]),
     ("log.format", &["auto", "human", "json"]),
     ("log.access", &["off", "combined", "json"]),
@@ -45,6 +46,7 @@ pub fn json_schema() -> Value {
         }
     }
     sections.insert("policies".to_owned(), policies());
+    sections.insert("oidc".to_owned(), oidc());
     let mut schema = object(sections);
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["title"] = "Larder's configuration".into();
@@ -114,6 +116,50 @@ fn policies() -> Value {
         "type": "array",
         "items": rule,
         "description": "What happens to a name that is taken, by package. The most specific pattern wins.",
+    })
+}
+
+fn oidc() -> Value {
+    let text = || json!({"type": "string"});
+    let pattern = json!({"type": "string", "pattern": "^[^/]+/[^/]+$", "description": "owner/package, either may be a glob"});
+    let claims = json!({
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": "Each a glob; * stops at a slash, ** does not.",
+    });
+    let mut rule = object(Map::from_iter([
+        ("claims".to_owned(), claims),
+        ("packages".to_owned(), pattern),
+        ("permission".to_owned(), json!({"enum": ["read", "write"]})),
+    ]));
+    rule["required"] = json!(["claims", "packages", "permission"]);
+    let algorithms = json!(["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]);
+    let texts = [
+        "name",
+        "issuer",
+        "audience",
+        "jwks_url",
+        "ca_file",
+        "leeway",
+        "keys_fresh",
+        "keys_stale",
+        "refetch_after",
+    ];
+    let mut fields = Map::from_iter(texts.map(|name| (name.to_owned(), text())));
+    fields.insert(
+        "algorithms".to_owned(),
+        json!({"type": "array", "items": {"enum": algorithms}}),
+    );
+    fields.insert(
+        "rules".to_owned(),
+        json!({"type": "array", "items": rule, "minItems": 1}),
+    );
+    let mut issuer = object(fields);
+    issuer["required"] = json!(["name", "issuer", "audience", "rules"]);
+    json!({
+        "type": "array",
+        "items": issuer,
+        "description": "Whose CI jobs may come in without a secret, see docs/accounts.md.",
     })
 }
 

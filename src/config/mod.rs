@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::oidc::Issuer;
 use crate::chunk::Digest;
 use crate::telemetry::access_log;
 use crate::upkeep::{evictor, retention, scrubber};
@@ -50,6 +51,10 @@ pub struct Config {
     pub eviction: evictor::Options,
     /// The scrub's.
     pub scrub: scrubber::Options,
+    /// The audit log's.
+    pub audit: telemetry::audit::Options,
+    /// Issuers of workload tokens.
+    pub issuers: Vec<Issuer>,
     /// The logs'.
     pub log: telemetry::LogOptions,
     /// Which requests are written down.

@@ -1,6 +1,8 @@
 //! The configuration as it is written: the shape of `config/default.toml`, every key present.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -26,9 +28,13 @@ pub struct Raw {
     pub scrub: Scrub,
     pub log: Log,
     pub metrics: Metrics,
-    /// The one key that the defaults leave out.
+    pub audit: Audit,
+    pub accounts: Accounts,
+    /// These the defaults leave out.
     #[serde(default)]
     pub policies: Vec<PolicyRule>,
+    #[serde(default)]
+    pub oidc: Vec<OidcIssuer>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -206,6 +212,77 @@ pub struct Metrics {
     pub token: OrNone<Text>,
     #[serde(deserialize_with = "text")]
     pub token_file: OrNone<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// `off`, `stdout` or a path.
+    pub output: String,
+    pub reads: bool,
+    #[serde(deserialize_with = "text")]
+    pub queue: Count,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accounts {
+    /// `admins` or `users`.
+    pub create_organisations: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcIssuer {
+    pub name: String,
+    pub issuer: String,
+    pub audience: String,
+    pub jwks_url: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    #[serde(default = "rs256")]
+    pub algorithms: Vec<String>,
+    #[serde(default = "minute", deserialize_with = "text")]
+    pub leeway: Span,
+    #[serde(default = "hour", deserialize_with = "text")]
+    pub keys_fresh: Span,
+    #[serde(default = "day", deserialize_with = "text")]
+    pub keys_stale: Span,
+    #[serde(default = "ten_seconds", deserialize_with = "text")]
+    pub refetch_after: Span,
+    #[serde(default)]
+    pub rules: Vec<OidcRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcRule {
+    /// Claims with globs.
+    pub claims: BTreeMap<String, String>,
+    /// `owner/package-glob`
+    pub packages: String,
+    /// `read` or `write`.
+    pub permission: String,
+}
+
+/// What GitHub, GitLab and Forgejo sign with.
+fn rs256() -> Vec<String> {
+    vec!["RS256".to_owned()]
+}
+
+fn minute() -> Span {
+    Span(Duration::from_secs(60))
+}
+
+fn hour() -> Span {
+    Span(Duration::from_secs(3600))
+}
+
+fn day() -> Span {
+    Span(Duration::from_secs(86_400))
+}
+
+fn ten_seconds() -> Span {
+    Span(Duration::from_secs(10))
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,7 @@
 //! Raw to validated: ranges, patterns, and what must fit together.
 
+mod oidc;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::chunk::ChunkerParams;
 use crate::http::MetricsToken;
 use crate::owner::{Limits, Policy, PolicyTable};
 use crate::store::model::{Millis, RetentionRule};
-use crate::telemetry::access_log;
+use crate::telemetry::{access_log, audit};
 use crate::upkeep::{evictor, retention, scrubber};
 use crate::{artifact, http, store, telemetry, upkeep};
 
@@ -45,6 +47,8 @@ pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError
     let requests = check.requests(&raw);
     let tls = check.tls(&raw);
     let metrics_listen = check.metrics(&raw);
+    let audit = check.audit(&raw);
+    let issuers = check.oidc(&raw);
     if check.problems.is_empty() {
         let mut places = places;
         hide(&mut places, "metrics.token");
@@ -62,6 +66,8 @@ pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError
             eviction,
             scrub,
             log,
+            audit,
+            issuers,
             requests,
             effective: places,
         })
@@ -104,6 +110,7 @@ impl Check<'_> {
             drain_bytes: given.drain_bytes.0,
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
+            users_create_organisations: self.users_create_organisations(raw),
             proxies: proxies(given),
             base_path: given.base_path.0.clone(),
             metrics_token: self.metrics_token(&raw.metrics),
@@ -269,6 +276,31 @@ impl Check<'_> {
         telemetry::LogOptions {
             format: raw.log.format,
             level,
+        }
+    }
+
+    fn users_create_organisations(&mut self, raw: &Raw) -> bool {
+        match raw.accounts.create_organisations.as_str() {
+            "admins" => false,
+            "users" => true,
+            other => {
+                let message = format!("{other:?} is neither \"admins\" nor \"users\"");
+                self.problem("accounts.create_organisations", message);
+                false
+            }
+        }
+    }
+
+    fn audit(&mut self, raw: &Raw) -> audit::Options {
+        let given = &raw.audit;
+        if given.output.trim().is_empty() {
+            let message = "is empty; write \"off\", \"stdout\" or a path".to_owned();
+            self.problem("audit.output", message);
+        }
+        audit::Options {
+            output: given.output.parse().unwrap_or_default(),
+            reads: given.reads,
+            queue: self.count("audit.queue", given.queue, 16..=1_000_000),
         }
     }
 

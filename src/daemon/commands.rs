@@ -4,10 +4,10 @@ use std::io;
 
 use actix_rt::task::spawn_blocking;
 
+use super::accounts::Desk;
 use super::collection;
 use super::control::{Answer, Control, Request, Response};
 use super::reload::Reloader;
-use crate::access::Access;
 use crate::http::Reloaded;
 use crate::store::Store;
 use crate::upkeep::Collector;
@@ -17,8 +17,8 @@ use crate::upkeep::statistics::Statistics;
 /// Whatever the answers need.
 #[derive(Debug)]
 pub struct Commands {
-    /// For passwords.
-    pub access: Access,
+    /// For accounts.
+    pub desk: Desk,
     /// For holding its files.
     pub store: Store,
     /// For passes of collection.
@@ -47,7 +47,10 @@ impl Commands {
 
     async fn answer_one(&self, request: Request) -> Answer {
         match request {
-            Request::SetPassword { account, password } => self.set_password(account, password).await.into(),
+            Request::Accounts { request } => match self.desk.perform(request).await {
+                Ok(answer) => Response::Accounts { answer }.into(),
+                Err(message) => Response::Failed { message }.into(),
+            },
             Request::Collect { dry_run } => collection::request(&self.collector, dry_run).into(),
             Request::Collected { run } => collection::outcome(&self.collector, run).into(),
             Request::Reload => self.reload().await.into(),
@@ -60,16 +63,6 @@ impl Commands {
                 Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
                 Err(error) => failed(error).into(),
             },
-        }
-    }
-
-    async fn set_password(&self, account: String, password: String) -> Response {
-        match self.access.set_password(&account, &password).await {
-            Ok(()) => {
-                tracing::info!(account, "password set from the command line");
-                Response::Done
-            }
-            Err(error) => failed(error),
         }
     }
 

@@ -135,6 +135,8 @@ impl Reload for Reloader {
     fn reload(&self) -> Result<Reloaded, String> {
         let mut effective = self.0.effective.lock().unwrap_or_else(PoisonError::into_inner);
         systemd::reloading();
+        // Whatever becomes of the rest: whoever rotates logs has no other way to say so.
+        self.0.state.reopen_audit();
         let result = self.try_reload(&mut effective);
         match &result {
             Ok(reloaded) => {

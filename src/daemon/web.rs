@@ -13,6 +13,7 @@ use crate::http::{Engine, Identity, Listener, RequestLog, Server, Serves, Socket
 use crate::store::collect::Passes;
 use crate::store::{Progress, Store};
 use crate::telemetry::access_log::{self, AccessLog};
+use crate::telemetry::audit::Audit;
 
 use super::reload::Reloader;
 
@@ -42,8 +43,9 @@ impl Web {
         identity: Option<Identity>,
         main: Vec<Bound>,
         metrics: Option<Bound>,
+        audit: Option<Audit>,
     ) -> io::Result<Self> {
-        let state = State::new(config.http.clone());
+        let state = State::auditing(config.http.clone(), audit);
         let access_log = log_requests(&state, &config.requests)?;
         let tls = identity.map(Tls::new);
         let serves = match metrics {

@@ -46,6 +46,8 @@ pub const CODES: &[Code] = &[
     Code { code: "permission-denied", statuses: &[401, 403], title: "The account or token may not do this", advice: "Use a token with the scope and the packages, or ask for membership" },
     Code { code: "public-only-token", statuses: &[403], title: "The token is limited to public owners", advice: "Use another token" },
     Code { code: "inactive-account", statuses: &[401, 403], title: "The account is not active", advice: "Ask an admin" },
+    Code { code: "workload-rejected", statuses: &[401], title: "The workload token is not accepted", advice: "See the detail: its claims must be those that a rule of this server wants" },
+    Code { code: "issuer-unreachable", statuses: &[503], title: "The issuer of the workload token does not answer", advice: "Try again as `Retry-After` says" },
     Code { code: "metrics-token-required", statuses: &[401], title: "Metrics are guarded by a token", advice: "Send the token of `metrics.token` or `metrics.token_file`" },
     Code { code: "too-many-attempts", statuses: &[429], title: "Too many failed attempts to sign in", advice: "Wait as `Retry-After` says" },
     Code { code: "not-found", statuses: &[404], title: "Nothing is at this path", advice: "Check the URL; `/api/swagger.json` lists all" },

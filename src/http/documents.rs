@@ -31,6 +31,7 @@ macro_rules! documents {
 
 documents! {
     "README.md": "../../README.md",
+    "accounts.md": "../../docs/accounts.md",
     "backup.md": "../../docs/backup.md",
     "errors.md": "../../docs/errors.md",
     "format.md": "../../docs/format.md",

@@ -12,6 +12,7 @@ use super::refuse;
 use super::request_id;
 use super::routes::{self, Entrance};
 use super::state::State;
+use super::trail::Trail;
 use crate::telemetry::request::RequestContext;
 
 /// Gives the request back if its body is wanted, else the answer.
@@ -39,18 +40,22 @@ async fn decide(
     let record = state.requests().map(|log| log.begin(head, context));
     let head = head.recorded(record.as_deref());
     let parsed = path::parse(head.path);
+    let op = Op::of(&parsed, head.method);
+    let trail = Trail::begin(state, &parsed, op, head, context);
+    let head = head.audited(trail.as_ref());
     let refusal = match routes::before_body(state, entrance.serves, &parsed, head).await {
         Ok(()) => return Ok(request),
         Err(refusal) => refusal,
     };
-    let op = Op::of(&parsed, head.method);
     if op == Op::PutFile {
         METRICS.not_sent(head.content_length().unwrap_or_default());
     }
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
+    let watch = watch.audited(trail.clone());
     let response = Response::from(watch.send(refusal.respond(Form::of(&parsed, head), head)));
     // A client need not wait for ever, and may have begun to send.
-    let incoming = Incoming::new(request.take_payload(), METRICS.received(op)).recorded(record);
+    let incoming = Incoming::new(request.take_payload(), METRICS.received(op));
+    let incoming = incoming.recorded(record).audited(trail);
     let bounds = routes::bounds(state, response.status());
     Err(response.map_body(|_, body| refuse::behind(body, incoming, bounds)))
 }

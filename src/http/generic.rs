@@ -4,10 +4,10 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_RANGE, ETAG, HeaderMap};
 
-use super::auth::{permitted, signed_in};
+use super::auth::{permitted, publisher};
 use super::checksums;
 use super::conditions;
-use super::error::{Door, Refusal};
+use super::error::Refusal;
 use super::form;
 use super::head::Head;
 use super::incoming::Incoming;
@@ -38,11 +38,11 @@ pub async fn before_body<'a>(
             "Content-Range is not supported: send the whole file",
         ));
     }
-    let by = &signed_in(&caller, Door::Packages)?.account;
+    let (by, by_admin) = publisher(&caller, &owner)?;
     let request = PublishRequest {
         owner,
-        by: by.id,
-        by_admin: by.admin,
+        by,
+        by_admin,
         at: at.clone(),
         condition: conditions::write_condition(head.headers)?,
         checksums: checksums::expected(head.headers)?,

@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::fields::BadField;
 use super::options::Options;
 use super::request_log::Record;
+use super::trail::Trail;
 use crate::access::Credentials;
 
 /// What handlers and the `Expect` handler decide on. Borrowed, cheap to copy.
@@ -29,6 +30,8 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
     /// Who sends it: the other end of the connection, or whom a trusted proxy names.
     pub peer: Option<IpAddr>,
+    /// What the audit log will say.
+    pub trail: Option<&'a Trail>,
     /// What is written down about the request, if anything.
     pub record: Option<&'a Record>,
     /// Whether the client speaks TLS, to us or to a trusted proxy.
@@ -48,6 +51,7 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            trail: None,
             record: None,
             secure: false,
             forwarded_host: None,
@@ -65,6 +69,7 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            trail: None,
             record: None,
             secure: false,
             forwarded_host: None,
@@ -90,6 +95,11 @@ impl<'a> Head<'a> {
     /// The same, with what is written down about it.
     pub fn recorded(self, record: Option<&'a Record>) -> Self {
         Head { record, ..self }
+    }
+
+    /// The same, with what the audit log will say about it.
+    pub fn audited(self, trail: Option<&'a Trail>) -> Self {
+        Head { trail, ..self }
     }
 
     /// The credentials it brings.

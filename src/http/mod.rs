@@ -40,7 +40,7 @@ mod owners;
 mod packages;
 mod path;
 mod pins;
-mod purge;
+pub mod purge;
 mod ranges;
 mod redact;
 mod refuse;
@@ -60,6 +60,7 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 mod tls;
+mod trail;
 mod watch;
 
 pub use forwarded::{ForwardedHeaders, Proxies, UnknownHeaders};

@@ -25,6 +25,8 @@ pub struct Options {
     pub drain_time: Duration,
     /// Whether `?token=` and `?access_token=` are accepted as credentials.
     pub query_tokens: bool,
+    /// Whether every user may create organisations, not only admins.
+    pub users_create_organisations: bool,
     /// Whose word about clients is believed.
     pub proxies: Proxies,
     /// What proxies put before every path, with a slash at the beginning and none at the end; empty is nothing.
@@ -58,6 +60,7 @@ impl Default for Options {
             drain_bytes: 64 << 20,
             drain_time: Duration::from_secs(10),
             query_tokens: true,
+            users_create_organisations: false,
             proxies: Proxies::default(),
             base_path: String::new(),
             metrics_token: None,

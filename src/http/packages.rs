@@ -13,7 +13,7 @@ use super::json::package::{Package, PackageFile};
 use super::json::user::User;
 use super::openapi::{AtName, AtOwner, AtVersion, BadQuery, Missing, Paging, Refused, Search, Writing};
 use super::state::{Engine, State};
-use crate::access::{Action, Target, permit};
+use crate::access::{Action, Caller, Target, permit};
 use crate::artifact::browse::{Listed, Page, Window};
 use crate::artifact::checksums::MAX_FILES;
 use crate::store::model::Account;
@@ -223,10 +223,10 @@ pub async fn permitted<'a>(
     owner: &str,
     package: Option<&str>,
     action: Action,
-) -> Result<(&'a Engine, Account, Account), Refusal> {
+) -> Result<(&'a Engine, Caller, Account), Refusal> {
     let engine = state.engine()?;
     let caller = auth::caller(state, engine, head, Door::Api).await?;
-    let by = auth::signed_in(&caller, Door::Api)?.account.clone();
+    auth::not_anonymous(&caller, Door::Api)?;
     let owner = engine.access.account(owner)?.ok_or_else(Refusal::no_owner)?;
     let target = Target {
         owner: &owner,
@@ -234,7 +234,7 @@ pub async fn permitted<'a>(
         membership: engine.access.membership(&caller, &owner)?,
     };
     permit(&caller, target, action).map_err(|denied| Door::Api.denied(denied))?;
-    Ok((engine, by, owner))
+    Ok((engine, caller, owner))
 }
 
 /// The page that the query asks for. Zero and what is beyond the bounds count as unsaid, as with Gitea.

@@ -291,9 +291,8 @@ impl Route {
             Route::AdminUser { .. } => &["PATCH", "DELETE"],
             Route::AdminOwner { .. } => &["GET", "HEAD", "PATCH"],
             Route::Organisations => &["POST"],
-            Route::Organisation { .. } | Route::Package { .. } | Route::PackageVersion { .. } => {
-                &["GET", "HEAD", "DELETE"]
-            }
+            Route::Organisation { .. } => &["GET", "HEAD", "PATCH", "DELETE"],
+            Route::Package { .. } | Route::PackageVersion { .. } => &["GET", "HEAD", "DELETE"],
             Route::Member { .. } => &["PUT", "DELETE"],
             Route::OwnerRetention { .. } => &["GET", "HEAD", "PUT"],
             Route::Pin { .. } => &["PUT", "DELETE"],

@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 
+use super::auth::publisher;
 use super::error::Refusal;
 use super::head::Head;
 use super::openapi::{AtName, AtOwner, AtVersion, Missing, Refused, Writing};
@@ -28,9 +29,10 @@ pub async fn put(
     name: &str,
     version: &str,
 ) -> Result<HttpResponse, Refusal> {
-    let (engine, by, owner) = permitted(state, head, owner, Some(name), Action::Write).await?;
+    let (engine, caller, owner) = permitted(state, head, owner, Some(name), Action::Write).await?;
     let since = jiff::Timestamp::now().as_millisecond();
-    let pin = Pin { by: by.id, since };
+    let (by, _) = publisher(&caller, &owner)?;
+    let pin = Pin { by, since };
     engine.artifacts.pin(&owner, name, version, Some(pin)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -13,6 +13,7 @@ use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
+use super::trail::Trail;
 use super::{
     admin, documents, download, gc, generic, health, organisations, owners, packages, pins, reload,
     retention, scrape, start,
@@ -68,8 +69,12 @@ async fn respond(
     let head = head.recorded(record.as_deref());
     let parsed = path::parse(head.path);
     let op = Op::of(&parsed, head.method);
+    let trail = Trail::begin(state, &parsed, op, head, context);
+    let head = head.audited(trail.as_ref());
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
-    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op)).recorded(record.clone());
+    let watch = watch.audited(trail.clone());
+    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op));
+    let incoming = incoming.recorded(record.clone()).audited(trail.clone());
     let answer = patiently(
         state,
         || incoming.is_untouched(),
@@ -126,6 +131,7 @@ async fn answer(
         (Route::AdminOwner { owner }, "PATCH") => owners::change(state, head, owner, body).await,
         (Route::AdminOwner { owner }, _) => owners::show(state, head, owner).await,
         (Route::Organisations, _) => organisations::create(state, head, body).await,
+        (Route::Organisation { name }, "PATCH") => organisations::edit(state, head, name, body).await,
         (Route::Organisation { name }, "DELETE") => organisations::delete(state, head, name).await,
         (Route::Organisation { name }, _) => organisations::get(state, head, name).await,
         (Route::Members { organisation }, _) => organisations::members(state, head, organisation).await,
@@ -220,6 +226,7 @@ pub async fn before_body(
         (Route::AdminUsers | Route::AdminGc | Route::AdminReload | Route::AdminRetention, "POST")
         | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
+        (Route::Organisation { name }, "PATCH") => organisations::managed(state, head, name).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)
         }

@@ -15,6 +15,7 @@ use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
 use crate::store::collect::Passes;
+use crate::telemetry::audit::Audit;
 
 /// Before a request that found the index failed tries again.
 const INDEX_PAUSE: Duration = Duration::from_millis(20);
@@ -59,6 +60,7 @@ pub struct State(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     options: Options,
+    audit: Option<Audit>,
     requests: OnceLock<Arc<RequestLog>>,
     metrics_token: ArcSwapOption<MetricsToken>,
     engine: OnceLock<Engine>,
@@ -68,11 +70,17 @@ struct Shared {
 }
 
 impl State {
-    /// Starting.
+    /// Starting, without an audit log.
     pub fn new(options: Options) -> Self {
+        Self::auditing(options, None)
+    }
+
+    /// Starting.
+    pub fn auditing(options: Options, audit: Option<Audit>) -> Self {
         State(Arc::new(Shared {
             metrics_token: ArcSwapOption::new(options.metrics_token.clone().map(Arc::new)),
             options,
+            audit,
             requests: OnceLock::new(),
             engine: OnceLock::new(),
             replayed: AtomicU64::new(0),
@@ -138,6 +146,18 @@ impl State {
     /// The rooms, or 503 while there are none.
     pub(super) fn engine(&self) -> Result<&Engine, Refusal> {
         self.0.engine.get().ok_or_else(Refusal::starting)
+    }
+
+    /// The audit log, if there is one.
+    pub(super) fn audit(&self) -> Option<&Audit> {
+        self.0.audit.as_ref()
+    }
+
+    /// Goes on in a new file of the audit log, after somebody has moved the old one away.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = self.audit() {
+            audit.reopen();
+        }
     }
 
     /// `/metrics` asks for this from now on, or for nothing; whether that is something else than before.

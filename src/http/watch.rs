@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::metrics::{Operation, Outcome};
 use super::request_log::Record;
+use super::trail::Trail;
 use crate::telemetry::request::RequestContext;
 
 /// A request under way. Dropped before its answer is finished, it counts as abandoned.
@@ -23,6 +24,7 @@ pub struct Watch {
     outcome: Outcome,
     context: Option<RequestContext>,
     record: Option<Rc<Record>>,
+    trail: Option<Trail>,
 }
 
 impl Watch {
@@ -36,7 +38,14 @@ impl Watch {
             outcome: Outcome::Abandoned,
             context: None,
             record: None,
+            trail: None,
         }
+    }
+
+    /// The audit log is told how it ends.
+    pub fn audited(mut self, trail: Option<Trail>) -> Self {
+        self.trail = trail;
+        self
     }
 
     /// What is logged while its answer is sent names `context`; `record` is written down when it is over.
@@ -48,9 +57,13 @@ impl Watch {
 
     /// The answer is known; watches its body.
     pub fn send(mut self, response: HttpResponse) -> HttpResponse {
-        self.operation.answered(response.status().as_u16());
+        let status = response.status().as_u16();
+        self.operation.answered(status);
         if let Some(record) = &self.record {
-            record.answered(response.status().as_u16());
+            record.answered(status);
+        }
+        if let Some(trail) = &self.trail {
+            trail.answered(status);
         }
         // A body without bytes is not asked for any.
         if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
@@ -74,6 +87,9 @@ impl Watch {
         if let Some(record) = &self.record {
             record.sent(bytes);
         }
+        if let Some(trail) = &self.trail {
+            trail.sent(bytes);
+        }
     }
 }
 
@@ -82,6 +98,9 @@ impl Drop for Watch {
         self.operation.ended(self.began, self.outcome);
         if let Some(record) = &self.record {
             record.ended(self.outcome);
+        }
+        if let Some(trail) = &self.trail {
+            trail.ended(self.outcome);
         }
     }
 }

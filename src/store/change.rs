@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::counts::Quota;
 use super::log::record::{OwnerRules, Record};
 use super::model::{
-    Account, Checksums, File, Id, Membership, OwnerSettings, Package, Pin, Place, Token, Version,
+    Account, Checksums, File, Id, Membership, OwnerSettings, Package, Pin, Place, Token, TokenUse, Version,
 };
 use super::pins::DropReservation;
 use super::upload::NewBlob;
@@ -37,6 +37,8 @@ pub enum Change {
     PutToken(Token),
     /// Revoke a token.
     RemoveToken(Token),
+    /// Keep when tokens were last used. Those that are gone are left out.
+    PutTokenUses(Vec<TokenUse>),
     /// Remove an account, with its tokens and memberships. It must stand as given and own no packages.
     RemoveAccount(Account),
     /// Make a user a member of an organisation, or give a member another permission. Both must be there.

@@ -80,7 +80,8 @@ use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
 use model::{
-    Account, ChunkRef, File, Id, Manifest, Membership, Package, Permission, Place, Shape, Token, Version,
+    Account, ChunkRef, File, Id, Manifest, Membership, Millis, Package, Permission, Place, Shape, Token,
+    Version,
 };
 pub use open::{RebuildReport, rebuild_index};
 use position::Applied;
@@ -275,6 +276,11 @@ impl Store {
     /// The token with this hash.
     pub fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
         self.get(&keys::token(hash))
+    }
+
+    /// When a token was last used, as far as that has been kept.
+    pub fn token_use(&self, hash: &[u8; 32]) -> Result<Option<Millis>, StoreError> {
+        self.get(&keys::token_use(hash))
     }
 
     /// The tokens of an account, oldest first.

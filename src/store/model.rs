@@ -114,6 +114,15 @@ pub struct Grant {
     pub write: bool,
 }
 
+/// That a token was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenUse {
+    /// Hash of the token's secret.
+    pub token: [u8; 32],
+    /// When it was last used, about.
+    pub at: Millis,
+}
+
 /// What happens to a name that is taken (API.md §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

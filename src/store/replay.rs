@@ -33,8 +33,12 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
         }
         Record::RemoveToken(token) => {
             batch.remove(keys::token(&token.hash))?;
+            batch.remove(keys::token_use(&token.hash))?;
             batch.remove(keys::token_of(token.account, token.id))
         }
+        Record::TokenUses(uses) => uses
+            .iter()
+            .try_for_each(|used| batch.put(keys::token_use(&used.token), &used.at)),
         Record::Sweep(step) => sweep(batch, step),
         Record::RemoveAccount(removed) => remove_account(batch, removed),
         Record::Member(member) => {
@@ -183,6 +187,7 @@ fn remove_account(batch: &mut Batch<'_>, removed: &RemovedAccount) -> Result<(),
     let account = &removed.account;
     for (token, hash) in &removed.tokens {
         batch.remove(keys::token(hash))?;
+        batch.remove(keys::token_use(hash))?;
         batch.remove(keys::token_of(account.id, *token))?;
     }
     for (organisation, user) in &removed.memberships {

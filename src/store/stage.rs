@@ -13,6 +13,7 @@ use super::counts::{Counts, Delta};
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, keys};
+use super::log::files::LogFiles;
 use super::log::group::GroupBuilder;
 use super::log::record::{
     Dropped, OwnerRules, OwnerSet, Pinned, PlacedChunk, Published, Record, RemovedAccount, RemovedFile,
@@ -21,7 +22,7 @@ use super::log::record::{
 use super::metrics;
 use super::model::{
     Account, AccountKind, Charged, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package,
-    Permission, Place, Token, Version,
+    Permission, Place, Token, TokenUse, Version,
 };
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{BulkContent, Content, NewBlob};
@@ -57,6 +58,8 @@ pub struct Stage<'a, 'b> {
     pub group: &'a mut GroupBuilder,
     /// Copies that cannot be relied on.
     pub damage: &'a Damage,
+    /// Files that are there.
+    pub files: &'a LogFiles,
     /// What owners and packages hold, changed so far.
     pub counts: Counts,
     /// Accounts whose removal has been staged since the store was opened.
@@ -83,6 +86,7 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::PutTokenUses(uses) => self.put_token_uses(uses),
             Change::Quarantine { digest, place } => self.quarantine(digest, place),
             Change::Drop(garbage) => self.drop_garbage(garbage),
             Change::Move(moves) => self.move_chunks(moves),
@@ -270,10 +274,16 @@ impl Stage<'_, '_> {
         Ok(())
     }
 
-    /// Whether there is a copy that is not known to be damaged.
+    /// Whether there is a copy that is not known to be damaged, in a file that is there.
     fn is_sound(&self, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
-        let place: Option<Place> = self.batch.get(key)?;
-        Ok(place.is_some() && !self.damage.is_damaged(digest, place))
+        let Some(place) = self.batch.get::<Place>(key)? else {
+            return Ok(false);
+        };
+        if self.damage.is_damaged(digest, Some(place)) {
+            return Ok(false);
+        }
+        // One that cannot be looked for now is not lost.
+        Ok(self.files.has(place.kind, place.file).unwrap_or(true))
     }
 
     fn quarantine(&mut self, digest: &Digest, place: &Place) -> Result<Staged, StoreError> {
@@ -520,6 +530,19 @@ impl Stage<'_, '_> {
             }
         }
         self.record(Record::Token(token.clone()))
+    }
+
+    fn put_token_uses(&mut self, uses: &[TokenUse]) -> Result<Staged, StoreError> {
+        let mut known = Vec::with_capacity(uses.len());
+        for used in uses {
+            if self.batch.contains(&keys::token(&used.token))? {
+                known.push(*used);
+            }
+        }
+        match known.is_empty() {
+            true => Ok(Staged::In),
+            false => self.record(Record::TokenUses(known)),
+        }
     }
 
     fn charge(&mut self, owner: Id, package: Id, delta: Delta) {

@@ -7,11 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounts;
+mod audit;
 mod auth;
 mod backup;
 mod broken;
 mod browse;
 mod checked;
+mod command_line;
 mod damage;
 mod dedupe;
 mod durability;
@@ -29,9 +31,11 @@ mod logs;
 mod memory;
 mod metrics;
 mod names;
+mod oidc;
 mod order;
 mod organisations;
 mod packaged;
+mod permissions;
 mod policies;
 mod power;
 mod proxy;

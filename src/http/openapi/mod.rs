@@ -75,6 +75,7 @@ pub use refusals::{BadBody, BadQuery, Missing, Refused, Unready, Writing, file};
         admin::revoke_token,
         organisations::create,
         organisations::get,
+        organisations::edit,
         organisations::delete,
         organisations::members,
         organisations::put_member,

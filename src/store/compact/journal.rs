@@ -209,6 +209,7 @@ impl Pass<'_> {
             Record::Places(places) => !places.is_empty(),
             Record::Account(_)
             | Record::Token(_)
+            | Record::TokenUses(_)
             | Record::Member(_)
             | Record::Quarantine(_)
             | Record::Totals(_)

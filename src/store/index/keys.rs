@@ -12,6 +12,7 @@
 //! | `i` account id | account name |
 //! | `t` token hash | [`Token`](crate::store::model::Token) |
 //! | `u` account id, token id | token hash |
+//! | `w` token hash | when it was last used, where that has been kept |
 //! | `s` account id | [`OwnerSettings`](crate::store::model::OwnerSettings), absent where nothing is set |
 //! | `g` organisation id, user id | what the user may do there |
 //! | `n` user id, organisation id | that the user is a member there |
@@ -156,6 +157,13 @@ pub fn token(hash: &[u8; 32]) -> Key {
     let mut key = Vec::with_capacity(33);
     key.push(b't');
     key.extend_from_slice(hash);
+    key
+}
+
+/// When a token was last used.
+pub fn token_use(hash: &[u8; 32]) -> Key {
+    let mut key = token(hash);
+    key[0] = b'w';
     key
 }
 

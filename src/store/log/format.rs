@@ -173,6 +173,8 @@ pub enum RecordKind {
     Unpin = 33,
     /// An owner's rules of retention.
     Rules = 34,
+    /// When tokens were last used.
+    TokenUses = 40,
     /// What is set for an owner was changed.
     Settings = 22,
     /// Begins a group of the journal; the payload is a [`Group`].
@@ -184,7 +186,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 25] = [
+        const ALL: [RecordKind; 26] = [
             Chunk,
             Manifest,
             Places,
@@ -207,6 +209,7 @@ impl RecordKind {
             Pin,
             Unpin,
             Rules,
+            TokenUses,
             Settings,
             Group,
             Footer,

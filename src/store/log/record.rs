@@ -10,7 +10,7 @@ use super::segment::end_of;
 use crate::chunk::Digest;
 use crate::store::model::{
     Account, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package, Pin, Place,
-    RetentionRule, Token, Totals, Version,
+    RetentionRule, Token, TokenUse, Totals, Version,
 };
 
 /// Version of all payload encodings below.
@@ -37,6 +37,8 @@ pub enum Record {
     Token(Token),
     /// A token was revoked.
     RemoveToken(Token),
+    /// Tokens were used.
+    TokenUses(Vec<TokenUse>),
     /// Files of a removed version were swept from the index.
     Sweep(Sweep),
     /// An account was removed.
@@ -229,6 +231,7 @@ impl Record {
             Record::Account(account) => (RecordKind::Account, None, postcard::to_stdvec(account)?),
             Record::Token(token) => (RecordKind::Token, None, postcard::to_stdvec(token)?),
             Record::RemoveToken(token) => (RecordKind::RemoveToken, None, postcard::to_stdvec(token)?),
+            Record::TokenUses(uses) => (RecordKind::TokenUses, None, postcard::to_stdvec(uses)?),
             Record::Sweep(sweep) => (RecordKind::Sweep, None, postcard::to_stdvec(sweep)?),
             Record::RemoveAccount(removed) => {
                 (RecordKind::RemoveAccount, None, postcard::to_stdvec(removed)?)
@@ -271,6 +274,7 @@ impl Record {
             | Record::Drop(_)
             | Record::Quarantine(_)
             | Record::Totals(_)
+            | Record::TokenUses(_)
             | Record::Checksums(..) => 0,
             Record::Publish(Published {
                 package,
@@ -311,6 +315,7 @@ impl Record {
             RecordKind::Account => Record::Account(from_payload(payload)?),
             RecordKind::Token => Record::Token(from_payload(payload)?),
             RecordKind::RemoveToken => Record::RemoveToken(from_payload(payload)?),
+            RecordKind::TokenUses => Record::TokenUses(from_payload(payload)?),
             RecordKind::Sweep => Record::Sweep(from_payload(payload)?),
             RecordKind::RemoveAccount => Record::RemoveAccount(from_payload(payload)?),
             RecordKind::RemovePackage => Record::RemovePackage(from_payload(payload)?),

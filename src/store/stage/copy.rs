@@ -7,8 +7,8 @@ use crate::store::error::StoreError;
 use crate::store::index::keys;
 use crate::store::log::record::{Counted, OwnerRules, OwnerSet, PlacedChunk, Published, Record};
 use crate::store::model::{
-    Account, Checksums, File, OwnerSettings, Package, Permission, Pin, Place, RetentionRule, Token, Totals,
-    Version,
+    Account, Checksums, File, Millis, OwnerSettings, Package, Permission, Pin, Place, RetentionRule, Token,
+    Totals, Version,
 };
 use crate::store::replay;
 
@@ -63,6 +63,14 @@ impl Stage<'_, '_> {
             Record::Token(token) => {
                 let stands: Option<Token> = self.batch.get(&keys::token(&token.hash))?;
                 self.record_if(stands.as_ref() == Some(token), record)
+            }
+            Record::TokenUses(uses) => {
+                let mut standing = Vec::new();
+                for used in uses {
+                    let stands: Option<Millis> = self.batch.get(&keys::token_use(&used.token))?;
+                    standing.extend((stands == Some(used.at)).then_some(*used));
+                }
+                self.record_if(!standing.is_empty(), &Record::TokenUses(standing))
             }
             Record::Member(member) => {
                 let key = keys::member(member.organisation, member.user);
