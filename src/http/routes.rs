@@ -16,7 +16,8 @@ use super::request_id;
 use super::state::State;
 use super::trail::Trail;
 use super::{
-    admin, documents, download, gc, generic, health, organisations, owners, packages, reload, scrape, start,
+    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, reload,
+    retention, scrape, start,
 };
 use crate::telemetry::request::RequestContext;
 
@@ -160,6 +161,12 @@ async fn answer_rarer(
         (Route::Member { organisation, user }, _) => {
             organisations::remove_member(state, head, organisation, user).await
         }
+        (Route::AdminRetention, _) => retention::start(state, head).await,
+        (Route::OwnerRetention { owner }, "PUT") => retention::put(state, head, owner, body).await,
+        (Route::OwnerRetention { owner }, _) => retention::get(state, head, owner).await,
+        (Route::RetentionPreview { owner }, _) => retention::preview(state, head, owner, body).await,
+        (Route::Pin { owner, name, version }, "PUT") => pins::put(state, head, owner, name, version).await,
+        (Route::Pin { owner, name, version }, _) => pins::delete(state, head, owner, name, version).await,
         (Route::AdminGc, "POST") => gc::collect(state, head).await,
         (Route::AdminReload, "POST") => reload::reload(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
@@ -233,9 +240,11 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminUsers | Route::AdminGc | Route::AdminReload, "POST")
+        (Route::AdminOwner { owner }, "PATCH")
+        | (Route::OwnerRetention { owner }, "PUT")
+        | (Route::RetentionPreview { owner }, _) => owners::before(state, head, owner).await.map(drop),
+        (Route::AdminUsers | Route::AdminGc | Route::AdminReload | Route::AdminRetention, "POST")
         | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
-        (Route::AdminOwner { owner }, "PATCH") => owners::before(state, head, owner).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
         (Route::Organisation { name }, "PATCH") => organisations::managed(state, head, name).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {

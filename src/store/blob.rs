@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::StoreError;
 use super::model::ChunkRef;
+use crate::chunk::Digest;
 use opened::Chunks;
 pub use opened::{Look, OpenBlobs, Registered};
 pub use piece::{FileRange, Piece};
@@ -35,10 +36,10 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// The blob of these chunks, in order.
-    pub fn new(readers: Arc<Readers>, chunks: impl Into<Arc<[ChunkRef]>>) -> Self {
+    /// The blob with this digest, of these chunks in order.
+    pub fn new(readers: Arc<Readers>, digest: Digest, chunks: impl Into<Arc<[ChunkRef]>>) -> Self {
         let chunks = chunks.into();
-        let registered = Arc::new(readers.open_blobs().register(chunks.clone()));
+        let registered = Arc::new(readers.open_blobs().register(digest, chunks.clone()));
         let add = |end: &mut u64, chunk: &ChunkRef| {
             *end += u64::from(chunk.len);
             Some(*end)

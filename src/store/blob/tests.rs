@@ -58,7 +58,7 @@ fn damage(kit: &Kit, digest: &Digest, at: u64) {
 #[tokio::test]
 async fn an_empty_blob_has_no_pieces() {
     let kit = Kit::new(PARAMS);
-    let blob = Blob::new(Arc::new(kit.readers(PLENTY)), []);
+    let blob = Blob::new(Arc::new(kit.readers(PLENTY)), Digest::of(b""), []);
     assert_eq!(blob.size(), 0);
     assert!(collect(blob.read(0..0)).await.unwrap().is_empty());
     assert!(collect(blob.read(5..9)).await.unwrap().is_empty());
@@ -165,7 +165,11 @@ async fn part_of_a_chunk_that_was_verified_is_read_alone() {
         matches!(whole, Err(StoreError::Damaged(_))),
         "a whole chunk is always verified"
     );
-    let fresh = Blob::new(Arc::new(kit.readers(PLENTY)), blob.chunks.clone());
+    let fresh = Blob::new(
+        Arc::new(kit.readers(PLENTY)),
+        Digest::of(b""),
+        blob.chunks.clone(),
+    );
     assert!(matches!(
         collect(fresh.read(100..200)).await,
         Err(StoreError::Damaged(_))
@@ -245,7 +249,7 @@ async fn a_chunk_whose_file_is_gone_is_looked_up_once_more() {
         });
         let files = Arc::new(crate::store::log::testing::files(kit.data()));
         let readers = Readers::new(files, moving, PLENTY, 0).without_cached_reads();
-        let blob = Blob::new(Arc::new(readers), blob.chunks.clone());
+        let blob = Blob::new(Arc::new(readers), Digest::of(b""), blob.chunks.clone());
         assert_eq!(collect(blob.read(0..blob.size())).await.unwrap(), body);
     }
 }
@@ -297,7 +301,7 @@ async fn without_budget_readers_go_on_with_small_buffers() {
 fn a_reader_can_move_between_threads() {
     fn is_send<T: Send>(_: T) {}
     let kit = Kit::new(PARAMS);
-    let blob = Blob::new(Arc::new(kit.readers(PLENTY)), []);
+    let blob = Blob::new(Arc::new(kit.readers(PLENTY)), Digest::of(b""), []);
     let mut reader = blob.read(0..0);
     is_send(reader.next());
 }

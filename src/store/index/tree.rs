@@ -356,7 +356,7 @@ fn is_no_index(error: &io::Error) -> bool {
     )
 }
 
-/// Gives up what [`Index::reserve`] reserved for the index at `path`, which is not open.
+/// Gives up what `Index::reserve` reserved for the index at `path`, which is not open.
 pub fn give_up_reserve(path: &Path) -> io::Result<()> {
     let file = match OpenOptions::new().write(true).open(path.join("db")) {
         Err(error) if is_no_index(&error) => return Ok(()),

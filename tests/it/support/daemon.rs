@@ -1,11 +1,12 @@
 //! Starts, kills and restarts the real daemon on a data directory of its own.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::json;
@@ -42,13 +43,31 @@ pub fn output_within(command: &mut Command, input: &str) -> Output {
         .take()
         .expect("stdin is a pipe")
         .write_all(input.as_bytes());
-    if !within(PATIENCE, || {
-        child.try_wait().expect("a child can be waited for").is_some()
-    }) {
+    // A pipe that nobody reads would hold the command up.
+    let stdout = read_aside(child.stdout.take().expect("stdout is a pipe"));
+    let stderr = read_aside(child.stderr.take().expect("stderr is a pipe"));
+    let mut status = None;
+    let ended = within(PATIENCE, || {
+        status = child.try_wait().expect("a child can be waited for");
+        status.is_some()
+    });
+    if !ended {
         child.kill().expect("a child can be killed");
         panic!("{command:?} did not end within {PATIENCE:?}");
     }
-    child.wait_with_output().expect("its output can be read")
+    Output {
+        status: status.expect("it has ended"),
+        stdout: stdout.join().expect("its output can be read"),
+        stderr: stderr.join().expect("its errors can be read"),
+    }
+}
+
+fn read_aside(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
+        bytes
+    })
 }
 
 /// How a daemon is to be started.
