@@ -373,7 +373,11 @@ async fn only_verified_chunks_are_sent_in_place() {
         assert!(matches!(refused, Err(StoreError::Damaged(_))));
     }
     damage(&kit, &bad.digest, 3);
-    let fresh = Blob::new(Arc::new(kit.readers(PLENTY)), blob.chunks.clone());
+    let fresh = Blob::new(
+        Arc::new(kit.readers(PLENTY)),
+        Digest::of(&body),
+        blob.chunks.clone(),
+    );
     assert_eq!(
         collect_in_place(fresh.read(0..blob.size())).await.unwrap().0,
         body
