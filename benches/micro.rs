@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -197,6 +198,8 @@ fn limits() -> artifact::Options {
     artifact::Options {
         limits: larder::owner::Limits::default(),
         max_uploads: 1024,
+        access_memory: 4 << 20,
+        retention: Arc::default(),
         max_uploads_per_owner: 256,
         upload_wait: Duration::from_secs(10),
         min_bytes_per_window: 1,

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 mod announce;
+mod bounds;
 mod collection;
 mod commands;
 pub mod control;
@@ -39,6 +40,7 @@ use crate::upkeep::scrubber::Scrubber;
 use crate::upkeep::statistics::Statistics;
 use accounts::Desk;
 use announce::{Announcement, SignIn};
+use bounds::Bounds;
 use commands::Commands;
 use control::Control;
 use first_account::first_account;
@@ -223,6 +225,7 @@ async fn work(
     }
     Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
+    let bounds = Bounds::keep(config, &desk.artifacts, store, collector);
     let statistics = Statistics::start(store.clone())?;
     let commands = Commands {
         desk: desk.clone(),
@@ -240,6 +243,7 @@ async fn work(
         () = save_uses(&desk.access) => {}
     }
     systemd::stopping();
+    drop(bounds);
     // They let go within a step, long before requests do.
     let _ = actix_rt::task::spawn_blocking(move || {
         statistics.stop();
@@ -269,6 +273,9 @@ async fn end(web: Web, store: Store, collector: Collector, desk: Desk, mut signa
         let audit = desk.audit.clone();
         let close = move || {
             collector.stop();
+            if let Err(error) = desk.artifacts.save_uses() {
+                tracing::warn!(%error, "the times of last use could not be kept");
+            }
             // These write, and the first syncs too.
             store.close();
             audit.inspect(Audit::close);

@@ -42,6 +42,8 @@ Examples:
       Say what is wrong with a configuration, or that it is good.
   larder account password admin
       Set a password, whether the daemon runs or not.
+  larder account token create ci-bot nightly --scope write:package --grant 'tools/*=write'
+      Make a token for CI and print it; 'larder account --help' has the rest.
   larder gc --dry-run
       Show how much space belongs to nothing any more.
   larder stats

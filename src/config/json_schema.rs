@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::layers::DEFAULTS;
 use super::units::{NONE, Percent, Size, Span};
+use crate::artifact::retention::rules::{MAX_GLOBS, MAX_RULES};
 use crate::owner::Policy;
 
 /// Keys that take one value or a list of them.
@@ -60,6 +61,9 @@ fn kind(key: &str, default: &toml::Value) -> Value {
     if let Some((_, words)) = CHOICES.iter().find(|(known, _)| *known == key) {
         return json!({"type": "string", "enum": words});
     }
+    if key == "retention.rules" {
+        return retention_rules();
+    }
     if LISTS.contains(&key) {
         let text = json!({"type": "string"});
         return json!({"anyOf": [text, {"type": "array", "items": text}]});
@@ -78,6 +82,24 @@ fn has_number(text: &str) -> bool {
         || text.parse::<Size>().is_ok()
         || text.parse::<Span>().is_ok()
         || text.parse::<Percent>().is_ok()
+}
+
+fn retention_rules() -> Value {
+    let span = json!({"type": "string"});
+    let globs = json!({"type": "array", "items": {"type": "string"}, "maxItems": MAX_GLOBS});
+    let mut rule = object(Map::from_iter([
+        (
+            "packages".to_owned(),
+            json!({"type": "string", "pattern": "^[^/]+/[^/]+$", "description": "owner/package, either may be a glob"}),
+        ),
+        ("keep_newest".to_owned(), json!({"type": "integer", "minimum": 0})),
+        ("keep".to_owned(), globs.clone()),
+        ("remove".to_owned(), globs),
+        ("remove_older_than".to_owned(), span.clone()),
+        ("remove_unused_for".to_owned(), span),
+    ]));
+    rule["required"] = json!(["packages"]);
+    json!({"type": "array", "items": rule, "maxItems": MAX_RULES})
 }
 
 fn policies() -> Value {
@@ -117,6 +139,7 @@ fn oidc() -> Value {
         "issuer",
         "audience",
         "jwks_url",
+        "ca_file",
         "leeway",
         "keys_fresh",
         "keys_stale",

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::access::oidc::Issuer;
 use crate::chunk::Digest;
 use crate::telemetry::access_log;
-use crate::upkeep::scrubber;
+use crate::upkeep::{evictor, retention, scrubber};
 use crate::{artifact, http, store, telemetry, upkeep};
 
 pub use error::{ConfigError, Place, Problem};
@@ -45,6 +45,10 @@ pub struct Config {
     pub artifact: artifact::Options,
     /// The background work's.
     pub upkeep: upkeep::Options,
+    /// Retention's.
+    pub retention: retention::Options,
+    /// Eviction's.
+    pub eviction: evictor::Options,
     /// The scrub's.
     pub scrub: scrubber::Options,
     /// The audit log's.

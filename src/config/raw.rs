@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::units::{
-    BasePath, Count, Listen, Many, Mode, OrAuto, OrNone, OrOff, Percent, Proxy, Size, Span, Text, text,
+    BasePath, Count, Listen, Many, Mode, OrAuto, OrNone, OrOff, Percent, Proxy, Size, Span, Text,
+    optional_text, text,
 };
 use crate::http::{AccessFormat, ForwardedHeaders};
 use crate::telemetry::LogFormat;
@@ -22,6 +23,8 @@ pub struct Raw {
     pub limits: Limits,
     pub quotas: Quotas,
     pub gc: Gc,
+    pub retention: Retention,
+    pub eviction: Eviction,
     pub scrub: Scrub,
     pub log: Log,
     pub metrics: Metrics,
@@ -137,6 +140,43 @@ pub struct Gc {
     pub yield_above: Span,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub enabled: bool,
+    #[serde(deserialize_with = "text")]
+    pub every: Span,
+    pub rules: Vec<RetentionRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionRule {
+    /// `owner/package`, each a name or a glob.
+    pub packages: String,
+    pub keep_newest: Option<u32>,
+    #[serde(default)]
+    pub keep: Vec<String>,
+    #[serde(default)]
+    pub remove: Vec<String>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub remove_older_than: Option<Span>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub remove_unused_for: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Eviction {
+    pub enabled: bool,
+    #[serde(deserialize_with = "text")]
+    pub min_age: Span,
+    #[serde(deserialize_with = "text")]
+    pub access_memory: Size,
+    #[serde(deserialize_with = "text")]
+    pub save_every: Span,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 pub struct Scrub {
     pub enabled: bool,
@@ -198,6 +238,7 @@ pub struct OidcIssuer {
     pub issuer: String,
     pub audience: String,
     pub jwks_url: Option<String>,
+    pub ca_file: Option<PathBuf>,
     #[serde(default = "rs256")]
     pub algorithms: Vec<String>,
     #[serde(default = "minute", deserialize_with = "text")]

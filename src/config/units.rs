@@ -301,6 +301,16 @@ impl<T: FromStr> FromStr for Many<T> {
     }
 }
 
+/// Like [`text`], for a key that may be left out.
+pub fn optional_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    text(deserializer).map(Some)
+}
+
 /// Deserializes what `FromStr` reads, from a string or a whole number. For `#[serde(deserialize_with)]`.
 pub fn text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

@@ -4,6 +4,7 @@ mod oidc;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,11 +16,13 @@ use super::layers::{Merged, Sources, place_of};
 use super::raw::{self, PolicyRule, Raw};
 use super::units::{Count, Listen, NONE, Proxy, Size, Span, Text};
 use super::{Config, RequestLogOptions, TlsFiles};
+use crate::artifact::retention::Rules;
 use crate::chunk::ChunkerParams;
 use crate::http::MetricsToken;
 use crate::owner::{Limits, Policy, PolicyTable};
+use crate::store::model::{Millis, RetentionRule};
 use crate::telemetry::{access_log, audit};
-use crate::upkeep::scrubber;
+use crate::upkeep::{evictor, retention, scrubber};
 use crate::{artifact, http, store, telemetry, upkeep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,6 +40,8 @@ pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError
     let store = check.store(&raw);
     let artifact = check.artifact(&raw);
     let upkeep = check.gc(&raw);
+    let retention = check.retention(&raw);
+    let eviction = check.eviction(&raw);
     let scrub = check.scrub(&raw);
     let log = check.log(&raw);
     let requests = check.requests(&raw);
@@ -57,6 +62,8 @@ pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError
             store,
             artifact,
             upkeep,
+            retention,
+            eviction,
             scrub,
             log,
             audit,
@@ -178,6 +185,12 @@ impl Check<'_> {
             min_bytes_per_window: given.stall_bytes.0,
             stall_window,
             policies: self.policies(&raw.policies),
+            access_memory: self.size(
+                "eviction.access_memory",
+                raw.eviction.access_memory,
+                MIB..=1024 * MIB,
+            ),
+            retention: Arc::new(self.retention_rules(&raw.retention.rules)),
         }
     }
 
@@ -200,6 +213,42 @@ impl Check<'_> {
             rate: self.size("scrub.rate", given.rate, MIB..=u64::MAX),
             every: self.span("scrub.every", given.every, SECOND..=365 * DAY),
         }
+    }
+
+    fn retention(&mut self, raw: &Raw) -> retention::Options {
+        retention::Options {
+            enabled: raw.retention.enabled,
+            every: self.span("retention.every", raw.retention.every, 60 * SECOND..=365 * DAY),
+            yield_above: raw.gc.yield_above.0,
+        }
+    }
+
+    fn eviction(&mut self, raw: &Raw) -> evictor::Options {
+        let given = &raw.eviction;
+        evictor::Options {
+            enabled: given.enabled,
+            min_age: self.span("eviction.min_age", given.min_age, Duration::ZERO..=365 * DAY),
+            save_every: self.span("eviction.save_every", given.save_every, SECOND..=DAY),
+            yield_above: raw.gc.yield_above.0,
+        }
+    }
+
+    fn retention_rules(&mut self, given: &[raw::RetentionRule]) -> Rules {
+        let millis = |span: Option<Span>| {
+            span.map(|Span(span)| Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX))
+        };
+        let rule = |given: &raw::RetentionRule| RetentionRule {
+            packages: given.packages.clone(),
+            keep_newest: given.keep_newest,
+            keep: given.keep.clone(),
+            remove: given.remove.clone(),
+            older_than: millis(given.remove_older_than),
+            unused_for: millis(given.remove_unused_for),
+        };
+        Rules::of_configuration(given.iter().map(rule).collect()).unwrap_or_else(|error| {
+            self.problem("retention.rules", error.to_string());
+            Rules::default()
+        })
     }
 
     fn policies(&mut self, rules: &[PolicyRule]) -> PolicyTable {

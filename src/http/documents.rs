@@ -37,6 +37,7 @@ documents! {
     "format.md": "../../docs/format.md",
     "operations.md": "../../docs/operations.md",
     "performance.md": "../../docs/performance.md",
+    "retention.md": "../../docs/retention.md",
 }
 
 /// A page of the documentation

@@ -304,6 +304,9 @@ impl From<ArtifactError> for Refusal {
             ArtifactError::Stalled { .. } => Refusal::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", text),
             ArtifactError::NoVersion => Refusal::new(StatusCode::NOT_FOUND, "package-not-found", text),
             ArtifactError::NoFile => Refusal::new(StatusCode::NOT_FOUND, "file-not-found", text),
+            ArtifactError::NoOwner => Refusal::no_owner(),
+            // Only upkeep asks for removals that spare what is pinned.
+            ArtifactError::Pinned => Refusal::internal(&text),
             ArtifactError::Damaged => {
                 tracing::error!("a request met damaged data");
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "data-damaged", text)

@@ -40,6 +40,18 @@ pub enum Route {
         /// Which.
         user: String,
     },
+    /// `/api/v1/admin/owners/{owner}/retention`
+    OwnerRetention {
+        /// Whose.
+        owner: String,
+    },
+    /// `/api/v1/admin/owners/{owner}/retention/preview`
+    RetentionPreview {
+        /// Whose.
+        owner: String,
+    },
+    /// `/api/v1/admin/retention`
+    AdminRetention,
     /// `/api/v1/admin/owners/{owner}`
     AdminOwner {
         /// Which.
@@ -115,6 +127,15 @@ pub enum Route {
         /// Of which package.
         name: String,
         /// Of which version.
+        version: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}/{version}/-/pin`
+    Pin {
+        /// Whose.
+        owner: String,
+        /// Of which package.
+        name: String,
+        /// Which version.
         version: String,
     },
     /// `/api/v1/user`
@@ -194,6 +215,11 @@ fn api(segments: &[&str]) -> Route {
     match segments {
         ["admin", "users"] => Route::AdminUsers,
         ["admin", "users", user] => Route::AdminUser { user: decode(user) },
+        ["admin", "owners", owner, "retention"] => Route::OwnerRetention { owner: decode(owner) },
+        ["admin", "owners", owner, "retention", "preview"] => {
+            Route::RetentionPreview { owner: decode(owner) }
+        }
+        ["admin", "retention"] => Route::AdminRetention,
         ["admin", "owners", owner] => Route::AdminOwner { owner: decode(owner) },
         ["orgs"] => Route::Organisations,
         ["orgs", name] => Route::Organisation { name: decode(name) },
@@ -226,6 +252,11 @@ fn api(segments: &[&str]) -> Route {
             version: decode(version),
         },
         ["packages", owner, "generic", name, version, "files"] => Route::VersionFiles {
+            owner: decode(owner),
+            name: decode(name),
+            version: decode(version),
+        },
+        ["packages", owner, "generic", name, version, "-", "pin"] => Route::Pin {
             owner: decode(owner),
             name: decode(name),
             version: decode(version),
@@ -263,7 +294,11 @@ impl Route {
             Route::Organisation { .. } => &["GET", "HEAD", "PATCH", "DELETE"],
             Route::Package { .. } | Route::PackageVersion { .. } => &["GET", "HEAD", "DELETE"],
             Route::Member { .. } => &["PUT", "DELETE"],
-            Route::AdminGc | Route::AdminReload => &["POST"],
+            Route::OwnerRetention { .. } => &["GET", "HEAD", "PUT"],
+            Route::Pin { .. } => &["PUT", "DELETE"],
+            Route::AdminGc | Route::AdminReload | Route::AdminRetention | Route::RetentionPreview { .. } => {
+                &["POST"]
+            }
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -291,6 +326,10 @@ impl Route {
                 | Route::Members { .. }
                 | Route::Member { .. }
                 | Route::AdminGc
+                | Route::AdminRetention
+                | Route::OwnerRetention { .. }
+                | Route::RetentionPreview { .. }
+                | Route::Pin { .. }
                 | Route::AdminReload
                 | Route::Tokens { .. }
                 | Route::Token { .. }

@@ -26,6 +26,8 @@ mod identity;
 pub mod index;
 #[cfg(test)]
 mod index_tests;
+#[cfg(test)]
+mod keeping_tests;
 mod listing;
 pub mod log;
 mod metrics;
@@ -356,7 +358,7 @@ impl Store {
             }
             Shape::Chunked => self.manifest(&file.blob)?.chunks,
         };
-        Ok(Blob::new(self.inner.readers.clone(), chunks))
+        Ok(Blob::new(self.inner.readers.clone(), file.blob, chunks))
     }
 
     /// Whether a file is known to be damaged: some of its bytes were asked for and could not be served.

@@ -286,6 +286,32 @@ pub struct Charged {
     pub package: Id,
 }
 
+/// A version that rules and eviction leave alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The account that pinned it.
+    pub by: Id,
+    /// Since when.
+    pub since: Millis,
+}
+
+/// A rule of retention as its owner wrote it (`artifact::retention` says what it means).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionRule {
+    /// The packages that it is about: a name or a glob.
+    pub packages: String,
+    /// So many of the newest versions stay.
+    pub keep_newest: Option<u32>,
+    /// Versions that stay: globs.
+    pub keep: Vec<String>,
+    /// Versions that may go: globs; empty: all.
+    pub remove: Vec<String>,
+    /// Versions go so long after they were created, in milliseconds.
+    pub older_than: Option<Millis>,
+    /// Versions go so long after their last download, in milliseconds.
+    pub unused_for: Option<Millis>,
+}
+
 /// Which of the two kinds of log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FileKind {

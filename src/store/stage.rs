@@ -6,7 +6,7 @@ mod copy;
 use std::collections::HashSet;
 
 use super::change::{
-    Change, CommitError, Expected, Garbage, Publish, RemoveFile, RemovePackage, RemoveVersion,
+    Change, CommitError, Expected, Garbage, PinVersion, Publish, RemoveFile, RemovePackage, RemoveVersion,
 };
 use super::collect::barrier::Barrier;
 use super::counts::{Counts, Delta};
@@ -16,8 +16,8 @@ use super::index::{Batch, keys};
 use super::log::files::LogFiles;
 use super::log::group::GroupBuilder;
 use super::log::record::{
-    Dropped, OwnerSet, PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage,
-    RemovedVersion, Sweep, SweepPackage,
+    Dropped, OwnerRules, OwnerSet, Pinned, PlacedChunk, Published, Record, RemovedAccount, RemovedFile,
+    RemovedPackage, RemovedVersion, Sweep, SweepPackage,
 };
 use super::metrics;
 use super::model::{
@@ -101,6 +101,8 @@ impl Stage<'_, '_> {
                 settings,
             } => self.put_settings(*owner, expect, settings),
             Change::RemoveMember(member) => self.remove_member(member),
+            Change::Pin(pin) => self.pin(pin),
+            Change::PutRules(rules) => self.put_rules(rules),
         }
     }
 
@@ -305,8 +307,9 @@ impl Stage<'_, '_> {
             package,
             version,
             file,
+            spare_pinned,
         } = remove;
-        if !self.version_stands(package, version)? {
+        if !self.version_stands(package, version)? || (*spare_pinned && self.is_pinned(version.id)?) {
             return Ok(Staged::Conflict);
         }
         let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
@@ -335,8 +338,9 @@ impl Stage<'_, '_> {
             owner,
             package,
             version,
+            spare_pinned,
         } = remove;
-        if !self.version_stands(package, version)? {
+        if !self.version_stands(package, version)? || (*spare_pinned && self.is_pinned(version.id)?) {
             return Ok(Staged::Conflict);
         }
         let files = self.batch.keys(&keys::files(version.id), SWEEP_STEP + 1)?;
@@ -466,6 +470,30 @@ impl Stage<'_, '_> {
             self.batch.contains(&keys::chunk(blob))? || self.batch.contains(&keys::manifest(blob))?;
         match stored {
             true => self.record(Record::Checksums(*blob, *checksums)),
+            false => Ok(Staged::Conflict),
+        }
+    }
+
+    fn pin(&mut self, change: &PinVersion) -> Result<Staged, StoreError> {
+        let version = change.version.id;
+        if !self.version_stands(&change.package, &change.version)? {
+            return Ok(Staged::Conflict);
+        }
+        match (change.pin, self.is_pinned(version)?) {
+            (Some(pin), false) => self.record(Record::Pin(Pinned { version, pin })),
+            (None, true) => self.record(Record::Unpin(version)),
+            // As it is wanted already.
+            _ => Ok(Staged::In),
+        }
+    }
+
+    fn is_pinned(&self, version: Id) -> Result<bool, StoreError> {
+        self.batch.contains(&keys::pin(version))
+    }
+
+    fn put_rules(&mut self, rules: &OwnerRules) -> Result<Staged, StoreError> {
+        match self.batch.contains(&keys::account_id(rules.owner))? {
+            true => self.record(Record::Rules(rules.clone())),
             false => Ok(Staged::Conflict),
         }
     }

@@ -5,11 +5,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Daemon, Issuer, PATIENCE, Request, Response, Setup, Signer, basic, bearer, file_path, within,
+    Authority, Daemon, Issuer, PATIENCE, Request, Response, Setup, Signer, basic, bearer, file_path, within,
 };
 
 /// A daemon that lets jobs of `acme/*` on their main branch write `ci/*`, and any job of `acme/*` read `deps/*`.
 fn daemon(issuer: &Issuer) -> Daemon {
+    daemon_with(issuer, "")
+}
+
+/// The same, with one more line about the issuer.
+fn daemon_with(issuer: &Issuer, more: &str) -> Daemon {
     let url = issuer.url();
     let setup = Setup::default().config(&format!(
         r#"
@@ -21,6 +26,7 @@ issuer = "{url}"
 audience = "larder"
 algorithms = ["RS256", "ES256"]
 refetch_after = "1s"
+{more}
 [[oidc.rules]]
 claims = {{ repository = "acme/*", ref = "refs/heads/main" }}
 packages = "ci/*"
@@ -295,6 +301,7 @@ fn a_configuration_that_would_open_too_much_is_refused() {
             "rules = [{ claims = { sub = \"a\" }, packages = \"ci/*\", permission = \"all\" }]",
             "not a permission",
         ),
+        ("ca_file = \"/nonexistent.pem\"", "cannot be read"),
         ("secret = \"x\"", "secret"),
     ] {
         let field = text.split(' ').next().unwrap();
@@ -319,4 +326,28 @@ fn a_configuration_that_would_open_too_much_is_refused() {
         assert_eq!(output.status.code(), Some(2), "{text}: {told}");
         assert!(told.contains(message), "{text}: {told}");
     }
+}
+
+#[test]
+fn keys_come_over_tls_from_whom_an_authority_vouches_for() {
+    let authority = Authority::new();
+    let issuer = Issuer::start_tls(authority.server());
+    let signer = Signer::es256("k");
+    issuer.list(&[&signer]);
+    let token = signer.token(&issuer.claims());
+    let stranger = daemon(&issuer);
+    assert_eq!(
+        put(&stranger, &token, "ci", "2").status,
+        503,
+        "nobody knows this authority"
+    );
+    assert_eq!(issuer.fetches(), 0);
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, authority.pem()).unwrap();
+    let line = format!("ca_file = \"{}\"", file.display());
+    let daemon = daemon_with(&issuer, &line);
+    let answer = put(&daemon, &token, "ci", "2");
+    assert_eq!(answer.status, 201, "{}", answer.text());
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::issuer::is_loopback;
 
@@ -21,11 +22,31 @@ pub(super) trait Fetch: Send + Sync {
 }
 
 /// The network.
-pub(super) struct Network;
+pub(super) struct Network {
+    roots: RootCerts,
+}
+
+impl Network {
+    /// Believes servers with certificates by these authorities, in PEM; `None`: by the public ones.
+    pub(super) fn believing(authorities: Option<&str>) -> Self {
+        let certificate = |item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        };
+        let roots = match authorities {
+            None => RootCerts::WebPki,
+            Some(pem) => {
+                let believed: Vec<_> = parse_pem(pem.as_bytes()).filter_map(certificate).collect();
+                RootCerts::new_with_certs(&believed)
+            }
+        };
+        Network { roots }
+    }
+}
 
 impl Fetch for Network {
     fn get(&self, url: &str) -> Result<Vec<u8>, String> {
-        let rest = url.strip_prefix("http://").unwrap_or_default();
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let local = is_loopback(rest.split(['/', '?']).next().unwrap_or_default());
         let mut config = Agent::config_builder()
             .timeout_global(Some(PATIENCE))
@@ -34,7 +55,8 @@ impl Fetch for Network {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
-            .https_only(!local)
+            .https_only(!(local && scheme == "http"))
+            .tls_config(TlsConfig::builder().root_certs(self.roots.clone()).build())
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")));
         if local {
             // The environment's proxy is for other machines.

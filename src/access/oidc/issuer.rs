@@ -1,6 +1,7 @@
 //! Who is believed, and how it is recognised.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Rule;
@@ -16,6 +17,8 @@ pub struct Issuer {
     pub audience: String,
     /// Where the keys are; `None`: where the issuer's discovery document says.
     pub jwks_url: Option<String>,
+    /// Certificates of authorities, in PEM, that are believed in place of the public ones.
+    pub authorities: Option<Arc<str>>,
     /// Signatures that are accepted.
     pub algorithms: Vec<Algorithm>,
     /// How far its clock may differ from ours.

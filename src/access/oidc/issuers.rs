@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::super::aging::Aging;
 use super::super::clock::{Clock, wall_millis};
 use super::super::{Grants, locked};
-use super::fetch::Network;
+use super::fetch::{Fetch, Network};
 use super::keys::{Keys, NoKey};
 use super::signature;
 use super::{Issuer, Rejected, Workload};
@@ -54,17 +54,24 @@ struct Verified {
 impl Issuers {
     /// Believes these, whose keys come over the network.
     pub(in super::super) fn new(issuers: Vec<Issuer>, clock: Clock) -> Self {
-        Self::with(issuers, clock, Arc::new(Network))
+        let network = |issuer: &Issuer| -> Arc<dyn Fetch> {
+            Arc::new(Network::believing(issuer.authorities.as_deref()))
+        };
+        Self::with(issuers, clock, network)
     }
 
-    /// Believes these, whose keys come from `fetch`.
-    pub(super) fn with(issuers: Vec<Issuer>, clock: Clock, fetch: Arc<dyn super::fetch::Fetch>) -> Self {
+    /// Believes these, whose keys come from what `fetch` makes for each.
+    pub(super) fn with(
+        issuers: Vec<Issuer>,
+        clock: Clock,
+        fetch: impl Fn(&Issuer) -> Arc<dyn Fetch>,
+    ) -> Self {
         signature::install();
         let believed = |issuer: Issuer| {
             let issuer = Arc::new(issuer);
             Believed {
                 name: issuer.name.as_str().into(),
-                keys: Keys::new(issuer.clone(), fetch.clone(), clock.clone()),
+                keys: Keys::new(issuer.clone(), fetch(&issuer), clock.clone()),
                 algorithms: issuer.algorithms.iter().copied().map(signature::named).collect(),
                 validation: validation(&issuer),
                 issuer,

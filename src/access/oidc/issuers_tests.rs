@@ -25,7 +25,7 @@ impl Bench {
         let signer = Signer::new("k");
         documents.list(&[signer.listed()]);
         Bench {
-            issuers: Issuers::with(vec![issuer], Clock::system(), documents.clone()),
+            issuers: Issuers::with(vec![issuer], Clock::system(), |_| documents.clone()),
             signer,
             documents,
         }

@@ -27,6 +27,7 @@ pub fn issuer() -> Issuer {
         url: URL.to_owned(),
         audience: "larder".to_owned(),
         jwks_url: None,
+        authorities: None,
         algorithms: vec![Algorithm::Rs256, Algorithm::Es256],
         leeway: Duration::from_secs(60),
         keys_fresh: Duration::from_secs(3600),

@@ -1,5 +1,9 @@
 //! Issuers of workload tokens.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, DAY, SECOND};
@@ -8,6 +12,8 @@ use crate::config::raw::{OidcIssuer, OidcRule, Raw};
 
 /// Most issuers, and most rules of one: every token is held against them.
 const MOST: usize = 100;
+/// Longest file of certificates that is read, bytes.
+const MAX_CERTIFICATES: u64 = 1 << 20;
 
 impl Check<'_> {
     pub(super) fn oidc(&mut self, raw: &Raw) -> Vec<Issuer> {
@@ -51,6 +57,10 @@ impl Check<'_> {
             url: given.issuer.clone(),
             audience: given.audience.clone(),
             jwks_url: given.jwks_url.clone(),
+            authorities: given
+                .ca_file
+                .as_deref()
+                .and_then(|path| self.authorities(&format!("{at}.ca_file"), path)),
             algorithms: self.algorithms(&format!("{at}.algorithms"), &given.algorithms),
             leeway: self.span(
                 &format!("{at}.leeway"),
@@ -70,6 +80,17 @@ impl Check<'_> {
             ),
             rules: self.rules(at, &given.issuer, &given.rules),
         }
+    }
+
+    fn authorities(&mut self, key: &str, path: &Path) -> Option<Arc<str>> {
+        let mut pem = String::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_CERTIFICATES).read_to_string(&mut pem));
+        match read {
+            Ok(_) if pem.contains("-----BEGIN CERTIFICATE-----") => return Some(pem.into()),
+            Ok(_) => self.problem(key, format!("{} has no certificate in PEM", path.display())),
+            Err(error) => self.problem(key, format!("{} cannot be read: {error}", path.display())),
+        }
+        None
     }
 
     fn algorithms(&mut self, key: &str, given: &[String]) -> Vec<Algorithm> {

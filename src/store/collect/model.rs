@@ -227,7 +227,9 @@ impl<'a> World<'a> {
             }
             Step::Open => {
                 if let Some((_look, blob)) = self.looking.take() {
-                    let registered = self.open.register(chunks(blob).into());
+                    let registered = self
+                        .open
+                        .register(Digest::of(&blob.to_le_bytes()), chunks(blob).into());
                     self.readers.push((registered, blob));
                 }
             }
@@ -323,6 +325,7 @@ impl<'a> World<'a> {
                 package: self.package.clone(),
                 version: self.version.clone(),
                 file,
+                spare_pinned: false,
             }));
         }
     }

@@ -1,6 +1,6 @@
 //! An issuer of workload tokens on loopback: discovery, a list of keys, and tokens.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,7 @@ use ring::signature::{
     RsaPublicKeyComponents,
 };
 use serde_json::{Value, json};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// For the tests alone; no issuer in the world has it.
 const RSA_KEY: &[u8] = include_bytes!("../../fixtures/issuer/rsa.pk8");
@@ -21,6 +22,7 @@ const RSA_KEY: &[u8] = include_bytes!("../../fixtures/issuer/rsa.pk8");
 /// A running issuer. It ends with the test.
 pub struct Issuer {
     address: SocketAddr,
+    url: String,
     shared: Arc<Shared>,
 }
 
@@ -36,25 +38,42 @@ struct Shared {
 impl Issuer {
     /// Starts one that has no keys yet.
     pub fn start() -> Self {
+        Self::serve(None)
+    }
+
+    /// Starts one that speaks TLS, with a certificate for 127.0.0.1.
+    pub fn start_tls(config: ServerConfig) -> Self {
+        Self::serve(Some(Arc::new(config)))
+    }
+
+    fn serve(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         let address = listener.local_addr().expect("its address");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{address}");
         let shared = Arc::new(Shared::default());
-        let served = shared.clone();
+        let (served, named) = (shared.clone(), url.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if served.stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 // A client that hangs up early is none of the issuer's business.
-                let _ = answer(client, address, &served);
+                let _ = client.set_read_timeout(Some(super::PATIENCE));
+                let _ = match &tls {
+                    None => answer(&client, &named, &served),
+                    Some(config) => ServerConnection::new(config.clone())
+                        .map_err(std::io::Error::other)
+                        .and_then(|server| answer(StreamOwned::new(server, client), &named, &served)),
+                };
             }
         });
-        Issuer { address, shared }
+        Issuer { address, url, shared }
     }
 
     /// The claim `iss`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     /// Lists these keys from now on.
@@ -93,15 +112,14 @@ impl Drop for Issuer {
     }
 }
 
-fn answer(client: TcpStream, address: SocketAddr, shared: &Shared) -> std::io::Result<()> {
-    client.set_read_timeout(Some(super::PATIENCE))?;
-    let mut lines = BufReader::new(&client).lines();
+fn answer(mut client: impl Read + Write, url: &str, shared: &Shared) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&mut client).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let path = first.split(' ').nth(1).unwrap_or_default();
     let document = match path {
         "/.well-known/openid-configuration" => {
-            json!({"issuer": format!("http://{address}"), "jwks_uri": format!("http://{address}/keys")})
+            json!({"issuer": url, "jwks_uri": format!("{url}/keys")})
         }
         "/keys" => {
             shared.fetches.fetch_add(1, Ordering::SeqCst);
@@ -115,8 +133,9 @@ fn answer(client: TcpStream, address: SocketAddr, shared: &Shared) -> std::io::R
     };
     let body = document.to_string();
     let length = body.len();
+    drop(lines);
     write!(
-        &client,
+        client,
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
 use super::PATIENCE;
 
@@ -37,6 +37,25 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         fs::write(directory.join("cert.pem"), certificate.pem()).expect("the certificate can be written");
         fs::write(directory.join("key.pem"), key.serialize_pem()).expect("the key can be written");
+    }
+
+    /// What a server needs that shows a certificate of this authority for 127.0.0.1.
+    pub fn server(&self) -> ServerConfig {
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a certificate and its key")
+    }
+
+    /// Its own certificate, in PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
     }
 
     /// Sends bytes over TLS and reads until the server closes; also the certificate that was shown.
