@@ -4,9 +4,9 @@
 //! reads them twice in small steps: the first [`Scan`] counts their bytes by how long they have been idle ([`Ages`]),
 //! which tells from what age on they must go, and the second takes those.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::retention::spared;
 use super::{ArtifactError, Artifacts};
@@ -15,6 +15,8 @@ use crate::owner::names::FileName;
 use crate::store::error::StoreError;
 use crate::store::model::{Account, File, Holder, Id, Millis, Package};
 
+/// The part of a quota that eviction keeps free, so that uploads seldom meet the quota itself: a tenth.
+const HEADROOM: u64 = 10;
 /// Packages that are looked up at a time.
 const PACKAGES: usize = 64;
 /// Versions that are looked up at a time.
@@ -152,15 +154,20 @@ impl Artifacts {
         spared(self.owners.evict_file(owner, at, file).await)
     }
 
-    /// Owners that hold more bytes than their budget, with what they hold and may hold.
+    /// Owners that hold more bytes than their budget, with what they hold and their budget: it is a tenth below their
+    /// quota, which nothing may exceed, or lower still where an upload has just found too little room.
     ///
     /// # Errors
     /// Where the index cannot be asked.
     pub fn over_budget(&self) -> Result<Vec<(Account, u64, u64)>, ArtifactError> {
+        let refused = self.cache_pressure.take_refused();
         let mut over = Vec::new();
         for owner in self.store.accounts()? {
             let limits = self.rules.limits(&self.store.settings(owner.id)?);
-            let Some(budget) = limits.bytes else { continue };
+            let Some(quota) = limits.bytes else { continue };
+            // What is larger than all of the quota finds no room, whatever goes.
+            let wanted = refused.get(&owner.id).copied().filter(|wanted| *wanted <= quota);
+            let budget = quota - (quota / HEADROOM).max(wanted.unwrap_or(0));
             let held = self.store.totals(Holder::Owner(owner.id))?.bytes;
             if held > budget {
                 over.push((owner, held, budget));
@@ -169,9 +176,9 @@ impl Artifacts {
         Ok(over)
     }
 
-    /// Whether a file was published in some cache since this was last asked.
+    /// Whether a file was published in some cache, or refused there, since this was last asked.
     pub fn has_grown(&self) -> bool {
-        self.cache_grew.0.swap(false, Ordering::Relaxed)
+        self.cache_pressure.grew.swap(false, Ordering::Relaxed)
     }
 
     /// When a candidate was last used by now: it may have been asked for since it was looked up.
@@ -181,17 +188,34 @@ impl Artifacts {
     }
 }
 
-/// That a file was published in a cache: owners may be above their budgets.
+/// What uploads to caches tell eviction: owners may be above their budgets.
 #[derive(Debug, Default)]
-pub struct CacheGrew(AtomicBool);
+pub struct CachePressure {
+    grew: AtomicBool,
+    /// The largest upload of each owner that was refused for want of room.
+    refused: Mutex<HashMap<Id, u64>>,
+}
 
-impl CacheGrew {
-    /// One was.
-    pub fn note(&self) {
+impl CachePressure {
+    /// A file was published.
+    pub fn grew(&self) {
         // Many publish, and the line stays shared.
-        if !self.0.load(Ordering::Relaxed) {
-            self.0.store(true, Ordering::Relaxed);
+        if !self.grew.load(Ordering::Relaxed) {
+            self.grew.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// An upload of so many bytes would have exceeded the owner's quota.
+    pub fn refused(&self, owner: Id, bytes: u64) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let largest = refused.entry(owner).or_default();
+        *largest = bytes.max(*largest);
+        drop(refused);
+        self.grew();
+    }
+
+    fn take_refused(&self) -> HashMap<Id, u64> {
+        std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -103,7 +103,7 @@ pub struct Artifacts {
     options: Arc<Options>,
     hashing: Arc<Semaphore>,
     uses: Arc<LastUses>,
-    cache_grew: Arc<eviction::CacheGrew>,
+    cache_pressure: Arc<eviction::CachePressure>,
     wanted_retention: Wanted,
     previews: Arc<Semaphore>,
 }
@@ -123,7 +123,7 @@ impl Artifacts {
         Artifacts {
             owners: Owners::new(Arc::new(store.clone()), bounds),
             uses: Arc::new(known_uses(&store, options.access_memory)),
-            cache_grew: Arc::default(),
+            cache_pressure: Arc::default(),
             wanted_retention: Wanted::default(),
             previews: Arc::new(Semaphore::new(1)),
             store,

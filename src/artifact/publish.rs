@@ -54,10 +54,14 @@ impl Artifacts {
         {
             return Err(ArtifactError::TooLarge { limit });
         }
-        let quota = limits.quota_for(policy, request.length.unwrap_or(0));
+        let quota = limits.quota();
         if charged && !request.by_admin && !quota.is_unlimited() {
             let held = self.store.held(request.owner.id)?;
-            decide_quota(quota, held, &standing, request.length.unwrap_or(0))?;
+            let size = request.length.unwrap_or(0);
+            if let Err(refusal) = decide_quota(quota, held, &standing, size) {
+                self.refused_by_quota(policy, request.owner.id, size);
+                return Err(refusal.into());
+            }
         }
         self.store.check_room(request.length.unwrap_or(0))?;
         self.check_writes()?;
@@ -127,7 +131,7 @@ impl Artifacts {
             .await?;
         metrics::published(named.file.size);
         if named.policy == Policy::Cache {
-            self.cache_grew.note();
+            self.cache_pressure.grew();
         }
         Ok(Published {
             file: named.file,
@@ -166,6 +170,13 @@ impl Artifacts {
             .is_ok_and(|policy| policy == Policy::Cache)
     }
 
+    /// Has eviction make room in a cache, so that the next upload like this one finds some.
+    fn refused_by_quota(&self, policy: Policy, owner: Id, bytes: u64) {
+        if policy == Policy::Cache {
+            self.cache_pressure.refused(owner, bytes);
+        }
+    }
+
     /// What is set for an owner, and the policy of its package.
     fn governing(&self, owner: &Account, package: &str) -> Result<(OwnerSettings, Policy), StoreError> {
         let settings = self.store.settings(owner.id)?;
@@ -192,7 +203,7 @@ impl Allowance<'_> {
         }
         let Artifacts { store, rules, .. } = self.artifacts;
         let (settings, policy) = self.artifacts.governing(self.owner, &self.at.package)?;
-        let quota = rules.limits(&settings).quota_for(policy, self.received);
+        let quota = rules.limits(&settings).quota();
         self.checked = match quota.bytes {
             Some(_) => {
                 let standing = committed(store, self.owner.id, self.at)?;
@@ -202,7 +213,11 @@ impl Allowance<'_> {
         };
         match self.received <= self.checked {
             true => Ok(()),
-            false => Err(ArtifactError::OverBytes),
+            false => {
+                let (owner, received) = (self.owner.id, self.received);
+                self.artifacts.refused_by_quota(policy, owner, received);
+                Err(ArtifactError::OverBytes)
+            }
         }
     }
 }

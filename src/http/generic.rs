@@ -2,12 +2,13 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_RANGE, ETAG, HeaderMap};
+use actix_web::http::header::{CONTENT_RANGE, HeaderMap};
 
 use super::auth::{permitted, publisher};
 use super::checksums;
 use super::conditions;
 use super::error::Refusal;
+use super::etags;
 use super::form;
 use super::head::Head;
 use super::incoming::Incoming;
@@ -116,11 +117,9 @@ fn success(published: &Published) -> HttpResponse {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
     };
-    let digest = &published.file.blob;
-    HttpResponse::build(status)
-        .insert_header((ETAG, conditions::etag(digest)))
-        .insert_header(("x-checksum-blake3", digest.to_string()))
-        .finish()
+    let mut response = HttpResponse::build(status);
+    etags::identify(&mut response, &published.file.blob);
+    response.finish()
 }
 
 /// Remove a file, and its version with the last one

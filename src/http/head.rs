@@ -9,6 +9,7 @@ use actix_web::http::{Method, Uri, Version};
 use actix_web::{HttpMessage, HttpRequest};
 use percent_encoding::percent_decode_str;
 
+use super::connection::Outlet;
 use super::fields::BadField;
 use super::options::Options;
 use super::request_log::Record;
@@ -30,6 +31,8 @@ pub struct Head<'a> {
     pub headers: &'a HeaderMap,
     /// Who sends it: the other end of the connection, or whom a trusted proxy names.
     pub peer: Option<IpAddr>,
+    /// The way to the connection past the dispatcher; none where the request came another way.
+    pub outlet: Option<&'a Outlet>,
     /// What the audit log will say.
     pub trail: Option<&'a Trail>,
     /// What is written down about the request, if anything.
@@ -51,6 +54,7 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            outlet: request.conn_data(),
             trail: None,
             record: None,
             secure: false,
@@ -69,6 +73,7 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            outlet: request.conn_data(),
             trail: None,
             record: None,
             secure: false,

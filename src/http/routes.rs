@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -72,7 +73,7 @@ async fn respond(
     let trail = Trail::begin(state, &parsed, op, head, context);
     let head = head.audited(trail.as_ref());
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
-    let watch = watch.audited(trail.clone());
+    let watch = watch.audited(trail.clone()).past_dispatcher(head.outlet.cloned());
     let incoming = Incoming::new(payload.into_inner(), METRICS.received(op));
     let incoming = incoming.recorded(record.clone()).audited(trail.clone());
     let answer = patiently(
@@ -87,7 +88,13 @@ async fn respond(
     let response = answer.unwrap_or_else(|refusal| refusal.respond(Form::of(&parsed, head), head));
     let response = watch.send(response);
     let bounds = bounds(state, response.status());
-    refuse::finish(response, incoming, head.content_length(), bounds).await
+    let response = refuse::finish(response, incoming, head.content_length(), bounds).await;
+    if let Some(outlet) = head.outlet
+        && !matches!(response.body().size(), BodySize::None | BodySize::Sized(0))
+    {
+        outlet.hold();
+    }
+    response
 }
 
 /// Tries again what found the index failed, once that is back, as long as it `may` be repeated; gives up after a while.
@@ -105,6 +112,7 @@ async fn patiently<T>(
     }
 }
 
+/// Each request's state is allocated as large as its own route needs it, not as the greediest one does.
 async fn answer(
     state: &State,
     route: &Route,
@@ -112,10 +120,22 @@ async fn answer(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     match (route, head.method.as_str()) {
-        (Route::File { owner, at }, "PUT") => generic::put(state, head, owner, at, body).await,
-        (Route::File { owner, at }, "GET") => download::get(state, head, owner, at).await,
-        (Route::File { owner, at }, "HEAD") => download::head(state, head, owner, at).await,
-        (Route::File { owner, at }, "DELETE") => generic::delete_file(state, head, owner, at).await,
+        (Route::File { owner, at }, "GET") => Box::pin(download::get(state, head, owner, at)).await,
+        (Route::File { owner, at }, "HEAD") => Box::pin(download::head(state, head, owner, at)).await,
+        (Route::File { owner, at }, "PUT") => Box::pin(generic::put(state, head, owner, at, body)).await,
+        (Route::File { owner, at }, "DELETE") => Box::pin(generic::delete_file(state, head, owner, at)).await,
+        _ => Box::pin(answer_rarer(state, route, head, body)).await,
+    }
+}
+
+/// Everything but files.
+async fn answer_rarer(
+    state: &State,
+    route: &Route,
+    head: Head<'_>,
+    body: &Incoming,
+) -> Result<HttpResponse, Refusal> {
+    match (route, head.method.as_str()) {
         (
             Route::Version {
                 owner,

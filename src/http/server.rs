@@ -13,18 +13,15 @@ use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_se
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
+use super::connection::{Connection, Transport, WRITE_BUFFER};
 use super::expect::expect;
 use super::metrics::{METRICS, OpenConnection};
 use super::options::Options;
 use super::routes::{Entrance, Serves, entry};
 use super::state::State;
 use super::tls::Tls;
-
-/// How much of an answer is gathered before it is handed to the kernel, in bytes.
-const WRITE_BUFFER: usize = 256 * 1024;
 
 /// Threads of each worker for what blocks: reads that the page cache cannot answer. More would only queue at the disk,
 /// and each keeps memory of its own.
@@ -144,7 +141,7 @@ fn listen(
 }
 
 /// What serves the connections of one worker.
-fn service<T: AsyncRead + AsyncWrite + Unpin + 'static>(
+fn service<T: Transport>(
     state: State,
     entrance: Entrance,
     shutdown: GracefulShutdownSignal,
@@ -161,7 +158,7 @@ fn service<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         entry(state.clone(), entrance, request, payload)
     }));
     let app = app.into_factory().map_err(|error| error.error_response());
-    HttpService::build()
+    let service = HttpService::build()
         .graceful_shutdown_signal(move || {
             let shutdown = shutdown.clone();
             async move { shutdown.notified().await }
@@ -170,11 +167,20 @@ fn service<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         .client_request_timeout(options.head_timeout)
         .client_disconnect_timeout(LINGER)
         .h1_write_buffer_size(WRITE_BUFFER)
-        .on_connect_ext(|_: &T, data| drop(data.insert(OpenConnection::new())))
+        .on_connect_ext(|connection: &Connection<T>, data| {
+            data.insert(connection.outlet());
+            data.insert(OpenConnection::new());
+        })
         .expect(fn_service(move |request| {
             expect(asked.clone(), entrance, request)
         }))
-        .finish(map_config(app, |()| AppConfig::default()))
+        .finish(map_config(app, |()| AppConfig::default()));
+    fn_service(
+        async |(stream, protocol, peer): (T, Protocol, Option<SocketAddr>)| {
+            Ok((Connection::new(stream), protocol, peer))
+        },
+    )
+    .and_then(service)
 }
 
 /// Who connects, and the socket made fit for it: answers go out at once.

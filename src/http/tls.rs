@@ -17,7 +17,11 @@ use tokio_rustls::server::TlsStream;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
+use super::connection::Transport;
 use crate::telemetry::metrics;
+
+/// What is encrypted must be copied.
+impl Transport for TlsStream<TcpStream> {}
 
 /// Why a certificate or key cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 
+use super::connection::Outlet;
 use super::metrics::{Operation, Outcome};
 use super::request_log::Record;
 use super::trail::Trail;
@@ -24,6 +25,8 @@ pub struct Watch {
     outcome: Outcome,
     context: Option<RequestContext>,
     record: Option<Rc<Record>>,
+    /// Where bytes of the answer go past the dispatcher.
+    outlet: Option<Outlet>,
     trail: Option<Trail>,
 }
 
@@ -38,6 +41,7 @@ impl Watch {
             outcome: Outcome::Abandoned,
             context: None,
             record: None,
+            outlet: None,
             trail: None,
         }
     }
@@ -52,6 +56,12 @@ impl Watch {
     pub fn logged(mut self, context: RequestContext, record: Option<Rc<Record>>) -> Self {
         self.context = Some(context);
         self.record = record;
+        self
+    }
+
+    /// Bytes that go past the dispatcher go through `outlet`.
+    pub fn past_dispatcher(mut self, outlet: Option<Outlet>) -> Self {
+        self.outlet = outlet;
         self
     }
 
@@ -78,6 +88,13 @@ impl Watch {
         if !self.answering {
             self.answering = true;
             self.operation.first_byte(self.began);
+        }
+    }
+
+    fn sent_past_dispatcher(&mut self) {
+        match self.outlet.as_ref().map_or(0, Outlet::take_sent) {
+            0 => {}
+            bytes => self.sent(bytes),
         }
     }
 
@@ -123,10 +140,12 @@ impl MessageBody for Watched {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let Watched { body, watch } = &mut *self;
         let mut poll = || Pin::new(&mut *body).poll_next(context);
-        let item = ready!(match &watch.context {
+        let polled = match &watch.context {
             Some(context) => context.sync_scope(poll),
             None => poll(),
-        });
+        };
+        watch.sent_past_dispatcher();
+        let item = ready!(polled);
         match &item {
             Some(Ok(bytes)) => watch.sent(bytes.len()),
             Some(Err(_)) => watch.outcome = Outcome::Broken,

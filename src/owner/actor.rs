@@ -101,7 +101,7 @@ impl OwnerActor {
             Decision::Accept { replaces } => {
                 let quota = match wanted.by_admin {
                     true => Quota::default(),
-                    false => self.rules.limits(&settings).quota_for(policy, wanted.blob.size),
+                    false => self.rules.limits(&settings).quota(),
                 };
                 match self.over_quota(quota, &found, wanted.blob.size)? {
                     Some(refusal) => Ok(Answer::refused(refusal, found.basis)),

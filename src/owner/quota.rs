@@ -7,12 +7,8 @@
 
 use super::decide::Refusal;
 use super::names::Standing;
-use super::policy::Policy;
 use crate::store::counts::{Delta, Exceeded, Quota};
 use crate::store::model::{Limit, OwnerSettings, Totals};
-
-/// A cache may hold this part more than its owner's quota while eviction is on its way.
-const GRACE: u64 = 10;
 
 /// The limits of one owner. `None`: no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,24 +36,6 @@ impl Limits {
         Quota {
             bytes: self.bytes,
             versions: self.versions,
-        }
-    }
-
-    /// What the owner may hold with a body of `size` bytes in a package under this policy.
-    ///
-    /// A cache evicts instead of refusing: a body that fits into the bytes at all begins as long as the owner holds no
-    /// more than a tenth beyond them, and eviction brings it down again. So an owner holds at most that and one file.
-    pub fn quota_for(self, policy: Policy, size: u64) -> Quota {
-        let stretched = |limit: u64| match size <= limit {
-            true => limit.saturating_add(limit / GRACE).saturating_add(size),
-            false => limit,
-        };
-        match policy {
-            Policy::Cache => Quota {
-                bytes: self.bytes.map(stretched),
-                ..self.quota()
-            },
-            _ => self.quota(),
         }
     }
 }
@@ -165,42 +143,6 @@ mod tests {
         for (number, (quota, held, standing, size, answer)) in table.into_iter().enumerate() {
             assert_eq!(decide_quota(quota, held, &standing, size), answer, "row {number}");
         }
-    }
-
-    #[test]
-    fn a_cache_goes_a_tenth_and_a_file_beyond_its_quota() {
-        let limits = Limits {
-            bytes: Some(100),
-            versions: Some(5),
-            file_size: None,
-        };
-        let decide = |policy, bytes, size| {
-            decide_quota(
-                limits.quota_for(policy, size),
-                held(bytes, 1),
-                &standing(true, None),
-                size,
-            )
-        };
-        for (bytes, size, in_a_cache, elsewhere) in [
-            (0, 100, true, true),
-            (0, 101, false, false),
-            (90, 11, true, false),
-            (110, 100, true, false),
-            (111, 1, false, false),
-        ] {
-            assert_eq!(
-                decide(Policy::Cache, bytes, size).is_ok(),
-                in_a_cache,
-                "{bytes} + {size}"
-            );
-            assert_eq!(
-                decide(Policy::Package, bytes, size).is_ok(),
-                elsewhere,
-                "{bytes} + {size}"
-            );
-        }
-        assert_eq!(Limits::default().quota_for(Policy::Cache, 5), Quota::default());
     }
 
     #[test]

@@ -105,10 +105,6 @@ async fn what_is_set_on_the_owner_counts_for_the_running_actor_at_once() {
         )
         .await
     };
-    fake.set(OwnerSettings {
-        policy: Some(Policy::Package),
-        ..OwnerSettings::default()
-    });
     assert!(is_refused(&other().await, Refusal::OverBytes));
     fake.set(OwnerSettings {
         max_bytes: Some(Limit::AtMost(4)),

@@ -132,10 +132,10 @@ fn limits(seed: u64) -> Limits {
 }
 
 /// Every fifth publication is an admin's.
-fn quota(limits: Limits, policy: Policy, size: u64, by: Id) -> Quota {
+fn quota(limits: Limits, by: Id) -> Quota {
     match is_admin(by) {
         true => Quota::default(),
-        false => limits.quota_for(policy, size),
+        false => limits.quota(),
     }
 }
 
@@ -266,22 +266,13 @@ impl Check {
         }
     }
 
-    /// Not in the decisions' own words: over the quota nothing but an admin's publication adds anything. A cache goes a
-    /// tenth and a file beyond it.
+    /// Not in the decisions' own words: over the quota nothing but an admin's publication adds anything.
     fn no_quota_is_overshot(&self) {
         let over = |limit: Option<u64>, count| limit.is_some_and(|limit| count > limit);
         for (place, change) in self.log.iter().enumerate() {
             let (before, after) = (self.states[place].held(), self.states[place + 1].held());
             let exempt = matches!(change, Change::Publish(publish) if is_admin(publish.file.creator));
-            let room = match change {
-                Change::Publish(publish) if self.policy == Policy::Cache => publish.file.size,
-                _ => 0,
-            };
-            let bytes = self.limits.bytes.map(|limit| match room {
-                0 => limit,
-                file => limit + limit / 10 + file,
-            });
-            let more_bytes = over(bytes, after.bytes) && after.bytes > before.bytes;
+            let more_bytes = over(self.limits.bytes, after.bytes) && after.bytes > before.bytes;
             let more_versions =
                 over(self.limits.versions, after.versions) && after.versions > before.versions;
             assert!(
@@ -368,9 +359,8 @@ impl Check {
                 };
                 let standing = state.standing(at);
                 let decision = decide_publish(self.policy, &standing, wish);
-                let size = body.len() as u64;
-                let quota = quota(self.limits, self.policy, size, event.by);
-                match decide_quota(quota, state.held(), &standing, size) {
+                let quota = quota(self.limits, event.by);
+                match decide_quota(quota, state.held(), &standing, body.len() as u64) {
                     Err(refusal) if matches!(decision, Decision::Accept { .. }) => Decision::Refuse(refusal),
                     _ => decision,
                 }

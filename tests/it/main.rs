@@ -51,3 +51,4 @@ mod stats;
 mod support;
 mod tls;
 mod verify;
+mod wire;
