@@ -62,6 +62,7 @@ impl Server {
     pub fn start(state: State, listeners: Vec<Listener>) -> io::Result<Self> {
         let options = state.options();
         METRICS.start(options.max_connections);
+        super::tls::show_metrics();
         let workers = options.workers.clamp(1, 512);
         let mut builder = actix_server::Server::build()
             .workers(workers)

@@ -101,13 +101,17 @@ fn not_after(path: &Path, leaf: &CertificateDer<'_>) -> Result<u64, TlsError> {
         .as_secs())
 }
 
-/// Registered with the first certificate: without one there is no end to tell.
 static NOT_AFTER: LazyLock<IntGauge> = LazyLock::new(|| {
     metrics::gauge(
         "larder_tls_certificate_not_after_timestamp_seconds",
-        "When the certificate that is shown to clients ends.",
+        "When the certificate that is shown to clients ends, in Unix time; 0: without TLS.",
     )
 });
+
+/// Shows the family from the start, so that an alert on it works.
+pub fn show_metrics() {
+    LazyLock::force(&NOT_AFTER);
+}
 
 fn note(identity: &Identity) {
     NOT_AFTER.set(i64::try_from(identity.not_after).unwrap_or(i64::MAX));

@@ -228,10 +228,13 @@ fn graph(panel: &Panel, place: Place, series: &[(String, Series)], seconds: u64)
         let colour = COLOURS[number % COLOURS.len()];
         let path = line(points, inner, most, start, end);
         let filled = if panel.kind == Kind::Stack { 0.35 } else { 0.07 };
+        let under = area(&path, inner);
+        // What is lower in a stack hides what is drawn behind it.
+        let cover = if panel.kind == Kind::Stack { 1 } else { 0 };
         areas.push(format!(
-            "<path d=\"{}\" fill=\"{colour}\" opacity=\"{filled}\"/>\
-             <path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.4\" stroke-linejoin=\"round\"/>",
-            area(&path, inner)
+            "<path d=\"{under}\" fill=\"#181b1f\" opacity=\"{cover}\"/>\
+             <path d=\"{under}\" fill=\"{colour}\" opacity=\"{filled}\"/>\
+             <path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.4\" stroke-linejoin=\"round\"/>"
         ));
         let width = 22.0 + name.len() as f64 * 5.9;
         if key + width < x + w {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::{
-    ADMIN_PASSWORD, Conn, Daemon, MIB, PATIENCE, Request, Rng, Setup, basic, bearer, etag, path,
+    ADMIN_PASSWORD, Conn, Daemon, MIB, PATIENCE, Request, Rng, Setup, basic, bearer, etag, file_path, path,
     seeded_bytes, version_path,
 };
 
@@ -48,18 +48,25 @@ impl Plan {
         let config = format!(
             "[metrics]\ntoken = \"{TOKEN}\"\nowners = 5\n\
              [limits]\nmax_file_size = \"64MiB\"\nstall_window = \"1s\"\n\
-             [scrub]\nevery = \"2s\"\n"
+             [scrub]\nevery = \"2s\"\n\
+             [eviction]\nmin_age = \"1s\"\n\
+             [[retention.rules]]\npackages = \"admin/nightly\"\nremove = [\"*\"]\nkeep_newest = 1\n"
         );
         let mut daemon = Setup::default()
             .config(&config)
             .policy("admin/cache*", "cache")
             .policy("admin/many*", "package")
+            .policy("builds/*", "cache")
             .start();
         daemon.put(&path("broken", "1", "small"), seeded_bytes(900, 5000));
         daemon.put(&path("broken", "2", "large"), seeded_bytes(901, 12 * MIB));
         let quota =
             Request::new("PATCH", "/api/v1/admin/owners/admin").json(&json!({"max_bytes": 10_u64 << 30}));
         assert_eq!(daemon.as_admin(quota).status, 200);
+        daemon.create_user("builds", "a long password", "public");
+        let budget =
+            Request::new("PATCH", "/api/v1/admin/owners/builds").json(&json!({"max_bytes": 8 << 20}));
+        assert_eq!(daemon.as_admin(budget).status, 200);
         daemon.terminate();
         let damaged = [
             damage(&daemon.data(), &seeded_bytes(900, 5000)[100..140]),
@@ -130,7 +137,7 @@ fn steady(daemon: &Daemon, number: u64, over: &AtomicBool) {
         let found = send(&mut conn, daemon, Request::get(&target));
         if found == 404 {
             // One in three has a content that another builder has published, or will.
-            let content = if key % 3 == 0 {
+            let content = if key.is_multiple_of(3) {
                 key as u64
             } else {
                 number * 1000 + key as u64
@@ -215,6 +222,7 @@ fn out_of_the_ordinary(daemon: &Daemon, round: u64) {
         assert_eq!(one(Request::get(target)), 200, "{target}");
     }
     one(Request::new("POST", "/api/v1/admin/gc"));
+    one_too_many(daemon, round);
     // Damage: at the first byte a status, later on an answer that breaks off.
     one(Request::get(&path("broken", "1", "small")));
     let mut conn = daemon.connect();
@@ -223,6 +231,25 @@ fn out_of_the_ordinary(daemon: &Daemon, round: u64) {
         .expect_err("the answer breaks off before the damage");
     broken_clients(daemon, &version);
     backup(daemon);
+}
+
+/// What retention removes, and what eviction has to: the owner `builds` may hold 8 MiB.
+fn one_too_many(daemon: &Daemon, round: u64) {
+    let one = |request: Request| daemon.as_admin(request).status;
+    let nightly = path("nightly", &round.to_string(), "f");
+    assert_eq!(one(Request::put(&nightly, seeded_bytes(round, 1000))), 201);
+    assert_eq!(one(Request::new("POST", "/api/v1/admin/retention")), 202);
+    for number in 0..3 {
+        let key = format!("{round}-{number}");
+        let entry = file_path("builds", "cache", "v", &key);
+        assert_eq!(
+            one(Request::put(
+                &entry,
+                seeded_bytes(7000 + round * 3 + number, 2 * MIB)
+            )),
+            200
+        );
+    }
 }
 
 /// What a head alone decides.

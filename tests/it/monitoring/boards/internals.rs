@@ -195,6 +195,15 @@ fn process() -> Row {
             )
             .query("{{instance}}", "larder_config_last_reload_successful{@}"),
             lines(
+                "Age of the settings",
+                "s",
+                "Time since the configuration was last read and used.",
+            )
+            .query(
+                "{{instance}}",
+                "time() - (larder_config_last_reload_success_timestamp_seconds{@} > 0)",
+            ),
+            lines(
                 "Certificate ends in",
                 "s",
                 "Time until the certificate that clients see ends; absent without TLS.",

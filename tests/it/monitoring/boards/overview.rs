@@ -121,6 +121,10 @@ fn background() -> Row {
                 "time() - max(larder_retention_last_success_timestamp_seconds{@} > 0)",
             )
             .query(
+                "eviction",
+                "time() - max(larder_eviction_last_success_timestamp_seconds{@} > 0)",
+            )
+            .query(
                 "backup",
                 "time() - max(larder_backup_last_success_timestamp_seconds{@} > 0)",
             ),
