@@ -7,6 +7,7 @@ pub mod error;
 mod fetch;
 mod metrics;
 pub mod names;
+mod once;
 mod publish;
 mod receive;
 mod remove;
@@ -15,8 +16,6 @@ pub mod settings;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use crate::owner::{self, Limits, Owners, PolicyTable, Rules, WriteCondition};
 use crate::store::Store;
 use crate::store::blob::Blob;
@@ -24,6 +23,7 @@ use crate::store::model::{Account, File, Id};
 pub use checksum::ExpectedChecksums;
 pub use error::ArtifactError;
 pub use names::Coordinates;
+use once::Once;
 pub use publish::Prechecked;
 
 /// Limits on uploads. `None` is no limit.
@@ -89,7 +89,7 @@ pub struct Artifacts {
     owners: Owners,
     rules: Arc<Rules>,
     options: Arc<Options>,
-    hashing: Arc<Semaphore>,
+    hashing: Once,
 }
 
 impl Artifacts {
@@ -109,7 +109,7 @@ impl Artifacts {
             store,
             rules,
             options: Arc::new(options),
-            hashing: Arc::new(Semaphore::new(checksums::AT_ONCE)),
+            hashing: Once::new(checksums::AT_ONCE),
         }
     }
 }

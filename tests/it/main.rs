@@ -29,6 +29,7 @@ mod metrics;
 mod names;
 mod order;
 mod organisations;
+mod pages;
 mod policies;
 mod power;
 mod quotas;
