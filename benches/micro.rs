@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use futures_util::future::join_all;
 use futures_util::stream;
 use larder::access::{Access, Credentials, NewToken, NewUser};
+use larder::artifact::settings::SettingsEdit;
 use larder::artifact::{self, Artifacts, Coordinates, PublishRequest};
 use larder::chunk::{Chunker, ChunkerParams, Digest};
 use larder::owner::policy::{Policy, PolicyTable};
@@ -17,8 +19,11 @@ use larder::store::index::Index;
 use larder::store::log::format::{Binding, SegmentPosition};
 use larder::store::log::group::{GroupBuilder, GroupContext};
 use larder::store::log::record::{Published, Record};
-use larder::store::model::{Account, File, FileKind, Package, Shape, Version, Visibility};
+use larder::store::model::{
+    Account, File, FileKind, Limit, Package, PackagePolicy, Shape, Version, Visibility,
+};
 use larder::store::{Options, Progress, Store};
+use larder::telemetry::request::RequestContext;
 
 /// Bytes that repeat nowhere in reach of a chunk.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -27,6 +32,22 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     hasher.update(&seed.to_le_bytes());
     hasher.finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// What every request pays for its id.
+fn request_ids(c: &mut Criterion) {
+    let mut group = c.benchmark_group("request id");
+    group.bench_function("made", |b| {
+        b.iter(|| RequestContext::new(black_box(None), black_box(None)))
+    });
+    group.bench_function("of the client", |b| {
+        b.iter(|| {
+            RequestContext::new(
+                black_box(Some("0af7651916cd43dd8448eb211c80319c")),
+                black_box(None),
+            )
+        });
+    });
 }
 
 fn hashing(c: &mut Criterion) {
@@ -164,7 +185,7 @@ fn open(dir: &Path) -> Store {
 fn new_user() -> NewUser {
     NewUser {
         name: "bench".into(),
-        password: "a long enough password".into(),
+        password: Some("a long enough password".into()),
         email: String::new(),
         visibility: Visibility::Private,
         active: true,
@@ -177,6 +198,8 @@ fn limits() -> artifact::Options {
     artifact::Options {
         limits: larder::owner::Limits::default(),
         max_uploads: 1024,
+        access_memory: 4 << 20,
+        retention: Arc::default(),
         max_uploads_per_owner: 256,
         upload_wait: Duration::from_secs(10),
         min_bytes_per_window: 1,
@@ -185,8 +208,8 @@ fn limits() -> artifact::Options {
     }
 }
 
-async fn publish(artifacts: &Artifacts, owner: &Account, number: u64) {
-    let request = PublishRequest {
+fn request(owner: &Account, number: u64) -> PublishRequest {
+    PublishRequest {
         owner: owner.clone(),
         by: owner.id,
         by_admin: false,
@@ -198,10 +221,43 @@ async fn publish(artifacts: &Artifacts, owner: &Account, number: u64) {
         condition: Default::default(),
         checksums: Default::default(),
         length: Some(4096),
-    };
+    }
+}
+
+async fn publish(artifacts: &Artifacts, owner: &Account, number: u64) {
+    let request = request(owner, number);
     let body = stream::iter([Ok::<_, Infallible>(Bytes::from(noise(number, 4096)))]);
     let request = artifacts.precheck(request).expect("is allowed");
     artifacts.publish(request, body).await.expect("published");
+}
+
+/// What may be set for an owner, each beside what is before it.
+fn settings() -> [(&'static str, SettingsEdit); 3] {
+    let quota = SettingsEdit {
+        max_bytes: Some(Some(Limit::AtMost(1 << 40))),
+        ..SettingsEdit::default()
+    };
+    let glob = |number| PackagePolicy {
+        packages: format!("release-{number}-*"),
+        policy: Policy::Release,
+    };
+    let policies = SettingsEdit {
+        policies: Some((0..64).map(glob).collect()),
+        ..SettingsEdit::default()
+    };
+    [
+        ("nothing set", SettingsEdit::default()),
+        ("a quota set", quota),
+        ("and 64 policies", policies),
+    ]
+}
+
+fn cleared() -> SettingsEdit {
+    SettingsEdit {
+        max_bytes: Some(None),
+        policies: Some(Vec::new()),
+        ..SettingsEdit::default()
+    }
 }
 
 /// Without HTTP: admission, hash, the owner's actor, group commit with its sync, and the index.
@@ -230,6 +286,22 @@ fn daemon(c: &mut Criterion) {
     });
 
     let artifacts = Artifacts::new(store.clone(), limits());
+    let mut group = c.benchmark_group("precheck");
+    for (name, edit) in settings() {
+        let changed = system.block_on(artifacts.change_settings(&owner, &edit));
+        changed.expect("is allowed");
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || request(&owner, 1),
+                |request| artifacts.precheck(request).expect("is allowed"),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+    system
+        .block_on(artifacts.change_settings(&owner, &cleared()))
+        .expect("is allowed");
     let mut group = c.benchmark_group("publish 4KiB");
     let mut number = 0;
     for writers in [1, 8, 64] {
@@ -252,5 +324,5 @@ fn daemon(c: &mut Criterion) {
     store.close();
 }
 
-criterion_group!(benches, hashing, chunking, records, index, daemon);
+criterion_group!(benches, hashing, chunking, records, request_ids, index, daemon);
 criterion_main!(benches);

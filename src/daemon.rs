@@ -1,40 +1,55 @@
 //! The composition root: puts the rooms together and ends them in order.
 //!
 //! Start: descriptors, data directory, port, http (everything but health answers 503), store, first account, engine.
-//! Shutdown is the reverse: unready, requests, control socket, collector, store.
+//! Shutdown is the reverse: unready, requests, control socket, collector, store. In between, SIGHUP and whoever asks have
+//! the configuration read again, see `reload`.
 
+pub mod accounts;
 mod announce;
+mod bounds;
 mod collection;
+mod commands;
 pub mod control;
 mod first_account;
 mod listen;
+mod reload;
 mod signals;
+mod systemd;
 mod web;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_rt::System;
 use tokio::sync::oneshot;
 
 use crate::access::{Access, BootstrapError};
 use crate::artifact::Artifacts;
-use crate::config::Config;
+use crate::config::{Config, Listen};
+use crate::http::{Identity, TlsError};
 use crate::store::error::StoreError;
 use crate::store::{self, OpenError, Progress, Store};
+use crate::telemetry::audit::{self, Audit};
 use crate::telemetry::{self, LogFormat};
 use crate::upkeep::Collector;
 use crate::upkeep::backups::Backups;
 use crate::upkeep::scrubber::Scrubber;
 use crate::upkeep::statistics::Statistics;
+use accounts::Desk;
 use announce::{Announcement, SignIn};
-use control::{Answer, Control, Request, Response};
+use bounds::Bounds;
+use commands::Commands;
+use control::Control;
 use first_account::first_account;
-use signals::Signals;
+use listen::Bound;
+use signals::{Hangups, Signals};
 use web::Web;
+
+/// How often the last uses of tokens are kept in the store.
+const SAVE_USES: Duration = Duration::from_secs(15 * 60);
 
 /// Why the daemon did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +66,21 @@ pub enum Error {
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// Why not.
         error: io::Error,
     },
+    /// The audit log cannot be written.
+    #[error("cannot open the audit log ({output:?}): {error}")]
+    Audit {
+        /// Where it was to go.
+        output: audit::Output,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store did not open.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -71,32 +97,55 @@ pub fn run(config: Config, progress: impl Progress + 'static) -> Result<(), Erro
     listen::raise_descriptor_limit();
     telemetry::metrics::describe_build();
     telemetry::metrics::describe_config(&config.fingerprint());
+    let identity = web::identity(&config)?;
     let data = &config.store.data;
     listen::create_data_directory(data).map_err(|error| Error::Data {
         path: data.clone(),
         error,
     })?;
-    let main = bind(config.listen)?;
-    let metrics = config.metrics_listen.map(bind).transpose()?;
-    System::new().block_on(serve(config, main, metrics, progress))
+    let main = bind_all(&config)?;
+    let metrics = config.metrics_listen.as_ref();
+    let metrics = metrics.map(|at| bind(at, config.socket_mode)).transpose()?;
+    System::new().block_on(serve(config, identity, main, metrics, progress))
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
-    listen::bind(address).map_err(|error| Error::Listen { address, error })
+/// The sockets for everybody: those that systemd has opened, and the rest.
+fn bind_all(config: &Config) -> Result<Vec<Bound>, Error> {
+    let mut bound = listen::inherited(&config.listen)?;
+    for at in config.listen.iter().skip(bound.len()) {
+        bound.push(bind(at, config.socket_mode)?);
+    }
+    Ok(bound)
+}
+
+fn bind(at: &Listen, socket_mode: u32) -> Result<Bound, Error> {
+    listen::bind(at, socket_mode).map_err(|error| Error::Listen {
+        address: at.to_string(),
+        error,
+    })
 }
 
 async fn serve(
     config: Config,
-    main: TcpListener,
-    metrics: Option<TcpListener>,
+    identity: Option<Identity>,
+    main: Vec<Bound>,
+    metrics: Option<Bound>,
     progress: impl Progress + 'static,
 ) -> Result<(), Error> {
     let mut signals = Signals::new()?;
-    let announcement = Rc::new(Announcement::new(main.local_addr()?));
+    let mut hangups = Hangups::new()?;
+    let addresses: Vec<Listen> = main.iter().map(|bound| bound.at.clone()).collect();
+    let announcement = Rc::new(Announcement::new(&addresses, &config.http.base_path));
     let late = actix_rt::spawn(announcement.clone().print_late());
-    let web = Web::start(&config, main, metrics)?;
+    let watchdog = actix_rt::spawn(systemd::watchdog());
+    let audit = Audit::start(&config.audit).map_err(|error| Error::Audit {
+        output: config.audit.output.clone(),
+        error,
+    })?;
+    let web = Web::start(&config, identity, main, metrics, audit.clone())?;
     let opened = tokio::select! {
         opened = open(config.store.clone(), web.watch(progress)) => opened,
+        () = systemd::opening() => return Ok(()),
         // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
         name = signals.next() => {
             tracing::info!("{name} while opening the store, ending");
@@ -106,13 +155,28 @@ async fn serve(
     let result = match opened {
         Ok(store) => {
             let collector = Collector::start(store.clone(), config.upkeep.clone())?;
-            let worked = work(&config, &store, &collector, &web, &announcement, &mut signals).await;
-            end(web, store, collector, signals).await;
+            let desk = Desk {
+                access: Access::believing(store.clone(), config.issuers.clone()),
+                artifacts: Artifacts::new(store.clone(), config.artifact.clone()),
+                audit,
+            };
+            let worked = work(
+                &config,
+                &store,
+                &collector,
+                &web,
+                &desk,
+                &announcement,
+                (&mut signals, &mut hangups),
+            )
+            .await;
+            end(web, store, collector, desk, signals).await;
             worked
         }
         Err(error) => Err(error),
     };
     late.abort();
+    watchdog.abort();
     result
 }
 
@@ -139,20 +203,21 @@ async fn work(
     store: &Store,
     collector: &Collector,
     web: &Web,
+    desk: &Desk,
     announcement: &Announcement,
-    signals: &mut Signals,
+    (signals, hangups): (&mut Signals, &mut Hangups),
 ) -> Result<(), Error> {
     let data = &config.store.data;
-    let access = Access::new(store.clone());
-    let sign_in = first_account_in_time(&access, config, store).await?;
-    let artifacts = Artifacts::new(store.clone(), config.artifact.clone());
+    let sign_in = first_account_in_time(&desk.access, config, store).await?;
     // Before the daemon is ready: from then on the command line may rely on it.
     let control = Control::bind(data);
+    let reloader = web.reloader(config, desk.artifacts.clone());
     web.ready(
         store.clone(),
-        access.clone(),
-        artifacts,
+        desk.access.clone(),
+        desk.artifacts.clone(),
         Arc::new(collector.clone()),
+        reloader.clone(),
     );
     announcement.print();
     if config.log.format != LogFormat::Json {
@@ -160,12 +225,25 @@ async fn work(
     }
     Backups::of(data);
     let scrubber = Scrubber::start(store.clone(), config.scrub)?;
+    let bounds = Bounds::keep(config, &desk.artifacts, store, collector);
     let statistics = Statistics::start(store.clone())?;
+    let commands = Commands {
+        desk: desk.clone(),
+        store: store.clone(),
+        collector: collector.clone(),
+        statistics: statistics.clone(),
+        reloader: reloader.clone(),
+    };
+    systemd::ready();
     tracing::info!(data = %data.display(), "ready");
     tokio::select! {
         name = signals.next() => tracing::info!("{name}, shutting down"),
-        () = answer_control(control, &access, store, collector, &statistics) => {}
+        () = reloader.reload_on_hangup(hangups) => {}
+        () = commands.answer(control) => {}
+        () = save_uses(&desk.access) => {}
     }
+    systemd::stopping();
+    drop(bounds);
     // They let go within a step, long before requests do.
     let _ = actix_rt::task::spawn_blocking(move || {
         statistics.stop();
@@ -188,13 +266,19 @@ async fn first_account_in_time(access: &Access, config: &Config, store: &Store) 
 }
 
 /// The reverse of the start. A second signal ends the process at once.
-async fn end(web: Web, store: Store, collector: Collector, mut signals: Signals) {
+async fn end(web: Web, store: Store, collector: Collector, desk: Desk, mut signals: Signals) {
     let orderly = async {
         web.stop().await;
+        save_uses_once(&desk.access).await;
+        let audit = desk.audit.clone();
         let close = move || {
             collector.stop();
-            // It writes and syncs.
+            if let Err(error) = desk.artifacts.save_uses() {
+                tracing::warn!(%error, "the times of last use could not be kept");
+            }
+            // These write, and the first syncs too.
             store.close();
+            audit.inspect(Audit::close);
         };
         let closed = actix_rt::task::spawn_blocking(close).await;
         if let Err(error) = closed {
@@ -207,73 +291,16 @@ async fn end(web: Web, store: Store, collector: Collector, mut signals: Signals)
     }
 }
 
-/// Answers the command line, for ever. Without a socket the daemon serves all the same.
-async fn answer_control(
-    control: io::Result<Control>,
-    access: &Access,
-    store: &Store,
-    collector: &Collector,
-    statistics: &Statistics,
-) {
-    match control {
-        Ok(control) => {
-            control
-                .serve(async |request| answer(access, store, collector, statistics, request).await)
-                .await
-        }
-        Err(error) => {
-            tracing::warn!(%error, "no control socket: the command line can reach the store only while the daemon is down");
-            std::future::pending().await
-        }
+/// Keeps when tokens were last used, every now and then, for ever.
+async fn save_uses(access: &Access) {
+    loop {
+        tokio::time::sleep(SAVE_USES).await;
+        save_uses_once(access).await;
     }
 }
 
-async fn answer(
-    access: &Access,
-    store: &Store,
-    collector: &Collector,
-    statistics: &Statistics,
-    request: Request,
-) -> Answer {
-    match request {
-        Request::SetPassword { account, password } => set_password(access, account, password).await.into(),
-        Request::Collect { dry_run } => collection::request(collector, dry_run).into(),
-        Request::Collected { run } => collection::outcome(collector, run).into(),
-        Request::Stats => stats(statistics.clone()).await.into(),
-        Request::BackedUp(ended) => {
-            Backups::of(store.data()).ended(ended);
-            Response::Done.into()
-        }
-        Request::HoldFiles => match store.snapshot() {
-            Ok((end, hold)) => Answer::keeping(Response::Held { end }, hold),
-            Err(error) => failed(error).into(),
-        },
-    }
-}
-
-async fn set_password(access: &Access, account: String, password: String) -> Response {
-    match access.set_password(&account, &password).await {
-        Ok(()) => {
-            tracing::info!(account, "password set from the command line");
-            Response::Done
-        }
-        Err(error) => failed(error),
-    }
-}
-
-async fn stats(statistics: Statistics) -> Response {
-    match actix_rt::task::spawn_blocking(move || statistics.now()).await {
-        Ok(Ok(counted)) => Response::Stats {
-            stats: counted.stats,
-            age_seconds: counted.at.elapsed().as_secs(),
-        },
-        Ok(Err(error)) => failed(error),
-        Err(error) => failed(error),
-    }
-}
-
-fn failed(error: impl ToString) -> Response {
-    Response::Failed {
-        message: error.to_string(),
+async fn save_uses_once(access: &Access) {
+    if let Err(error) = access.save_uses().await {
+        tracing::warn!(%error, "when tokens were last used could not be kept; the next try comes later");
     }
 }

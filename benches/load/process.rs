@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// `process` and all that descend from it.
@@ -64,17 +66,36 @@ pub fn memory(process: u32, field: &str) -> Option<u64> {
         .reduce(|sum, bytes| sum + bytes)
 }
 
-/// Bytes allocated on disk under `path`, what is preallocated included. Files may vanish meanwhile.
+/// Bytes of data on disk under `path`. Room that is only reserved for what is to come does not count: it is taken in
+/// steps of up to 256 MiB, which a round of some seconds would show as stored or not by chance. Files may vanish
+/// meanwhile.
 pub fn disk_bytes(path: &Path) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return 0;
     };
-    let own = metadata.blocks() * 512;
+    let allocated = metadata.blocks() * 512;
     if !metadata.is_dir() {
-        return own;
+        return fs::File::open(path)
+            .and_then(|file| data_bytes(&file))
+            .map_or(allocated, |data| data.min(allocated));
     }
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    own + entries.map(|entry| disk_bytes(&entry.path())).sum::<u64>()
+    allocated + entries.map(|entry| disk_bytes(&entry.path())).sum::<u64>()
+}
+
+/// Bytes of a file that are data, as its file system tells them from holes and from reserved room.
+fn data_bytes(file: &fs::File) -> io::Result<u64> {
+    let mut bytes = 0;
+    let mut at = 0;
+    loop {
+        let begin = match seek(file, SeekFrom::Data(at)) {
+            Ok(begin) => begin,
+            Err(Errno::NXIO) => return Ok(bytes),
+            Err(error) => return Err(error.into()),
+        };
+        at = seek(file, SeekFrom::Hole(begin))?;
+        bytes += at - begin;
+    }
 }
 
 /// Writes back everything dirty in the file system of `path`, so that one server's debt does not burden the next.

@@ -18,8 +18,8 @@ const MAX_EMAIL: usize = 254;
 pub struct NewUser {
     /// 1 to 40 letters and digits with single `-`, `_`, `.` between them; unique in any ASCII case.
     pub name: String,
-    /// 8 to 256 characters.
-    pub password: String,
+    /// 8 to 256 characters; `None`: signs in with tokens only.
+    pub password: Option<String>,
     /// For people; may be empty.
     pub email: String,
     /// Who may read what the user owns.
@@ -136,11 +136,17 @@ impl Access {
     /// Creates a user. Durable when this returns.
     pub async fn create_user(&self, new: NewUser) -> Result<Account, AccountError> {
         names::check(&new.name)?;
-        password::check(&new.password)?;
+        if let Some(password) = &new.password {
+            password::check(password)?;
+        }
         check_email(&new.email)?;
         if self.account(&new.name)?.is_some() {
             return Err(AccountError::NameTaken);
         }
+        let password = match new.password {
+            Some(password) => Some(self.hash(password).await?),
+            None => None,
+        };
         let account = Account {
             id: self.gate.directory.next_id(),
             name: new.name,
@@ -149,7 +155,7 @@ impl Access {
             active: new.active,
             admin: new.admin,
             email: new.email,
-            password: Some(self.hash(new.password).await?),
+            password,
             created: wall_millis(),
         };
         let change = Change::PutAccount {
@@ -288,7 +294,7 @@ mod tests {
     fn new_user(name: &str) -> NewUser {
         NewUser {
             name: name.to_owned(),
-            password: "correct horse".to_owned(),
+            password: Some("correct horse".to_owned()),
             email: "ann@example.com".to_owned(),
             visibility: Visibility::Limited,
             active: true,
@@ -323,7 +329,7 @@ mod tests {
         bench.access.create_user(new_user("ann")).await.unwrap();
         assert_eq!(refused(&bench, new_user("ANN")).await, "name-taken");
         assert_eq!(refused(&bench, new_user("a--b")).await, "bad-name");
-        let password = "1234567".to_owned();
+        let password = Some("1234567".to_owned());
         assert_eq!(
             refused(
                 &bench,

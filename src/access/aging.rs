@@ -54,6 +54,12 @@ impl<K: Copy + Eq + Hash, V> Aging<K, V> {
         self.entries.remove(key);
     }
 
+    /// How many there are, the dead included.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     fn make_room(&mut self, now: Instant) {
         if self.entries.len() < self.capacity {
             return;

@@ -138,7 +138,7 @@ impl Access {
     async fn create_admin(&self, password: String) -> Result<(), AccountError> {
         let admin = NewUser {
             name: ADMIN.to_owned(),
-            password,
+            password: Some(password),
             email: String::new(),
             visibility: Visibility::Public,
             active: true,

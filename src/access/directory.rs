@@ -3,7 +3,7 @@
 use crate::store::Store;
 use crate::store::change::Change;
 use crate::store::error::StoreError;
-use crate::store::model::{Account, Id, Membership, Permission, Token};
+use crate::store::model::{Account, Id, Membership, Millis, Permission, Token};
 use crate::store::ticket::Ticket;
 
 /// The store, as this room sees it. Tests have one in memory.
@@ -13,6 +13,7 @@ pub(super) trait Directory: Send + Sync {
     fn accounts(&self) -> Result<Vec<Account>, StoreError>;
     fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError>;
     fn tokens_of(&self, account: Id) -> Result<Vec<Token>, StoreError>;
+    fn token_use(&self, hash: &[u8; 32]) -> Result<Option<Millis>, StoreError>;
     fn membership(&self, organisation: Id, user: Id) -> Result<Option<Permission>, StoreError>;
     fn members(&self, organisation: Id) -> Result<Vec<Membership>, StoreError>;
     fn has_packages(&self, owner: Id) -> Result<bool, StoreError>;
@@ -40,6 +41,10 @@ impl Directory for Store {
 
     fn tokens_of(&self, account: Id) -> Result<Vec<Token>, StoreError> {
         Store::tokens_of(self, account)
+    }
+
+    fn token_use(&self, hash: &[u8; 32]) -> Result<Option<Millis>, StoreError> {
+        Store::token_use(self, hash)
     }
 
     fn membership(&self, organisation: Id, user: Id) -> Result<Option<Permission>, StoreError> {

@@ -11,7 +11,9 @@ use super::directory::Directory;
 use super::{Access, locked};
 use crate::store::change::{Change, CommitError};
 use crate::store::error::StoreError;
-use crate::store::model::{Account, AccountKind, Id, Membership, Millis, Permission, Token, Visibility};
+use crate::store::model::{
+    Account, AccountKind, Id, Membership, Millis, Permission, Token, TokenUse, Visibility,
+};
 use crate::store::ticket::{Outcome, Ticket, ticket};
 
 /// An ordinary, active, public user without a password.
@@ -29,12 +31,29 @@ pub(super) fn account(id: Id, name: &str) -> Account {
     }
 }
 
+/// A token of an account, without a secret that anybody knows.
+pub(super) fn token(id: Id, account: Id) -> Token {
+    Token {
+        id,
+        account,
+        name: format!("token {id}"),
+        hash: *blake3::hash(&id.to_le_bytes()).as_bytes(),
+        last_eight: String::new(),
+        scopes: 0,
+        created: 0,
+        expires: None,
+        grants: Vec::new(),
+    }
+}
+
 /// The directory. Settles every commit at once.
 #[derive(Default)]
 pub(super) struct Fake {
     accounts: Mutex<Vec<Account>>,
     tokens: Mutex<Vec<Token>>,
     members: Mutex<Vec<Membership>>,
+    /// Uses of tokens that were kept.
+    pub(super) uses: Mutex<Vec<TokenUse>>,
     /// Owners of packages.
     pub(super) publishers: Mutex<Vec<Id>>,
     last_id: AtomicU64,
@@ -61,7 +80,7 @@ impl Bench {
             move || start + *locked(&elapsed)
         });
         Bench {
-            access: Access::over(fake.clone(), clock),
+            access: Access::over(fake.clone(), clock, Vec::new()),
             fake,
             elapsed,
         }
@@ -134,6 +153,7 @@ impl Fake {
                     .ok_or(CommitError::Conflict)?;
                 tokens.remove(at);
             }
+            Change::PutTokenUses(uses) => locked(&self.uses).extend(uses),
             Change::RemoveAccount(account) => {
                 if self.account(&account.name).ok().flatten().as_ref() != Some(&account) {
                     return Err(CommitError::Conflict);
@@ -190,6 +210,15 @@ impl Directory for Fake {
             .filter(|token| token.account == account)
             .cloned()
             .collect())
+    }
+
+    fn token_use(&self, hash: &[u8; 32]) -> Result<Option<Millis>, StoreError> {
+        let uses = locked(&self.uses);
+        Ok(uses
+            .iter()
+            .rev()
+            .find(|used| used.token == *hash)
+            .map(|used| used.at))
     }
 
     fn membership(&self, organisation: Id, user: Id) -> Result<Option<Permission>, StoreError> {

@@ -35,6 +35,12 @@ impl Grants {
         ready.map(Grants)
     }
 
+    /// What several rules grant together.
+    #[cfg_attr(not(feature = "oidc"), allow(dead_code))]
+    pub(super) fn of_rules(granted: Vec<(Pattern, bool)>) -> Self {
+        Grants(granted.into())
+    }
+
     /// Whether they cover this action on a package; without one, on everything that the owner has.
     pub(super) fn cover(&self, owner: &str, package: Option<&str>, action: Action) -> bool {
         self.0.iter().any(|(pattern, write)| {

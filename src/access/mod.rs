@@ -5,6 +5,7 @@
 //! `issued`, for the HTTP API and the command line alike.
 //!
 //! What this room promises:
+//! - Workload tokens of CI platforms are verified in `oidc`; what they may do stands in the configuration.
 //! - A password is verified with argon2, off the threads that serve requests, at most two at a time; then it is
 //!   remembered for a while, and costs what a token costs. A change of the account counts at once all the same.
 //! - Tokens and passwords are stored as hashes only, and no `Debug` shows one.
@@ -21,7 +22,9 @@ mod fake;
 mod grants;
 mod hashing;
 mod issued;
+mod metrics;
 mod names;
+pub mod oidc;
 mod organisations;
 mod password;
 mod permission;
@@ -32,6 +35,7 @@ mod secret;
 mod sign_in;
 mod throttle;
 mod token;
+mod uses;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,7 +49,9 @@ pub use grants::Grants;
 pub use issued::NewToken;
 pub use names::BadName;
 pub use password::BadPassword;
-pub use permission::{Action, Denied, Target, permit, permit_admin, permit_management, permit_tokens};
+pub use permission::{
+    Action, Denied, Target, permit, permit_admin, permit_management, permit_new_organisation, permit_tokens,
+};
 pub use scopes::{ScopeError, Scopes};
 pub use secret::Secret;
 
@@ -56,8 +62,10 @@ use clock::Clock;
 use directory::Directory;
 use grants::KnownGrants;
 use hashing::Hashing;
+use oidc::{Issuer, Issuers, Rejected, Workload};
 use remembered::Remembered;
 use throttle::Throttle;
+use uses::Uses;
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
@@ -66,6 +74,8 @@ pub enum Caller {
     Anonymous,
     /// Signed in.
     User(Box<SignedIn>),
+    /// A CI job that its platform vouches for. It has no account.
+    Workload(Box<Workload>),
 }
 
 /// An account that has proved itself.
@@ -102,6 +112,12 @@ pub enum AuthError {
     /// Right, but the account is not active.
     #[error("the account is not active")]
     Inactive,
+    /// A workload token that is not accepted.
+    #[error(transparent)]
+    Workload(Rejected),
+    /// A workload token that cannot be verified for the moment.
+    #[error("{}", Rejected::Unreachable)]
+    Unreachable,
     /// Too many failures; wait this long.
     #[error("too many failed attempts")]
     SlowDown {
@@ -127,17 +143,27 @@ struct Gate {
     throttle: Throttle,
     hashing: Hashing,
     grants: KnownGrants,
+    uses: Uses,
+    issuers: Issuers,
 }
 
 impl Access {
     /// The gate of a store.
     pub fn new(store: Store) -> Self {
-        Self::over(Arc::new(store), Clock::system())
+        Self::believing(store, Vec::new())
     }
 
-    fn over(directory: Arc<dyn Directory>, clock: Clock) -> Self {
+    /// The gate of a store where jobs of these issuers come in too.
+    pub fn believing(store: Store, issuers: Vec<Issuer>) -> Self {
+        Self::over(Arc::new(store), Clock::system(), issuers)
+    }
+
+    fn over(directory: Arc<dyn Directory>, clock: Clock, issuers: Vec<Issuer>) -> Self {
+        metrics::init();
         let gate = Gate {
             directory,
+            issuers: Issuers::new(issuers, clock.clone()),
+            uses: Uses::default(),
             clock,
             remembered: Remembered::new(),
             throttle: Throttle::new(),

@@ -24,12 +24,12 @@ impl Access {
         Ok(found.filter(|account| account.kind == AccountKind::Organisation))
     }
 
-    /// Creates an organisation whose first admin is `creator`. Durable when this returns.
+    /// Creates an organisation whose first admin is `creator`; without one, server admins see to it. Durable when this returns.
     pub async fn create_organisation(
         &self,
         name: &str,
         visibility: Visibility,
-        creator: &Account,
+        creator: Option<&Account>,
     ) -> Result<Account, AccountError> {
         names::check(name)?;
         let organisation = Account {
@@ -52,9 +52,39 @@ impl Access {
             settled => settled?,
         }
         // Should this fail, the organisation is there without members, and a server admin can add some.
-        self.put_member(&organisation, &creator.name, Permission::Admin)
-            .await?;
+        if let Some(creator) = creator {
+            self.put_member(&organisation, &creator.name, Permission::Admin)
+                .await?;
+        }
         Ok(organisation)
+    }
+
+    /// Changes who may read what an organisation owns; `None` stays as it is. Durable when this returns.
+    pub async fn edit_organisation(
+        &self,
+        organisation: &Account,
+        visibility: Option<Visibility>,
+    ) -> Result<Account, AccountError> {
+        for _ in 0..ATTEMPTS {
+            let found = self.gate.directory.account_by_id(organisation.id)?;
+            let before = found.ok_or(AccountError::NoSuchUser)?;
+            let after = Account {
+                visibility: visibility.unwrap_or(before.visibility),
+                ..before.clone()
+            };
+            if after == before {
+                return Ok(after);
+            }
+            let change = Change::PutAccount {
+                account: after.clone(),
+                expect: Some(before),
+            };
+            match self.gate.directory.commit(change).settled().await {
+                Err(CommitError::Conflict) => continue,
+                settled => return Ok(settled.map(|()| after)?),
+            }
+        }
+        Err(CommitError::Conflict.into())
     }
 
     /// The members of an organisation that have accounts, by id.
@@ -119,7 +149,7 @@ mod tests {
         bench.fake.set(ann.clone());
         let created = bench
             .access
-            .create_organisation("Tools", Visibility::Private, &ann)
+            .create_organisation("Tools", Visibility::Private, Some(&ann))
             .await
             .unwrap();
         assert_eq!(bench.access.organisation("TOOLS").unwrap(), Some(created.clone()));
@@ -131,7 +161,7 @@ mod tests {
         for taken in ["tools", "ANN"] {
             let again = bench
                 .access
-                .create_organisation(taken, Visibility::Public, &ann)
+                .create_organisation(taken, Visibility::Public, Some(&ann))
                 .await;
             assert_eq!(again.unwrap_err().code(), "name-taken");
         }
@@ -145,7 +175,7 @@ mod tests {
         bench.fake.set(bob.clone());
         let tools = bench
             .access
-            .create_organisation("tools", Visibility::Public, &ann)
+            .create_organisation("tools", Visibility::Public, Some(&ann))
             .await
             .unwrap();
         for permission in [Permission::Read, Permission::Write] {

@@ -5,8 +5,8 @@ use std::io;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 
-use super::random;
 use super::token::WellFormed;
+use super::{oidc, random};
 
 /// Fewest characters of a password.
 pub const MIN_CHARS: usize = 8;
@@ -41,7 +41,7 @@ pub enum BadPassword {
 /// Whether a password may be set: 8 to 256 characters, and no other rule except that it is not itself a token.
 pub fn check(password: &str) -> Result<(), BadPassword> {
     check_length(password)?;
-    if WellFormed::parse(password).is_some() {
+    if WellFormed::parse(password).is_some() || oidc::looks_like_one(password) {
         return Err(BadPassword::Token);
     }
     Ok(())
@@ -112,6 +112,7 @@ mod tests {
             check(token::generate().unwrap().into_secret().expose()),
             Err(BadPassword::Token)
         );
+        assert_eq!(check("eyJhbGci.eyJpc3Mi.c2ln"), Err(BadPassword::Token));
     }
 
     #[test]

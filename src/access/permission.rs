@@ -1,5 +1,6 @@
 //! Who may do what. Nothing else decides it.
 
+use super::oidc::Workload;
 use super::{Caller, SignedIn};
 use crate::store::model::{Account, AccountKind, Permission, Visibility};
 
@@ -57,8 +58,12 @@ pub fn permit(caller: &Caller, target: Target<'_>, action: Action) -> Result<(),
     let signed_in = match caller {
         Caller::Anonymous if public && action == Action::Read => return Ok(()),
         Caller::Anonymous => return Err(Denied::SignIn),
+        Caller::Workload(workload) => return workload_may(workload, target, action),
         Caller::User(signed_in) => signed_in,
     };
+    if !signed_in.account.active {
+        return Err(Denied::Permission);
+    }
     let in_scope = match action.writes() {
         true => signed_in.scopes.writes_packages(),
         false => signed_in.scopes.reads_packages(),
@@ -75,6 +80,17 @@ pub fn permit(caller: &Caller, target: Target<'_>, action: Action) -> Result<(),
         Ok(())
     } else {
         Err(Denied::Permission)
+    }
+}
+
+/// A workload may do what its rules grant, and what anybody may.
+fn workload_may(workload: &Workload, target: Target<'_>, action: Action) -> Result<(), Denied> {
+    let owner = target.owner;
+    let anybody = owner.visibility == Visibility::Public && action == Action::Read;
+    let granted = owner.active && workload.grants.cover(&owner.name, target.package, action);
+    match anybody || granted {
+        true => Ok(()),
+        false => Err(Denied::Permission),
     }
 }
 
@@ -111,17 +127,27 @@ pub fn permit_tokens(caller: &Caller, account: &Account) -> Result<(), Denied> {
 /// a token of scope `all` that nothing narrows, and those who administer the server.
 pub fn permit_management(caller: &Caller, membership: Option<Permission>) -> Result<(), Denied> {
     let who = signed_in(caller)?;
-    let unlimited = who.scopes.is_all() && !who.scopes.is_public_only() && who.grants.is_none();
-    if who.account.active && unlimited && membership == Some(Permission::Admin) {
+    if who.account.active && is_unlimited(who) && membership == Some(Permission::Admin) {
         return Ok(());
     }
     permit_admin(caller)
 }
 
-fn account_may(account: &Account, target: Target<'_>, action: Action) -> bool {
-    if !account.active {
-        return false;
+/// Whether a caller may create an organisation: whoever administers the server, and `by_users` any user, by password or
+/// with a token of scope `all` that nothing narrows.
+pub fn permit_new_organisation(caller: &Caller, by_users: bool) -> Result<(), Denied> {
+    let who = signed_in(caller)?;
+    match by_users && who.account.active && is_unlimited(who) {
+        true => Ok(()),
+        false => permit_admin(caller),
     }
+}
+
+fn is_unlimited(who: &SignedIn) -> bool {
+    who.scopes.is_all() && !who.scopes.is_public_only() && who.grants.is_none()
+}
+
+fn account_may(account: &Account, target: Target<'_>, action: Action) -> bool {
     let owner = target.owner;
     let needed = match action.writes() {
         true => Permission::Write,
@@ -136,6 +162,7 @@ fn account_may(account: &Account, target: Target<'_>, action: Action) -> bool {
 fn signed_in(caller: &Caller) -> Result<&SignedIn, Denied> {
     match caller {
         Caller::Anonymous => Err(Denied::SignIn),
+        Caller::Workload(_) => Err(Denied::Permission),
         Caller::User(signed_in) => Ok(signed_in),
     }
 }

@@ -10,10 +10,10 @@ pub struct Scopes(pub u32);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// A name that means nothing here.
-    #[error("unknown scope: {0:?}")]
+    #[error("unknown scope: {0:?}; there are read:package, write:package, all, admin and public-only")]
     Unknown(String),
     /// No name, or only the modifier: the token could do nothing.
-    #[error("a token needs at least one scope")]
+    #[error("a token needs at least one of the scopes read:package, write:package, all and admin")]
     None,
 }
 

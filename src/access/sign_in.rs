@@ -7,6 +7,8 @@ use subtle::ConstantTimeEq;
 
 use super::clock::wall_millis;
 use super::hashing::Lane;
+use super::metrics::{self, Method};
+use super::oidc::{self, Rejected};
 use super::remembered::Fingerprint;
 use super::throttle::Guesser;
 use super::token::{self, WellFormed};
@@ -28,6 +30,44 @@ struct Attempt {
     guesser: Guesser,
 }
 
+/// What credentials can only be meant as.
+enum Presented<'a> {
+    Nothing,
+    Nonsense,
+    Token(WellFormed<'a>),
+    Workload(&'a str),
+    Password(&'a str, &'a str),
+}
+
+impl<'a> Presented<'a> {
+    /// Tokens are told from passwords by their form (no password has one, see [`password::check`]) and from user names by
+    /// their length, so each of these is final: a revoked token is not tried as a password, at the price of an argon2
+    /// run.
+    fn of(credentials: &'a Credentials) -> Self {
+        match credentials {
+            Credentials::None => Presented::Nothing,
+            Credentials::Malformed => Presented::Nonsense,
+            Credentials::Token(text) => Self::token(text).unwrap_or(Presented::Nonsense),
+            Credentials::Basic { user, password } => {
+                if let Some(token) = Self::token(password) {
+                    return token;
+                }
+                if (password.is_empty() || password == TOKEN_AS_USER) && token::looks_like_one(user) {
+                    return Self::token(user).unwrap_or(Presented::Nonsense);
+                }
+                Presented::Password(user, password)
+            }
+        }
+    }
+
+    fn token(text: &'a str) -> Option<Self> {
+        if let Some(token) = WellFormed::parse(text) {
+            return Some(Presented::Token(token));
+        }
+        oidc::looks_like_one(text).then_some(Presented::Workload(text))
+    }
+}
+
 impl Access {
     /// Finds out who sends a request. Tokens and remembered passwords take microseconds; a password seen first is
     /// verified off the caller's thread.
@@ -38,26 +78,18 @@ impl Access {
         credentials: &Credentials,
         from: Option<IpAddr>,
     ) -> Result<Caller, AuthError> {
-        match credentials {
-            Credentials::None => Ok(Caller::Anonymous),
-            Credentials::Malformed => Err(AuthError::Wrong),
-            Credentials::Token(text) => self.by_token_text(text),
-            Credentials::Basic { user, password } => {
-                // A token is told from a password by its checksum, and from a user name by its length, so each of
-                // these is final: a revoked token is not tried as a password, at the price of an argon2 run.
-                if let Some(token) = WellFormed::parse(password) {
-                    return self.by_token(token);
-                }
-                if (password.is_empty() || password == TOKEN_AS_USER) && token::looks_like_one(user) {
-                    return self.by_token_text(user);
-                }
-                self.by_password(user, password, from).await
+        let (method, result) = match Presented::of(credentials) {
+            Presented::Nothing => return Ok(Caller::Anonymous),
+            Presented::Nonsense => (Method::Other, Err(AuthError::Wrong)),
+            Presented::Token(token) => (Method::Token, self.by_token(token)),
+            Presented::Workload(token) => (Method::Workload, self.by_workload(token).await),
+            Presented::Password(user, password) => {
+                let result = self.by_password(user, password, from).await;
+                (Method::Password, result)
             }
-        }
-    }
-
-    fn by_token_text(&self, text: &str) -> Result<Caller, AuthError> {
-        self.by_token(WellFormed::parse(text).ok_or(AuthError::Wrong)?)
+        };
+        metrics::attempted(method, &result);
+        result
     }
 
     fn by_token(&self, token: WellFormed<'_>) -> Result<Caller, AuthError> {
@@ -67,18 +99,30 @@ impl Access {
         if !bool::from(token.hash.ct_eq(&hash)) {
             return Err(AuthError::Wrong);
         }
-        if token.expires.is_some_and(|expires| expires <= wall_millis()) {
+        let now = wall_millis();
+        if token.expires.is_some_and(|expires| expires <= now) {
             return Err(AuthError::Wrong);
         }
         let account = directory.account_by_id(token.account)?.ok_or(AuthError::Wrong)?;
         // Stored grants were good when they were made; a token whose grants cannot be read may do nothing.
         let grants = self.gate.grants.of(&token).map_err(|_| AuthError::Wrong)?;
-        signed_in(SignedIn {
+        let caller = signed_in(SignedIn {
             account,
             scopes: Scopes(token.scopes),
             token: Some(token.id),
             grants,
-        })
+        })?;
+        self.gate.uses.note(&token, now);
+        Ok(caller)
+    }
+
+    async fn by_workload(&self, token: &str) -> Result<Caller, AuthError> {
+        match self.gate.issuers.verify(token).await {
+            Ok(workload) => Ok(Caller::Workload(Box::new(workload))),
+            Err(Rejected::Unknown) => Err(AuthError::Wrong),
+            Err(Rejected::Unreachable) => Err(AuthError::Unreachable),
+            Err(why) => Err(AuthError::Workload(why)),
+        }
     }
 
     async fn by_password(&self, user: &str, text: &str, from: Option<IpAddr>) -> Result<Caller, AuthError> {

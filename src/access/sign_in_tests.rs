@@ -54,9 +54,11 @@ async fn ask_from(bench: &Bench, credentials: Credentials, from: Option<IpAddr>)
             format!("{} by password: {}", user.account.name, user.scopes)
         }
         Ok(Caller::User(user)) => format!("{} by token: {}", user.account.name, user.scopes),
+        Ok(Caller::Workload(workload)) => format!("{} of {}", workload.subject, workload.issuer),
         Err(AuthError::Wrong) => "wrong".to_owned(),
         Err(AuthError::Inactive) => "inactive".to_owned(),
         Err(AuthError::SlowDown { seconds }) => format!("slow down {seconds}"),
+        Err(AuthError::Workload(_) | AuthError::Unreachable) => "not believed".to_owned(),
         Err(AuthError::Store(error)) => panic!("{error}"),
     }
 }

@@ -58,9 +58,15 @@ pub enum ArtifactError {
     /// No such package or version: 404.
     #[error("package does not exist")]
     NoVersion,
+    /// No such owner: 404.
+    #[error("owner does not exist")]
+    NoOwner,
     /// The version has no such file: 404.
     #[error("package file does not exist")]
     NoFile,
+    /// The version is pinned, and only a removal by name takes it: 409.
+    #[error("the version is pinned")]
+    Pinned,
     /// Stored bytes are damaged: 500.
     #[error("stored data is damaged")]
     Damaged,
@@ -102,6 +108,7 @@ impl From<Refusal> for ArtifactError {
             Refusal::OverVersions => ArtifactError::OverVersions,
             Refusal::NoVersion => ArtifactError::NoVersion,
             Refusal::NoFile => ArtifactError::NoFile,
+            Refusal::Pinned => ArtifactError::Pinned,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::store::error::StoreError;
 use crate::store::model::Account;
 
 impl Artifacts {
-    /// Looks a file up (for HEAD and GET). Illegal names are just not found.
+    /// Looks a file up (for HEAD and GET), and notes that it is used. Illegal names are just not found.
     ///
     /// # Errors
     /// `NoVersion` or `NoFile`; `Damaged` for a file that is known to be damaged, except under `cache`, where it is
@@ -14,10 +14,9 @@ impl Artifacts {
     pub fn fetch(&self, owner: &Account, at: &Coordinates) -> Result<Fetched, ArtifactError> {
         let _look = self.store.look();
         let standing = committed(&self.store, owner.id, &FileName::from(at.clone()))?;
-        if standing.version.is_none() {
-            return Err(ArtifactError::NoVersion);
-        }
+        let version = standing.version.ok_or(ArtifactError::NoVersion)?;
         let file = standing.file.ok_or(ArtifactError::NoFile)?;
+        self.uses.note([file.id, version.id]);
         match self.store.open_file(&file) {
             Ok(blob) => Ok(Fetched { file, blob }),
             Err(StoreError::Damaged(_)) if self.is_cache(owner, &at.package) => Err(ArtifactError::NoFile),

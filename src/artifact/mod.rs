@@ -4,17 +4,25 @@ pub mod browse;
 pub mod checksum;
 pub mod checksums;
 pub mod error;
+pub mod eviction;
 mod fetch;
+pub mod last_uses;
 mod metrics;
 pub mod names;
 mod once;
+mod pin;
 mod publish;
 mod receive;
 mod remove;
+pub mod retention;
 pub mod settings;
+pub mod walk;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::owner::{self, Limits, Owners, PolicyTable, Rules, WriteCondition};
 use crate::store::Store;
@@ -22,9 +30,11 @@ use crate::store::blob::Blob;
 use crate::store::model::{Account, File, Id};
 pub use checksum::ExpectedChecksums;
 pub use error::ArtifactError;
+use last_uses::LastUses;
 pub use names::Coordinates;
 use once::Once;
 pub use publish::Prechecked;
+use retention::Wanted;
 
 /// Limits on uploads. `None` is no limit.
 #[derive(Clone, Debug)]
@@ -43,6 +53,10 @@ pub struct Options {
     pub stall_window: Duration,
     /// Policies by pattern.
     pub policies: PolicyTable,
+    /// Bytes of memory for the times of last use.
+    pub access_memory: u64,
+    /// Rules of retention of owners who have none of their own.
+    pub retention: Arc<retention::Rules>,
 }
 
 /// Everything but the body of a publication.
@@ -90,6 +104,10 @@ pub struct Artifacts {
     rules: Arc<Rules>,
     options: Arc<Options>,
     hashing: Once,
+    uses: Arc<LastUses>,
+    cache_pressure: Arc<eviction::CachePressure>,
+    wanted_retention: Wanted,
+    previews: Arc<Semaphore>,
 }
 
 impl Artifacts {
@@ -106,10 +124,43 @@ impl Artifacts {
         };
         Artifacts {
             owners: Owners::new(Arc::new(store.clone()), bounds),
+            uses: Arc::new(known_uses(&store, options.access_memory)),
+            cache_pressure: Arc::default(),
+            wanted_retention: Wanted::default(),
+            previews: Arc::new(Semaphore::new(1)),
             store,
             rules,
             options: Arc::new(options),
             hashing: Once::new(checksums::AT_ONCE),
         }
+    }
+
+    /// Decides by these policies and limits from now on.
+    pub fn configure(&self, policies: PolicyTable, limits: Limits) {
+        self.rules.configure(policies, limits);
+    }
+}
+
+/// Where the times of last use are kept.
+fn uses_path(store: &Store) -> PathBuf {
+    store.data().join("last-uses")
+}
+
+/// The times of last use of earlier runs. Without them everything counts from its publication.
+fn known_uses(store: &Store, bytes: u64) -> LastUses {
+    let path = uses_path(store);
+    LastUses::load(&path, bytes).unwrap_or_else(|error| {
+        tracing::warn!(%error, path = %path.display(), "the times of last use are lost; everything counts from its publication");
+        LastUses::new(bytes)
+    })
+}
+
+impl Artifacts {
+    /// Keeps the times of last use for the next run. Blocks.
+    ///
+    /// # Errors
+    /// Where they cannot be written; what was written before stays.
+    pub fn save_uses(&self) -> std::io::Result<()> {
+        self.uses.save(&uses_path(&self.store))
     }
 }

@@ -57,7 +57,11 @@ impl Artifacts {
         let quota = limits.quota();
         if charged && !request.by_admin && !quota.is_unlimited() {
             let held = self.store.held(request.owner.id)?;
-            decide_quota(quota, held, &standing, request.length.unwrap_or(0))?;
+            let size = request.length.unwrap_or(0);
+            if let Err(refusal) = decide_quota(quota, held, &standing, size) {
+                self.refused_by_quota(policy, request.owner.id, size);
+                return Err(refusal.into());
+            }
         }
         self.store.check_room(request.length.unwrap_or(0))?;
         self.check_writes()?;
@@ -90,7 +94,7 @@ impl Artifacts {
         let at = FileName::from(request.at);
         let mut allowance = Allowance {
             artifacts: self,
-            owner: request.owner.id,
+            owner: &request.owner,
             at: &at,
             received: 0,
             // Of a body with a length this has been asked already.
@@ -126,6 +130,9 @@ impl Artifacts {
             .name_patiently(request.owner.id, publication, &permit)
             .await?;
         metrics::published(named.file.size);
+        if named.policy == Policy::Cache {
+            self.cache_pressure.grew();
+        }
         Ok(Published {
             file: named.file,
             ok: named.already_there || named.policy == Policy::Cache,
@@ -163,6 +170,13 @@ impl Artifacts {
             .is_ok_and(|policy| policy == Policy::Cache)
     }
 
+    /// Has eviction make room in a cache, so that the next upload like this one finds some.
+    fn refused_by_quota(&self, policy: Policy, owner: Id, bytes: u64) {
+        if policy == Policy::Cache {
+            self.cache_pressure.refused(owner, bytes);
+        }
+    }
+
     /// What is set for an owner, and the policy of its package.
     fn governing(&self, owner: &Account, package: &str) -> Result<(OwnerSettings, Policy), StoreError> {
         let settings = self.store.settings(owner.id)?;
@@ -174,7 +188,7 @@ impl Artifacts {
 /// Cuts off a body of unknown length that has become too long for its owner's quota, as far as that can be told.
 struct Allowance<'a> {
     artifacts: &'a Artifacts,
-    owner: Id,
+    owner: &'a Account,
     at: &'a FileName,
     received: u64,
     /// What may come until it is looked at again.
@@ -188,17 +202,22 @@ impl Allowance<'_> {
             return Ok(());
         }
         let Artifacts { store, rules, .. } = self.artifacts;
-        let quota = rules.limits(&store.settings(self.owner)?).quota();
+        let (settings, policy) = self.artifacts.governing(self.owner, &self.at.package)?;
+        let quota = rules.limits(&settings).quota();
         self.checked = match quota.bytes {
             Some(_) => {
-                let standing = committed(store, self.owner, self.at)?;
-                room(quota, store.held(self.owner)?, &standing)
+                let standing = committed(store, self.owner.id, self.at)?;
+                room(quota, store.held(self.owner.id)?, &standing)
             }
             None => u64::MAX,
         };
         match self.received <= self.checked {
             true => Ok(()),
-            false => Err(ArtifactError::OverBytes),
+            false => {
+                let (owner, received) = (self.owner.id, self.received);
+                self.artifacts.refused_by_quota(policy, owner, received);
+                Err(ArtifactError::OverBytes)
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod chunker;
 mod digest;
+mod whole;
 
 pub use chunker::{Chunker, ChunkerParams, ChunkerParamsError};
 pub use digest::{Digest, ParseDigestError};
+pub use whole::{Span, WholeHasher};

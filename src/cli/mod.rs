@@ -6,10 +6,14 @@
 mod account;
 mod backup;
 mod check_config;
+mod completions;
+mod config;
 mod failure;
 mod gc;
+mod healthcheck;
 mod progress;
 mod rebuild_index;
+mod reload;
 mod restore;
 mod serve;
 mod stats;
@@ -32,10 +36,14 @@ Examples:
       Serve on the defaults; prints curl lines to paste.
   larder serve --config /etc/larder/larder.toml
       Serve as a service would.
+  larder config --config larder.toml
+      Show every setting and where it comes from.
   larder check-config --config larder.toml
-      Show every setting and where it comes from, or what is wrong.
+      Say what is wrong with a configuration, or that it is good.
   larder account password admin
       Set a password, whether the daemon runs or not.
+  larder account token create ci-bot nightly --scope write:package --grant 'tools/*=write'
+      Make a token for CI and print it; 'larder account --help' has the rest.
   larder gc --dry-run
       Show how much space belongs to nothing any more.
   larder stats
@@ -71,6 +79,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Config(config::Args),
     CheckConfig(check_config::Args),
     RebuildIndex(rebuild_index::Args),
     Account(account::Args),
@@ -79,6 +88,10 @@ enum Command {
     Verify(verify::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Reload(reload::Args),
+    Healthcheck(healthcheck::Args),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 /// Does what the command line of this process says. The result is the process's exit code.
@@ -93,6 +106,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => args.run(),
+        Command::Config(args) => args.run(),
         Command::CheckConfig(args) => args.run(),
         Command::RebuildIndex(args) => args.run(),
         Command::Account(args) => args.run(),
@@ -101,6 +115,10 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => args.run(),
         Command::Backup(args) => args.run(),
         Command::Restore(args) => args.run(),
+        Command::Reload(args) => args.run(),
+        Command::Healthcheck(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -171,7 +189,12 @@ mod tests {
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         for part in [
             "serve",
+            "config",
             "check-config",
+            "reload",
+            "healthcheck",
+            "completions",
+            "man",
             "rebuild-index",
             "account",
             "gc",

@@ -13,7 +13,7 @@ pub struct Args {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// Address to listen on (server.listen); port 0 takes a free port and prints it
+    /// Where to listen (server.listen), several with commas between them; port 0 takes a free port and prints it
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
 }
@@ -40,6 +40,7 @@ fn failure(error: daemon::Error) -> Failure {
         daemon::Error::FirstAccount(BothSet | BadPassword { .. } | NotText { .. } | Unreadable { .. }) => {
             Failure::Usage(error.to_string())
         }
+        daemon::Error::Tls(error) => Failure::Usage(error.to_string()),
         other => Failure::failed(other),
     }
 }

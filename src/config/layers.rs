@@ -237,10 +237,25 @@ impl Layers {
     }
 }
 
-/// A value as `check-config` shows it.
+/// A value as `larder config` shows it: text as it is, everything else as TOML.
 fn shown(value: &Value) -> String {
     match &value.kind {
-        ValueKind::Array(entries) => format!("{} entries", entries.len()),
+        ValueKind::Array(_) | ValueKind::Table(_) => toml_of(value),
+        _ => value.to_string(),
+    }
+}
+
+fn toml_of(value: &Value) -> String {
+    let listed = |parts: Vec<String>| parts.join(", ");
+    match &value.kind {
+        ValueKind::Array(items) => format!("[{}]", listed(items.iter().map(toml_of).collect())),
+        ValueKind::Table(table) => {
+            // The map's own order is random.
+            let sorted: BTreeMap<_, _> = table.iter().collect();
+            let pair = |(key, value): (&String, &Value)| format!("{key} = {}", toml_of(value));
+            format!("{{{}}}", listed(sorted.into_iter().map(pair).collect()))
+        }
+        ValueKind::String(text) => toml::Value::String(text.clone()).to_string(),
         _ => value.to_string(),
     }
 }

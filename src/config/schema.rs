@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use config::{Map, Value, ValueKind};
 
-/// The one key that the defaults only describe, since a commented-out table is all an example can be.
-pub const POLICIES: &str = "policies";
+/// The keys that the defaults only describe, since a commented-out table is all an example can be.
+pub const LISTS: [&str; 2] = ["oidc", "policies"];
 
 /// The keys of the defaults, dotted.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl Schema {
     pub fn of(defaults: &Map<String, Value>) -> Self {
         let mut schema = Schema {
             sections: BTreeSet::new(),
-            keys: BTreeSet::from([POLICIES.to_owned()]),
+            keys: LISTS.map(str::to_owned).into(),
         };
         for (section, value) in defaults {
             if let ValueKind::Table(table) = &value.kind {

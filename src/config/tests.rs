@@ -54,7 +54,7 @@ fn only(result: Result<Config, ConfigError>) -> String {
 #[test]
 fn the_defaults_are_complete_and_valid() {
     let config = load(&Sources::default()).unwrap();
-    assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!(config.listen, [Listen::Http("127.0.0.1:3000".parse().unwrap())]);
     assert_eq!(config.store.data.to_str(), Some("./larder-data"));
     assert_eq!(config.store.limits, crate::store::Limits::default());
     assert_eq!(config.artifact.max_uploads, 1024);
@@ -84,7 +84,7 @@ fn later_layers_win() {
         flags: vec![flag("--listen", "server.listen", "127.0.0.1:3")],
     })
     .unwrap();
-    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.listen[0].to_string(), "127.0.0.1:3");
     assert_eq!(config.http.workers, 4);
     assert_eq!(config.http.keep_alive, Duration::from_secs(60));
     assert_eq!(

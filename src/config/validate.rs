@@ -1,7 +1,10 @@
 //! Raw to validated: ranges, patterns, and what must fit together.
 
+mod oidc;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,15 +12,17 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
 use super::error::{ConfigError, Place, Problem};
-use super::layers::{Merged, place_of};
+use super::layers::{Merged, Sources, place_of};
 use super::raw::{self, PolicyRule, Raw};
-use super::units::{Count, NONE, Size, Span, Text};
-use super::{Config, RequestLogOptions};
+use super::units::{Count, Listen, NONE, Proxy, Size, Span, Text};
+use super::{Config, RequestLogOptions, TlsFiles};
+use crate::artifact::retention::Rules;
 use crate::chunk::ChunkerParams;
 use crate::http::MetricsToken;
 use crate::owner::{Limits, Policy, PolicyTable};
-use crate::telemetry::access_log;
-use crate::upkeep::scrubber;
+use crate::store::model::{Millis, RetentionRule};
+use crate::telemetry::{access_log, audit};
+use crate::upkeep::{evictor, retention, scrubber};
 use crate::{artifact, http, store, telemetry, upkeep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,7 +30,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MIB: u64 = 1 << 20;
 
 /// Checks every value and builds the rooms' options; all problems are reported together.
-pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
+pub fn validate(merged: Merged, sources: &Sources) -> Result<Config, ConfigError> {
     let Merged { raw, places } = merged;
     let mut check = Check {
         places: &places,
@@ -35,22 +40,34 @@ pub fn validate(merged: Merged) -> Result<Config, ConfigError> {
     let store = check.store(&raw);
     let artifact = check.artifact(&raw);
     let upkeep = check.gc(&raw);
+    let retention = check.retention(&raw);
+    let eviction = check.eviction(&raw);
     let scrub = check.scrub(&raw);
     let log = check.log(&raw);
     let requests = check.requests(&raw);
+    let tls = check.tls(&raw);
     let metrics_listen = check.metrics(&raw);
+    let audit = check.audit(&raw);
+    let issuers = check.oidc(&raw);
     if check.problems.is_empty() {
         let mut places = places;
         hide(&mut places, "metrics.token");
         Ok(Config {
             listen: raw.server.listen.0,
+            socket_mode: raw.server.socket_mode.0,
+            tls,
+            sources: sources.clone(),
             http,
             metrics_listen,
             store,
             artifact,
             upkeep,
+            retention,
+            eviction,
             scrub,
             log,
+            audit,
+            issuers,
             requests,
             effective: places,
         })
@@ -75,6 +92,11 @@ impl Check<'_> {
             None => cpus,
         };
         http::Options {
+            shutdown_delay: self.span(
+                "server.shutdown_delay",
+                given.shutdown_delay,
+                Duration::ZERO..=DAY,
+            ),
             shutdown_grace: self.span(
                 "server.shutdown_grace",
                 given.shutdown_grace,
@@ -88,6 +110,9 @@ impl Check<'_> {
             drain_bytes: given.drain_bytes.0,
             drain_time: self.span("server.drain_time", given.drain_time, Duration::ZERO..=DAY),
             query_tokens: given.query_tokens,
+            users_create_organisations: self.users_create_organisations(raw),
+            proxies: proxies(given),
+            base_path: given.base_path.0.clone(),
             metrics_token: self.metrics_token(&raw.metrics),
         }
     }
@@ -160,6 +185,12 @@ impl Check<'_> {
             min_bytes_per_window: given.stall_bytes.0,
             stall_window,
             policies: self.policies(&raw.policies),
+            access_memory: self.size(
+                "eviction.access_memory",
+                raw.eviction.access_memory,
+                MIB..=1024 * MIB,
+            ),
+            retention: Arc::new(self.retention_rules(&raw.retention.rules)),
         }
     }
 
@@ -182,6 +213,42 @@ impl Check<'_> {
             rate: self.size("scrub.rate", given.rate, MIB..=u64::MAX),
             every: self.span("scrub.every", given.every, SECOND..=365 * DAY),
         }
+    }
+
+    fn retention(&mut self, raw: &Raw) -> retention::Options {
+        retention::Options {
+            enabled: raw.retention.enabled,
+            every: self.span("retention.every", raw.retention.every, 60 * SECOND..=365 * DAY),
+            yield_above: raw.gc.yield_above.0,
+        }
+    }
+
+    fn eviction(&mut self, raw: &Raw) -> evictor::Options {
+        let given = &raw.eviction;
+        evictor::Options {
+            enabled: given.enabled,
+            min_age: self.span("eviction.min_age", given.min_age, Duration::ZERO..=365 * DAY),
+            save_every: self.span("eviction.save_every", given.save_every, SECOND..=DAY),
+            yield_above: raw.gc.yield_above.0,
+        }
+    }
+
+    fn retention_rules(&mut self, given: &[raw::RetentionRule]) -> Rules {
+        let millis = |span: Option<Span>| {
+            span.map(|Span(span)| Millis::try_from(span.as_millis()).unwrap_or(Millis::MAX))
+        };
+        let rule = |given: &raw::RetentionRule| RetentionRule {
+            packages: given.packages.clone(),
+            keep_newest: given.keep_newest,
+            keep: given.keep.clone(),
+            remove: given.remove.clone(),
+            older_than: millis(given.remove_older_than),
+            unused_for: millis(given.remove_unused_for),
+        };
+        Rules::of_configuration(given.iter().map(rule).collect()).unwrap_or_else(|error| {
+            self.problem("retention.rules", error.to_string());
+            Rules::default()
+        })
     }
 
     fn policies(&mut self, rules: &[PolicyRule]) -> PolicyTable {
@@ -212,6 +279,31 @@ impl Check<'_> {
         }
     }
 
+    fn users_create_organisations(&mut self, raw: &Raw) -> bool {
+        match raw.accounts.create_organisations.as_str() {
+            "admins" => false,
+            "users" => true,
+            other => {
+                let message = format!("{other:?} is neither \"admins\" nor \"users\"");
+                self.problem("accounts.create_organisations", message);
+                false
+            }
+        }
+    }
+
+    fn audit(&mut self, raw: &Raw) -> audit::Options {
+        let given = &raw.audit;
+        if given.output.trim().is_empty() {
+            let message = "is empty; write \"off\", \"stdout\" or a path".to_owned();
+            self.problem("audit.output", message);
+        }
+        audit::Options {
+            output: given.output.parse().unwrap_or_default(),
+            reads: given.reads,
+            queue: self.count("audit.queue", given.queue, 16..=1_000_000),
+        }
+    }
+
     fn requests(&mut self, raw: &Raw) -> RequestLogOptions {
         let given = &raw.log;
         let rate = given.access_rate.0;
@@ -232,15 +324,41 @@ impl Check<'_> {
         }
     }
 
-    fn metrics(&mut self, raw: &Raw) -> Option<std::net::SocketAddr> {
-        let listen = raw.metrics.listen.0?.0;
-        if listen == raw.server.listen.0 && listen.port() != 0 {
+    fn metrics(&mut self, raw: &Raw) -> Option<Listen> {
+        let listen = raw.metrics.listen.0.clone()?;
+        let taken = |other: &Listen| match (other, &listen) {
+            (Listen::Http(a) | Listen::Tls(a), Listen::Http(b) | Listen::Tls(b)) => a == b && a.port() != 0,
+            (a, b) => a == b,
+        };
+        if raw.server.listen.0.iter().any(taken) {
             self.problem(
                 "metrics.listen",
-                "is the same address as server.listen".to_owned(),
+                "is the same address as one of server.listen".to_owned(),
             );
         }
         Some(listen)
+    }
+
+    fn tls(&mut self, raw: &Raw) -> Option<TlsFiles> {
+        let listen = &raw.server.listen.0;
+        if listen.is_empty() {
+            self.problem("server.listen", "is empty; write at least one address".to_owned());
+        }
+        let given = |path: &str| (path != NONE && !path.is_empty()).then(|| path.into());
+        let files = (given(&raw.tls.certificate), given(&raw.tls.key));
+        let wanted = listen
+            .iter()
+            .chain(&raw.metrics.listen.0)
+            .any(|listen| matches!(listen, Listen::Tls(_)));
+        let problem = match files {
+            (Some(certificate), Some(key)) => return Some(TlsFiles { certificate, key }),
+            (None, None) if !wanted => return None,
+            (None, None) => ("tls.certificate", "is \"none\", but an address begins with tls:"),
+            (Some(_), None) => ("tls.key", "is \"none\"; tls.certificate needs it"),
+            (None, Some(_)) => ("tls.certificate", "is \"none\"; tls.key is of no use without it"),
+        };
+        self.problem(problem.0, problem.1.to_owned());
+        None
     }
 
     fn metrics_token(&mut self, given: &raw::Metrics) -> Option<MetricsToken> {
@@ -318,6 +436,20 @@ impl Check<'_> {
             message,
         });
     }
+}
+
+fn proxies(given: &raw::Server) -> http::Proxies {
+    let mut proxies = http::Proxies {
+        headers: given.forwarded,
+        ..http::Proxies::default()
+    };
+    for proxy in &given.trusted_proxies.0 {
+        match proxy {
+            Proxy::Network(network) => proxies.networks.push(*network),
+            Proxy::Unix => proxies.unix = true,
+        }
+    }
+    proxies
 }
 
 /// Takes a secret out of what is shown.

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
+
+use crate::config::Listen;
 
 /// Where an initial password lies, for who has to read it.
 const PASSWORD_FILE: &str = "initial-admin-password";
@@ -17,15 +18,18 @@ const LATE: Duration = Duration::from_secs(2);
 /// The one line on stdout, and the lines to paste.
 #[derive(Debug)]
 pub struct Announcement {
-    address: SocketAddr,
+    /// Where it listens, as URLs.
+    urls: Vec<String>,
+    reach: Reach,
     once: Once,
 }
 
 impl Announcement {
-    /// For this address.
-    pub fn new(address: SocketAddr) -> Self {
+    /// For these addresses, of which the first is the one to use, and what stands before every path.
+    pub fn new(addresses: &[Listen], base_path: &str) -> Self {
         Announcement {
-            address,
+            urls: addresses.iter().map(url).collect(),
+            reach: Reach::of(addresses, base_path),
             once: Once::new(),
         }
     }
@@ -35,7 +39,7 @@ impl Announcement {
         self.once.call_once(|| {
             let mut out = io::stdout().lock();
             // With stdout closed there is nobody to tell, and serving goes on.
-            let _ = writeln!(out, "larder listening on http://{}", self.address).and_then(|()| out.flush());
+            let _ = writeln!(out, "larder listening on {}", self.urls.join(" ")).and_then(|()| out.flush());
         });
     }
 
@@ -51,8 +55,46 @@ impl Announcement {
         let _ = writeln!(
             io::stderr().lock(),
             "\n{}",
-            next_steps(self.address, data, sign_in, now)
+            next_steps(&self.reach, data, sign_in, now)
         );
+    }
+}
+
+fn url(address: &Listen) -> String {
+    match address {
+        Listen::Http(address) => format!("http://{address}"),
+        Listen::Tls(address) => format!("https://{address}"),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+/// How curl on this machine reaches the daemon.
+#[derive(Debug)]
+struct Reach {
+    /// The command.
+    curl: String,
+    /// The URL, without a slash at the end.
+    url: String,
+}
+
+impl Reach {
+    /// By the first address that is TCP, else by the first.
+    fn of(addresses: &[Listen], base_path: &str) -> Self {
+        let tcp = addresses
+            .iter()
+            .find(|address| !matches!(address, Listen::Unix(_)));
+        let (curl, url) = match tcp.or(addresses.first()) {
+            Some(Listen::Unix(path)) => (
+                format!("curl --unix-socket {}", quoted(path)),
+                "http://localhost".to_owned(),
+            ),
+            Some(tcp) => ("curl".to_owned(), url(&tcp.clone().reachable())),
+            None => ("curl".to_owned(), "http://localhost".to_owned()),
+        };
+        Reach {
+            curl,
+            url: format!("{url}{base_path}"),
+        }
     }
 }
 
@@ -66,11 +108,9 @@ pub enum SignIn {
 }
 
 /// Lines that work when pasted: a publication under a version that does not exist yet, and its download.
-fn next_steps(address: SocketAddr, data: &Path, sign_in: &SignIn, millis: i64) -> String {
-    let url = format!(
-        "http://{}/api/packages/admin/generic/hello/1.0.{millis}/hello.txt",
-        reachable(address)
-    );
+fn next_steps(reach: &Reach, data: &Path, sign_in: &SignIn, millis: i64) -> String {
+    let Reach { curl, url: base } = reach;
+    let url = format!("{base}/api/packages/admin/generic/hello/1.0.{millis}/hello.txt");
     let password_file = data.join(PASSWORD_FILE);
     let user = match sign_in {
         SignIn::Shown(password) => format!("admin:{password}"),
@@ -88,25 +128,11 @@ fn next_steps(address: SocketAddr, data: &Path, sign_in: &SignIn, millis: i64) -
     let _ = writeln!(text, "Publish a file and read it back:\n");
     let _ = writeln!(
         text,
-        "  echo 'hello, larder' | curl -sS -u {user} -w '%{{http_code}}\\n' -T - {url}"
+        "  echo 'hello, larder' | {curl} -sS -u {user} -w '%{{http_code}}\\n' -T - {url}"
     );
-    let _ = writeln!(text, "  curl {url}\n");
-    let _ = writeln!(
-        text,
-        "Metrics, health and more: http://{}/   Stop: Ctrl-C",
-        reachable(address)
-    );
+    let _ = writeln!(text, "  {curl} {url}\n");
+    let _ = writeln!(text, "Metrics, health and more: {base}/   Stop: Ctrl-C");
     text
-}
-
-/// An address to connect to: listening on every address is connected to on the loopback one.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        other => other,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// A path as a word of a shell.
@@ -121,9 +147,9 @@ mod tests {
 
     #[test]
     fn a_shown_password_is_in_the_line_to_paste() {
-        let address = "0.0.0.0:3000".parse().unwrap();
+        let address = Listen::Http("0.0.0.0:3000".parse().unwrap());
         let text = next_steps(
-            address,
+            &Reach::of(&[address], ""),
             Path::new("/nonexistent"),
             &SignIn::Shown("s3cret".to_owned()),
             7,
@@ -141,7 +167,7 @@ mod tests {
     #[test]
     fn a_password_file_is_read_by_the_line_and_otherwise_curl_asks() {
         let data = tempfile::tempdir().unwrap();
-        let address = "[::]:3000".parse().unwrap();
+        let address = &Reach::of(&[Listen::Http("[::]:3000".parse().unwrap())], "");
         assert!(next_steps(address, data.path(), &SignIn::Known, 7).contains("curl -sS -u admin -w"));
         std::fs::write(data.path().join(PASSWORD_FILE), "x").unwrap();
         let text = next_steps(address, data.path(), &SignIn::Known, 7);
@@ -153,6 +179,20 @@ mod tests {
             text.contains(&expected) && text.contains("http://[::1]:3000/"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn curl_is_told_how_to_get_there() {
+        let unix = Listen::Unix("/run/a b.sock".into());
+        let tls = Listen::Tls("127.0.0.1:3443".parse().unwrap());
+        let first = Reach::of(&[unix.clone(), tls], "/base");
+        assert_eq!(
+            (first.curl.as_str(), first.url.as_str()),
+            ("curl", "https://127.0.0.1:3443/base")
+        );
+        let only = Reach::of(&[unix], "");
+        assert_eq!(only.curl, "curl --unix-socket '/run/a b.sock'");
+        assert_eq!(only.url, "http://localhost");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first ends the daemon in good order, the second at once.
+//! SIGTERM and SIGINT: the first ends the daemon in good order, the second at once. SIGHUP reads the configuration again.
 
 use std::io;
 
@@ -6,6 +6,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Exit code of a forced end: work was cut off.
 const FORCED: i32 = 1;
+
+/// SIGHUP. From the creation on it no longer ends the process.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes the signal over.
+    pub fn new() -> io::Result<Self> {
+        Ok(Hangups(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
 
 /// Both signals. From the creation on they no longer end the process by themselves.
 #[derive(Debug)]

@@ -1,18 +1,21 @@
 //! The listeners and what they serve.
 
 use std::io;
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::listen::{Bare, Bound, SocketFile};
 use crate::access::Access;
 use crate::artifact::Artifacts;
-use crate::config::{Config, RequestLogOptions};
-use crate::http::{Engine, Listeners, RequestLog, Server, State};
+use crate::config::{Config, Listen, RequestLogOptions};
+use crate::http::{Engine, Identity, Listener, RequestLog, Server, Serves, Socket, State, Tls, TlsError};
 use crate::store::collect::Passes;
 use crate::store::{Progress, Store};
 use crate::telemetry::access_log::{self, AccessLog};
+use crate::telemetry::audit::Audit;
+
+use super::reload::Reloader;
 
 /// How long the last lines of the access log may take to be written.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -22,18 +25,48 @@ pub struct Web {
     state: State,
     server: Server,
     access_log: Option<AccessLog>,
+    tls: Option<Tls>,
+    /// They go when nobody can connect any more.
+    _files: Vec<SocketFile>,
+}
+
+/// The certificate of a configuration, if it has one. Blocks.
+pub fn identity(config: &Config) -> Result<Option<Identity>, TlsError> {
+    let load = |files: &crate::config::TlsFiles| Identity::load(&files.certificate, &files.key);
+    config.tls.as_ref().map(load).transpose()
 }
 
 impl Web {
     /// Serves on `main`, and metrics on `metrics` where that is given.
-    pub fn start(config: &Config, main: TcpListener, metrics: Option<TcpListener>) -> io::Result<Self> {
-        let state = State::new(config.http.clone());
+    pub fn start(
+        config: &Config,
+        identity: Option<Identity>,
+        main: Vec<Bound>,
+        metrics: Option<Bound>,
+        audit: Option<Audit>,
+    ) -> io::Result<Self> {
+        let state = State::auditing(config.http.clone(), audit);
         let access_log = log_requests(&state, &config.requests)?;
-        let server = Server::start(state.clone(), Listeners { main, metrics })?;
+        let tls = identity.map(Tls::new);
+        let serves = match metrics {
+            Some(_) => Serves::AllButMetrics,
+            None => Serves::All,
+        };
+        let main = main.into_iter().map(|bound| (bound, serves));
+        let metrics = metrics.into_iter().map(|bound| (bound, Serves::MetricsOnly));
+        let (mut listeners, mut files) = (Vec::new(), Vec::new());
+        for (Bound { at, socket, file }, serves) in main.chain(metrics) {
+            let socket = spoken(&at, socket, tls.as_ref())?;
+            listeners.push(Listener { socket, serves });
+            files.extend(file);
+        }
+        let server = Server::start(state.clone(), listeners)?;
         Ok(Web {
             state,
             server,
             access_log,
+            tls,
+            _files: files,
         })
     }
 
@@ -45,24 +78,54 @@ impl Web {
         }
     }
 
+    /// What reads the configuration again, for all of these.
+    pub fn reloader(&self, config: &Config, artifacts: Artifacts) -> Reloader {
+        Reloader::new(
+            config,
+            self.state.clone(),
+            artifacts,
+            self.tls.clone(),
+            self.access_log.clone(),
+        )
+    }
+
     /// Requests are served from now on.
-    pub fn ready(&self, store: Store, access: Access, artifacts: Artifacts, passes: Arc<dyn Passes>) {
+    pub fn ready(
+        &self,
+        store: Store,
+        access: Access,
+        artifacts: Artifacts,
+        passes: Arc<dyn Passes>,
+        reload: Reloader,
+    ) {
         self.state.ready(Engine {
             artifacts,
             access,
             store,
             passes,
+            reload: Arc::new(reload),
         });
     }
 
-    /// Fails readiness, stops accepting and lets requests under way finish, for as long as the grace period.
+    /// Fails readiness; after a while that load balancers need to see it, stops accepting, and lets requests under way finish, for as long as the grace period.
     pub async fn stop(self) {
         self.state.drain();
+        tokio::time::sleep(self.state.shutdown_delay()).await;
         self.server.stop(true).await;
         if let Some(log) = self.access_log {
             // It writes to disk.
             let _ = actix_rt::task::spawn_blocking(move || log.flush(FLUSH)).await;
         }
+    }
+}
+
+/// A socket with what is spoken on it.
+fn spoken(at: &Listen, socket: Bare, tls: Option<&Tls>) -> io::Result<Socket> {
+    match (at, socket, tls) {
+        (Listen::Tls(_), Bare::Tcp(listener), Some(tls)) => Ok(Socket::Tls(listener, tls.clone())),
+        (Listen::Tls(_), Bare::Tcp(_), None) => Err(io::Error::other(format!("{at} has no certificate"))),
+        (_, Bare::Tcp(listener), _) => Ok(Socket::Tcp(listener)),
+        (_, Bare::Unix(listener), _) => Ok(Socket::Unix(listener)),
     }
 }
 

@@ -15,6 +15,7 @@ use super::openapi::{AtUser, BadBody, Missing, Purge, Refused, Writing};
 use super::purge::remove_owner;
 use super::state::{Engine, State};
 use crate::access::{Caller, permit_admin, permit_tokens};
+use crate::store::error::StoreError;
 use crate::store::model::{Account, AccountKind};
 
 /// Create a user
@@ -40,7 +41,7 @@ pub async fn before_user<'a>(state: &'a State, head: Head<'_>) -> Result<&'a Eng
     Ok(engine)
 }
 
-/// All users and organisations
+/// All users
 #[utoipa::path(
     get,
     operation_id = "list_users",
@@ -54,7 +55,10 @@ pub async fn before_user<'a>(state: &'a State, head: Head<'_>) -> Result<&'a Eng
 )]
 pub async fn users(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
     let accounts = before_user(state, head).await?.access.accounts()?;
-    let shown: Vec<User> = accounts.iter().map(|account| User::of(account, head)).collect();
+    let users = accounts
+        .iter()
+        .filter(|account| account.kind == AccountKind::User);
+    let shown: Vec<User> = users.map(|account| User::of(account, head)).collect();
     Ok(listed(shown))
 }
 
@@ -121,7 +125,7 @@ pub async fn create_token(
     let (engine, account) = before_token(state, head, name).await?;
     let new: CreateToken = json::read(body).await?;
     let (created, secret) = engine.access.create_token(&account, &new.into()).await?;
-    Ok(HttpResponse::Created().json(AccessToken::of(&created, secret.expose())))
+    Ok(HttpResponse::Created().json(AccessToken::of(&created, None, secret.expose())))
 }
 
 /// What is known against it, and against any other call about a user's tokens, before its body has come.
@@ -162,8 +166,11 @@ pub async fn before_token<'a>(
 pub async fn tokens(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
     let (engine, account) = before_token(state, head, name).await?;
     let tokens = engine.access.tokens(&account)?;
-    let shown: Vec<AccessToken> = tokens.iter().map(|known| AccessToken::of(known, "")).collect();
-    Ok(listed(shown))
+    let shown: Result<Vec<AccessToken>, StoreError> = tokens
+        .iter()
+        .map(|known| Ok(AccessToken::of(known, engine.access.last_use(known)?, "")))
+        .collect();
+    Ok(listed(shown?))
 }
 
 /// A list as a response.

@@ -3,13 +3,16 @@
 use super::error::{Door, Refusal};
 use super::head::Head;
 use super::state::{Engine, State};
-use crate::access::{Action, Caller, SignedIn, Target, permit};
-use crate::store::model::Account;
+use crate::access::{Action, Caller, Denied, SignedIn, Target, permit};
+use crate::store::model::{Account, Id};
 
 /// The sender. Wrong credentials are refused here, also where none are needed.
 pub async fn caller(state: &State, engine: &Engine, head: Head<'_>, door: Door) -> Result<Caller, Refusal> {
     let credentials = head.credentials(state.options().query_tokens);
     let caller = engine.access.authenticate(&credentials, head.peer).await;
+    if let Some(trail) = head.trail {
+        trail.signed_in(&caller);
+    }
     if let (Some(record), Ok(Caller::User(signed_in))) = (head.record, &caller) {
         record.sent_by(&signed_in.account.name);
     }
@@ -36,10 +39,28 @@ pub async fn permitted(
     Ok((caller, owner))
 }
 
-/// The account of a caller who has signed in.
+/// Who publishes, and whether as an admin. What a job without an account publishes counts as its owner's.
+pub fn publisher(caller: &Caller, owner: &Account) -> Result<(Id, bool), Refusal> {
+    match caller {
+        Caller::User(who) => Ok((who.account.id, who.account.admin)),
+        Caller::Workload(_) => Ok((owner.id, false)),
+        Caller::Anonymous => Err(Door::Packages.denied(Denied::SignIn)),
+    }
+}
+
+/// Refuses a caller who has not signed in at all.
+pub fn not_anonymous(caller: &Caller, door: Door) -> Result<(), Refusal> {
+    match caller {
+        Caller::User(_) | Caller::Workload(_) => Ok(()),
+        Caller::Anonymous => Err(door.denied(Denied::SignIn)),
+    }
+}
+
+/// The account of a caller who has one.
 pub fn signed_in(caller: &Caller, door: Door) -> Result<&SignedIn, Refusal> {
     match caller {
         Caller::User(signed_in) => Ok(signed_in),
-        Caller::Anonymous => Err(door.denied(crate::access::Denied::SignIn)),
+        Caller::Workload(_) => Err(door.denied(Denied::Permission)),
+        Caller::Anonymous => Err(door.denied(Denied::SignIn)),
     }
 }

@@ -46,6 +46,8 @@ pub const CODES: &[Code] = &[
     Code { code: "permission-denied", statuses: &[401, 403], title: "The account or token may not do this", advice: "Use a token with the scope and the packages, or ask for membership" },
     Code { code: "public-only-token", statuses: &[403], title: "The token is limited to public owners", advice: "Use another token" },
     Code { code: "inactive-account", statuses: &[401, 403], title: "The account is not active", advice: "Ask an admin" },
+    Code { code: "workload-rejected", statuses: &[401], title: "The workload token is not accepted", advice: "See the detail: its claims must be those that a rule of this server wants" },
+    Code { code: "issuer-unreachable", statuses: &[503], title: "The issuer of the workload token does not answer", advice: "Try again as `Retry-After` says" },
     Code { code: "metrics-token-required", statuses: &[401], title: "Metrics are guarded by a token", advice: "Send the token of `metrics.token` or `metrics.token_file`" },
     Code { code: "too-many-attempts", statuses: &[429], title: "Too many failed attempts to sign in", advice: "Wait as `Retry-After` says" },
     Code { code: "not-found", statuses: &[404], title: "Nothing is at this path", advice: "Check the URL; `/api/swagger.json` lists all" },
@@ -54,7 +56,7 @@ pub const CODES: &[Code] = &[
     // Names, headers and parameters.
     Code { code: "bad-path", statuses: &[400], title: "A broken escape in the path", advice: "Write `%` as `%25`" },
     Code { code: "invalid-package-name", statuses: &[400], title: "Not a name for a package", advice: "Letters, digits and `-_+.`, at most 255 bytes, a single character only if letter or digit" },
-    Code { code: "invalid-package-version", statuses: &[400], title: "Not a name for a version", advice: "1 to 255 bytes of UTF-8 without control characters or white space at the ends, and not `-` alone" },
+    Code { code: "invalid-package-version", statuses: &[400], title: "Not a name for a version", advice: "1 to 255 bytes of UTF-8 without control characters or white space at the ends, and not `-`, `.` or `..`" },
     Code { code: "invalid-filename", statuses: &[400], title: "Not a name for a file", advice: "Letters, digits, space and ``-_+=:;.()[]{}~!@#$%^&` ``, at most 255 bytes, no space at the ends" },
     Code { code: "bad-checksum-header", statuses: &[400], title: "A checksum header that cannot be understood", advice: "See the detail for the form it must have" },
     Code { code: "bad-condition", statuses: &[400], title: "A precondition that cannot be understood", advice: "`If-None-Match: *` or `If-Match: \"etag\"`" },
@@ -87,6 +89,7 @@ pub const CODES: &[Code] = &[
     Code { code: "read-only", statuses: &[503], title: "Writing has stopped after an I/O error", advice: "Look into the log, mend the disk, restart; reads go on" },
     Code { code: "data-damaged", statuses: &[500, 503], title: "Stored data is damaged", advice: "Publish the same bytes again, which heals it; see `larder verify`" },
     Code { code: "collection-failed", statuses: &[503], title: "A collection pass has failed", advice: "See the detail and the log" },
+    Code { code: "configuration-refused", statuses: &[422], title: "The configuration cannot be used", advice: "The message names each mistake and its place; everything stays as it was" },
     Code { code: "internal", statuses: &[500], title: "The server failed", advice: "The cause is in the log only; after a PUT, ask whether the file is there" },
     // Accounts and tokens.
     Code { code: "name-taken", statuses: &[422], title: "An account of this name exists", advice: "Names are the same in any ASCII case" },

@@ -4,7 +4,8 @@ use std::time::UNIX_EPOCH;
 
 use actix_web::http::header::HeaderMap;
 
-pub use super::etags::etag;
+#[cfg(test)]
+use super::etags::etag;
 use super::etags::{Tag, TagList};
 use crate::chunk::Digest;
 use crate::owner::{EtagSet, WriteCondition};

@@ -22,6 +22,10 @@ const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
 /// Control characters become `_`. Names are ASCII (API.md §1); one that is not gets both a name in ASCII, with `_` for
 /// what is not, and its full name.
 pub fn attachment(file_name: &str) -> String {
+    // Nearly every name.
+    if is_token(file_name) {
+        return ["attachment; filename=", file_name].concat();
+    }
     let name = file_name.replace(char::is_control, "_");
     let ascii = name.replace(|c: char| !c.is_ascii(), "_");
     let mut value = String::from("attachment; filename=");

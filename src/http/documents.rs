@@ -31,10 +31,13 @@ macro_rules! documents {
 
 documents! {
     "README.md": "../../README.md",
+    "accounts.md": "../../docs/accounts.md",
     "backup.md": "../../docs/backup.md",
     "errors.md": "../../docs/errors.md",
     "format.md": "../../docs/format.md",
+    "operations.md": "../../docs/operations.md",
     "performance.md": "../../docs/performance.md",
+    "retention.md": "../../docs/retention.md",
 }
 
 /// A page of the documentation

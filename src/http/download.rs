@@ -1,37 +1,39 @@
 //! Downloads (API.md §1 and §3).
 
-use std::ops::Range;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody, SizedStream};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
-    RANGE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue,
+    LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
-use futures_util::stream;
 
 use super::auth::permitted;
 use super::conditions::{self, Outcome, Validators};
 use super::disposition::attachment;
 use super::error::Refusal;
+use super::etags;
 use super::head::Head;
 use super::metrics::METRICS;
 use super::openapi::{AtFile, AtName, AtOwner, AtVersion, Reading, file};
 use super::ranges::{self, Multipart, Plan, content_range};
+use super::sending::{self, Layout};
 use super::state::State;
 use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Fetched};
-use crate::store::blob::{Blob, BlobReader};
 use crate::store::error::StoreError;
 use crate::store::model::File;
 
 /// What every file is: bytes.
 const OCTETS: &str = "application/octet-stream";
+
+/// Values that every download has, checked when this is compiled.
+const OCTET_STREAM: HeaderValue = HeaderValue::from_static(OCTETS);
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, max-age=0, must-revalidate");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Download a file
 #[utoipa::path(
@@ -71,8 +73,8 @@ pub async fn get(
         return Ok(response);
     }
     let (mut response, layout) = selected(head, &file)?;
-    match Sending::start(blob, layout).await {
-        Ok(body) => Ok(response.body(body)),
+    match sending::answer(&mut response, blob, layout, head.outlet).await {
+        Ok(response) => Ok(response),
         // Builds go on and store it again.
         Err(StoreError::Damaged(_)) if engine.artifacts.is_cache(&owner, &at.package) => {
             Err(ArtifactError::NoFile.into())
@@ -115,8 +117,8 @@ pub async fn head(
         return Ok(response);
     }
     let mut response = described(StatusCode::OK, &file);
-    response.insert_header((CONTENT_TYPE, OCTETS));
-    Ok(response.body(NoBytes { size: file.size }))
+    response.insert_header((CONTENT_TYPE, OCTET_STREAM));
+    Ok(sending::answer_head(&mut response, file.size))
 }
 
 /// The answer, if the conditions decide it.
@@ -159,11 +161,11 @@ fn selected(head: Head<'_>, file: &File) -> Result<(HttpResponseBuilder, Layout)
                 ranges,
             };
             response.insert_header((CONTENT_TYPE, parts.answer_type()));
-            return Ok((response, Layout::parts(parts)));
+            return Ok((response, several(parts)));
         }
         Plan::Unsatisfiable => return Err(Refusal::range(file.size)),
     };
-    response.insert_header((CONTENT_TYPE, OCTETS));
+    response.insert_header((CONTENT_TYPE, OCTET_STREAM));
     Ok((response, layout))
 }
 
@@ -171,122 +173,25 @@ fn selected(head: Head<'_>, file: &File) -> Result<(HttpResponseBuilder, Layout)
 fn described(status: StatusCode, file: &File) -> HttpResponseBuilder {
     let published = UNIX_EPOCH + Duration::from_millis(file.created.max(0).unsigned_abs());
     let mut response = HttpResponse::build(status);
+    etags::identify(&mut response, &file.blob);
     response
-        .insert_header((ACCEPT_RANGES, "bytes"))
-        .insert_header((CACHE_CONTROL, "private, max-age=0, must-revalidate"))
+        .insert_header((ACCEPT_RANGES, BYTES))
+        .insert_header((CACHE_CONTROL, ASK_AGAIN))
         .insert_header((CONTENT_DISPOSITION, attachment(&file.name)))
-        .insert_header((ETAG, conditions::etag(&file.blob)))
-        .insert_header(("x-checksum-blake3", file.blob.to_string()))
         .insert_header((LAST_MODIFIED, httpdate::fmt_http_date(published)))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        .insert_header((X_CONTENT_TYPE_OPTIONS, NO_SNIFF));
     if let Some(sha256) = file.sha256 {
         response.insert_header(("x-checksum-sha256", hex::encode(sha256)));
     }
     response
 }
 
-/// Stands for the body of an answer to HEAD: its size, none of its bytes.
-struct NoBytes {
-    size: u64,
-}
-
-impl MessageBody for NoBytes {
-    type Error = std::convert::Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(self.size)
-    }
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Poll::Ready(None)
-    }
-}
-
-/// What a body is made of.
-struct Layout {
-    /// Text, then bytes of the file.
-    parts: Vec<(Bytes, Range<u64>)>,
-    /// What stands after the last part.
-    tail: Bytes,
-    /// Of the whole body, in bytes.
-    len: u64,
-}
-
-impl Layout {
-    fn bytes(range: Range<u64>) -> Self {
-        Layout {
-            len: range.end - range.start,
-            parts: vec![(Bytes::new(), range)],
-            tail: Bytes::new(),
-        }
-    }
-
-    fn parts(parts: Multipart) -> Self {
-        let heads = (0..).map_while(|index| parts.head(index)).map(Bytes::from);
-        Layout {
-            len: parts.content_length(),
-            parts: heads.zip(parts.ranges.iter().cloned()).collect(),
-            tail: parts.tail().into(),
-        }
-    }
-}
-
-/// Parts of a file on their way out. A read that fails ends the body with an error, which breaks the connection: the
-/// client sees that bytes are missing.
-struct Sending {
-    blob: Blob,
-    parts: std::vec::IntoIter<(Bytes, Range<u64>)>,
-    tail: Bytes,
-    /// What is sent before the reader goes on, the last of them first.
-    ready: Vec<Bytes>,
-    /// Of the part that is being sent.
-    reader: Option<BlobReader>,
-}
-
-impl Sending {
-    /// Reads the first piece: damage that shows there still gets a status of its own.
-    async fn start(blob: Blob, layout: Layout) -> Result<BoxBody, StoreError> {
-        let len = layout.len;
-        let mut parts = layout.parts.into_iter();
-        let Some((head, range)) = parts.next() else {
-            return Ok(BoxBody::new(layout.tail));
-        };
-        let mut reader = blob.read(range);
-        let first = reader.next().await?.unwrap_or_default();
-        // A small file is sent in one go.
-        if first.len() as u64 == len {
-            return Ok(BoxBody::new(first));
-        }
-        let sending = Sending {
-            blob,
-            parts,
-            tail: layout.tail,
-            ready: vec![first, head],
-            reader: Some(reader),
-        };
-        let stream = stream::try_unfold(sending, |mut sending| async move {
-            let next = sending.next().await?;
-            Ok::<_, StoreError>(next.map(|bytes| (bytes, sending)))
-        });
-        Ok(BoxBody::new(SizedStream::new(len, Box::pin(stream))))
-    }
-
-    /// The next bytes, which may be none yet; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        if let Some(bytes) = self.ready.pop() {
-            return Ok(Some(bytes));
-        }
-        if let Some(reader) = &mut self.reader
-            && let Some(bytes) = reader.next().await?
-        {
-            return Ok(Some(bytes));
-        }
-        self.reader = None;
-        if let Some((head, range)) = self.parts.next() {
-            self.reader = Some(self.blob.read(range));
-            return Ok(Some(head));
-        }
-        let tail = std::mem::take(&mut self.tail);
-        Ok(Some(tail).filter(|tail| !tail.is_empty()))
+/// Parts of the file with text between them.
+fn several(parts: Multipart) -> Layout {
+    let heads = (0..).map_while(|index| parts.head(index)).map(Bytes::from);
+    Layout {
+        len: parts.content_length(),
+        parts: heads.zip(parts.ranges.iter().cloned()).collect(),
+        tail: parts.tail().into(),
     }
 }

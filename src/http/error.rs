@@ -85,15 +85,20 @@ impl Door {
     /// Credentials that were not accepted. There is no challenge: the client has just answered one.
     pub fn auth(self, error: AuthError) -> Refusal {
         let status = match (&error, self) {
-            (AuthError::Wrong, _) | (AuthError::Inactive, Door::Packages) => StatusCode::UNAUTHORIZED,
+            (AuthError::Wrong | AuthError::Workload(_), _) | (AuthError::Inactive, Door::Packages) => {
+                StatusCode::UNAUTHORIZED
+            }
             (AuthError::Inactive, Door::Api) => StatusCode::FORBIDDEN,
             (AuthError::SlowDown { .. }, _) => StatusCode::TOO_MANY_REQUESTS,
+            (AuthError::Unreachable, _) => StatusCode::SERVICE_UNAVAILABLE,
             (AuthError::Store(_), _) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let message = error.to_string();
         match error {
             AuthError::Wrong => Refusal::new(status, "bad-credentials", message),
             AuthError::Inactive => Refusal::new(status, "inactive-account", message),
+            AuthError::Workload(_) => Refusal::new(status, "workload-rejected", message),
+            AuthError::Unreachable => Refusal::unavailable("issuer-unreachable", message),
             AuthError::SlowDown { seconds } => {
                 Refusal::new(status, "too-many-attempts", message).with(RETRY_AFTER, seconds)
             }
@@ -241,6 +246,9 @@ impl Refusal {
     /// The response.
     pub fn respond(&self, form: Form, head: Head<'_>) -> HttpResponse {
         METRICS.refused(self.status.as_u16(), self.code);
+        if let Some(trail) = head.trail {
+            trail.refused(self.code);
+        }
         let mut response = HttpResponse::build(self.status);
         response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
         if let Some(header) = &self.header {
@@ -296,6 +304,9 @@ impl From<ArtifactError> for Refusal {
             ArtifactError::Stalled { .. } => Refusal::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", text),
             ArtifactError::NoVersion => Refusal::new(StatusCode::NOT_FOUND, "package-not-found", text),
             ArtifactError::NoFile => Refusal::new(StatusCode::NOT_FOUND, "file-not-found", text),
+            ArtifactError::NoOwner => Refusal::no_owner(),
+            // Only upkeep asks for removals that spare what is pinned.
+            ArtifactError::Pinned => Refusal::internal(&text),
             ArtifactError::Damaged => {
                 tracing::error!("a request met damaged data");
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "data-damaged", text)

@@ -2,12 +2,13 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_RANGE, ETAG, HeaderMap};
+use actix_web::http::header::{CONTENT_RANGE, HeaderMap};
 
-use super::auth::{permitted, signed_in};
+use super::auth::{permitted, publisher};
 use super::checksums;
 use super::conditions;
-use super::error::{Door, Refusal};
+use super::error::Refusal;
+use super::etags;
 use super::form;
 use super::head::Head;
 use super::incoming::Incoming;
@@ -38,11 +39,11 @@ pub async fn before_body<'a>(
             "Content-Range is not supported: send the whole file",
         ));
     }
-    let by = &signed_in(&caller, Door::Packages)?.account;
+    let (by, by_admin) = publisher(&caller, &owner)?;
     let request = PublishRequest {
         owner,
-        by: by.id,
-        by_admin: by.admin,
+        by,
+        by_admin,
         at: at.clone(),
         condition: conditions::write_condition(head.headers)?,
         checksums: checksums::expected(head.headers)?,
@@ -116,11 +117,9 @@ fn success(published: &Published) -> HttpResponse {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
     };
-    let digest = &published.file.blob;
-    HttpResponse::build(status)
-        .insert_header((ETAG, conditions::etag(digest)))
-        .insert_header(("x-checksum-blake3", digest.to_string()))
-        .finish()
+    let mut response = HttpResponse::build(status);
+    etags::identify(&mut response, &published.file.blob);
+    response.finish()
 }
 
 /// Remove a file, and its version with the last one

@@ -9,8 +9,11 @@ use actix_web::http::{Method, Uri, Version};
 use actix_web::{HttpMessage, HttpRequest};
 use percent_encoding::percent_decode_str;
 
+use super::connection::Outlet;
 use super::fields::BadField;
+use super::options::Options;
 use super::request_log::Record;
+use super::trail::Trail;
 use crate::access::Credentials;
 
 /// What handlers and the `Expect` handler decide on. Borrowed, cheap to copy.
@@ -20,14 +23,26 @@ pub struct Head<'a> {
     pub method: &'a Method,
     /// The target, as sent.
     pub uri: &'a Uri,
+    /// Its path, without the base path, not decoded.
+    pub path: &'a str,
     /// The protocol's version.
     pub version: Version,
     /// The headers.
     pub headers: &'a HeaderMap,
-    /// Who is at the other end of the connection.
+    /// Who sends it: the other end of the connection, or whom a trusted proxy names.
     pub peer: Option<IpAddr>,
+    /// The way to the connection past the dispatcher; none where the request came another way.
+    pub outlet: Option<&'a Outlet>,
+    /// What the audit log will say.
+    pub trail: Option<&'a Trail>,
     /// What is written down about the request, if anything.
     pub record: Option<&'a Record>,
+    /// Whether the client speaks TLS, to us or to a trusted proxy.
+    pub secure: bool,
+    /// The host that a trusted proxy was asked for, if it says.
+    pub forwarded_host: Option<&'a str>,
+    /// See [`Options::base_path`].
+    pub base_path: &'a str,
 }
 
 impl<'a> From<&'a HttpRequest> for Head<'a> {
@@ -35,10 +50,16 @@ impl<'a> From<&'a HttpRequest> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            path: request.uri().path(),
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            outlet: request.conn_data(),
+            trail: None,
             record: None,
+            secure: false,
+            forwarded_host: None,
+            base_path: "",
         }
     }
 }
@@ -48,18 +69,42 @@ impl<'a> From<&'a actix_http::Request> for Head<'a> {
         Head {
             method: request.method(),
             uri: request.uri(),
+            path: request.uri().path(),
             version: request.version(),
             headers: request.headers(),
             peer: request.peer_addr().map(|address| address.ip()),
+            outlet: request.conn_data(),
+            trail: None,
             record: None,
+            secure: false,
+            forwarded_host: None,
+            base_path: "",
         }
     }
 }
 
 impl<'a> Head<'a> {
+    /// The same, as it came in over `tls` or not, perhaps through one of the proxies.
+    pub fn through(self, options: &'a Options, tls: bool) -> Self {
+        let forwarded = options.proxies.read(self.headers, self.peer);
+        Head {
+            peer: forwarded.client,
+            secure: forwarded.secure.unwrap_or(tls),
+            forwarded_host: forwarded.host,
+            path: options.without_base(self.uri.path()),
+            base_path: &options.base_path,
+            ..self
+        }
+    }
+
     /// The same, with what is written down about it.
     pub fn recorded(self, record: Option<&'a Record>) -> Self {
         Head { record, ..self }
+    }
+
+    /// The same, with what the audit log will say about it.
+    pub fn audited(self, trail: Option<&'a Trail>) -> Self {
+        Head { trail, ..self }
     }
 
     /// The credentials it brings.
@@ -118,9 +163,11 @@ impl<'a> Head<'a> {
     /// The URL of this server as the client knows it, without a slash at the end.
     pub fn base_url(&self) -> String {
         let host = self.headers.get(HOST).and_then(|value| value.to_str().ok());
+        let host = self.forwarded_host.or(host);
         let is_host_character = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
         let host = host.filter(|host| !host.is_empty() && host.chars().all(is_host_character));
-        format!("http://{}", host.unwrap_or("localhost"))
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", host.unwrap_or("localhost"), self.base_path)
     }
 }
 

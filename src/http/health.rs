@@ -311,6 +311,7 @@ mod tests {
                 inodes: 7,
             },
             above_high: true,
+            pressed: true,
             above_low: 10,
             resting: false,
         };

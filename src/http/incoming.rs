@@ -12,6 +12,7 @@ use futures_util::Stream;
 use prometheus::IntCounter;
 
 use super::request_log::Record;
+use super::trail::Trail;
 
 /// A stream of the body's bytes. Clones read on where another one stopped.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ struct Inner {
     payload: Payload,
     /// Counts the bytes.
     received: IntCounter,
+    /// Counts them for the audit log.
+    trail: Option<Trail>,
     /// Notes them for this request alone.
     record: Option<Rc<Record>>,
     /// The body has been read to its end, or is broken: there is nothing more to be had.
@@ -35,6 +38,7 @@ impl Incoming {
         Incoming(Rc::new(RefCell::new(Inner {
             payload,
             received,
+            trail: None,
             record: None,
             ended: false,
             touched: false,
@@ -44,6 +48,12 @@ impl Incoming {
     /// Notes its bytes in `record` too.
     pub fn recorded(self, record: Option<Rc<Record>>) -> Self {
         self.0.borrow_mut().record = record;
+        self
+    }
+
+    /// Has `trail` count the bytes for the audit log.
+    pub fn audited(self, trail: Option<Trail>) -> Self {
+        self.0.borrow_mut().trail = trail;
         self
     }
 
@@ -66,6 +76,9 @@ impl Stream for Incoming {
         match &polled {
             Poll::Ready(Some(Ok(bytes))) => {
                 inner.received.inc_by(bytes.len() as u64);
+                if let Some(trail) = &inner.trail {
+                    trail.received(bytes.len());
+                }
                 if let Some(record) = &inner.record {
                     record.received(bytes.len());
                 }

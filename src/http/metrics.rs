@@ -345,6 +345,11 @@ impl Outcome {
 }
 
 impl Op {
+    /// As metrics and the audit log call it.
+    pub fn name(self) -> &'static str {
+        OPS[self as usize]
+    }
+
     /// What a request is about.
     pub fn of(parsed: &Result<Route, BadEscape>, method: &Method) -> Self {
         match (parsed, method.as_str()) {

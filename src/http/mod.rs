@@ -8,7 +8,7 @@
 //! everything and says how to add a route.
 //!
 //! Pure, and tested alone: `path`, `ranges`, `conditions`, `etags`, `checksums`, `dictionary`, `disposition`, `accept`,
-//! `fields`, `redact`.
+//! `fields`, `forwarded`, `redact`.
 
 mod accept;
 mod admin;
@@ -16,6 +16,7 @@ mod auth;
 mod checksums;
 mod codes;
 mod conditions;
+mod connection;
 mod dictionary;
 mod disposition;
 mod documents;
@@ -25,6 +26,7 @@ mod etags;
 mod expect;
 mod fields;
 mod form;
+mod forwarded;
 mod gc;
 mod generic;
 mod head;
@@ -38,24 +40,38 @@ mod organisations;
 mod owners;
 mod packages;
 mod path;
-mod purge;
+mod pins;
+pub mod purge;
 mod ranges;
 mod redact;
 mod refuse;
+mod reload;
 mod request_id;
 mod request_log;
+mod retention;
 mod routes;
 mod scrape;
+mod sending;
 mod server;
 mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
+mod trail;
 mod watch;
 
+pub use forwarded::{ForwardedHeaders, Proxies, UnknownHeaders};
 pub use openapi::document as api_document;
 pub use options::Options;
+pub use reload::{Reload, Reloaded};
 pub use request_log::{AccessFormat, RequestLog, UnknownAccessFormat};
+pub use routes::Serves;
 pub use scrape::MetricsToken;
-pub use server::{Listeners, Server};
+pub use server::{Listener, Server, Socket};
 pub use state::{Engine, Phase, State};
+pub use tls::{Identity, Tls, TlsError};

@@ -8,13 +8,15 @@ use super::error::{Door, Refusal};
 use super::head::Head;
 use super::incoming::Incoming;
 use super::json;
-use super::json::organisation::{CreateOrganization, Member, Organization, PutMember};
+use super::json::organisation::{CreateOrganization, EditOrganization, Member, Organization, PutMember};
 use super::json::problem::ApiError;
 use super::openapi::{AtOrganization, AtUser, BadBody, Missing, Purge, Refused, Writing};
 use super::purge::remove_owner;
 use super::state::{Engine, State};
-use crate::access::{Action, Caller, Target, permit, permit_admin, permit_management};
-use crate::store::model::Account;
+use crate::access::{
+    Action, Caller, Target, permit, permit_admin, permit_management, permit_new_organisation,
+};
+use crate::store::model::{Account, Permission};
 
 /// Create an organisation
 ///
@@ -33,7 +35,7 @@ pub async fn create(state: &State, head: Head<'_>, body: &Incoming) -> Result<Ht
     let creator = &auth::signed_in(&caller, Door::Api)?.account;
     let created = engine
         .access
-        .create_organisation(&new.username, new.visibility.unwrap_or_default(), creator)
+        .create_organisation(&new.username, new.visibility.unwrap_or_default(), Some(creator))
         .await?;
     Ok(HttpResponse::Created().json(Organization::of(&created, head)))
 }
@@ -42,7 +44,8 @@ pub async fn create(state: &State, head: Head<'_>, body: &Incoming) -> Result<Ht
 pub async fn before_create<'a>(state: &'a State, head: Head<'_>) -> Result<(&'a Engine, Caller), Refusal> {
     let engine = state.engine()?;
     let caller = auth::caller(state, engine, head, Door::Api).await?;
-    permit_admin(&caller).map_err(|denied| Door::Api.denied(denied))?;
+    let open = state.options().users_create_organisations;
+    permit_new_organisation(&caller, open).map_err(|denied| Door::Api.denied(denied))?;
     Ok((engine, caller))
 }
 
@@ -58,6 +61,31 @@ pub async fn before_create<'a>(state: &'a State, head: Head<'_>) -> Result<(&'a 
 pub async fn get(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
     let (_, found) = visible(state, head, name).await?;
     Ok(HttpResponse::Ok().json(Organization::of(&found, head)))
+}
+
+/// Change an organisation
+#[utoipa::path(
+    patch,
+    operation_id = "edit_organization",
+    path = "/api/v1/orgs/{org}",
+    tag = "accounts",
+    params(AtOrganization),
+    request_body = EditOrganization,
+    responses(
+        (status = 200, description = "As it is now.", body = Organization),
+        BadBody, Missing, Refused, Writing
+    )
+)]
+pub async fn edit(
+    state: &State,
+    head: Head<'_>,
+    name: &str,
+    body: &Incoming,
+) -> Result<HttpResponse, Refusal> {
+    let (engine, found) = managed(state, head, name).await?;
+    let EditOrganization { visibility } = json::read(body).await?;
+    let edited = engine.access.edit_organisation(&found, visibility).await?;
+    Ok(HttpResponse::Ok().json(Organization::of(&edited, head)))
 }
 
 /// Remove an organisation
@@ -151,27 +179,35 @@ pub async fn managed<'a>(
 ) -> Result<(&'a Engine, Account), Refusal> {
     let engine = state.engine()?;
     let caller = auth::caller(state, engine, head, Door::Api).await?;
-    auth::signed_in(&caller, Door::Api)?;
+    auth::not_anonymous(&caller, Door::Api)?;
     let found = engine.access.organisation(name)?.ok_or_else(Refusal::no_owner)?;
     let membership = engine.access.membership(&caller, &found)?;
-    permit_management(&caller, membership).map_err(|denied| Door::Api.denied(denied))?;
-    Ok((engine, found))
+    match permit_management(&caller, membership) {
+        Ok(()) => Ok((engine, found)),
+        Err(_) if !sees(&caller, &found, membership) => Err(Refusal::no_owner()),
+        Err(denied) => Err(Door::Api.denied(denied)),
+    }
+}
+
+/// Whether the caller may know that there is such an organisation.
+fn sees(caller: &Caller, organisation: &Account, membership: Option<Permission>) -> bool {
+    let target = Target {
+        owner: organisation,
+        package: None,
+        membership,
+    };
+    permit_admin(caller).is_ok() || permit(caller, target, Action::List).is_ok()
 }
 
 /// The organisation, if the caller may see it; one that may not be seen is not there.
 async fn visible<'a>(state: &'a State, head: Head<'_>, name: &str) -> Result<(&'a Engine, Account), Refusal> {
     let engine = state.engine()?;
     let caller = auth::caller(state, engine, head, Door::Api).await?;
-    let who = auth::signed_in(&caller, Door::Api)?;
+    auth::not_anonymous(&caller, Door::Api)?;
     let found = engine.access.organisation(name)?.ok_or_else(Refusal::no_owner)?;
-    if who.account.active && permit_admin(&caller).is_ok() {
-        return Ok((engine, found));
+    let membership = engine.access.membership(&caller, &found)?;
+    match sees(&caller, &found, membership) {
+        true => Ok((engine, found)),
+        false => Err(Refusal::no_owner()),
     }
-    let target = Target {
-        owner: &found,
-        package: None,
-        membership: engine.access.membership(&caller, &found)?,
-    };
-    permit(&caller, target, Action::List).map_err(|_| Refusal::no_owner())?;
-    Ok((engine, found))
 }

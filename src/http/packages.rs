@@ -13,7 +13,7 @@ use super::json::package::{Package, PackageFile};
 use super::json::user::User;
 use super::openapi::{AtName, AtOwner, AtVersion, BadQuery, Missing, Paging, Refused, Search, Writing};
 use super::state::{Engine, State};
-use crate::access::{Action, Target, permit};
+use crate::access::{Action, Caller, Target, permit};
 use crate::artifact::browse::{Listed, Page, Window};
 use crate::artifact::checksums::MAX_FILES;
 use crate::store::model::Account;
@@ -41,7 +41,7 @@ const MAX_LIMIT: NonZeroUsize = NonZeroUsize::new(50).unwrap();
     )
 )]
 pub async fn list(state: &State, head: Head<'_>, owner: &str) -> Result<HttpResponse, Refusal> {
-    let (engine, owner) = permitted(state, head, owner, None, Action::List).await?;
+    let (engine, _, owner) = permitted(state, head, owner, None, Action::List).await?;
     let window = window(head, DEFAULT_LIMIT, MAX_LIMIT)?;
     // There are no packages of other types.
     let other_type = head
@@ -80,7 +80,7 @@ pub async fn package(
     owner: &str,
     name: &str,
 ) -> Result<HttpResponse, Refusal> {
-    let (engine, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
+    let (engine, _, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
     let window = window(head, DEFAULT_LIMIT, MAX_LIMIT)?;
     let page = engine.artifacts.list_versions(&owner, name, window).await?;
     versions(engine, &owner, page, window, head)
@@ -99,7 +99,7 @@ pub async fn package(
     )
 )]
 pub async fn latest(state: &State, head: Head<'_>, owner: &str, name: &str) -> Result<HttpResponse, Refusal> {
-    let (engine, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
+    let (engine, _, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
     let found = engine.artifacts.latest(&owner, name)?;
     Ok(HttpResponse::Ok().json(shown_version(engine, &owner, &found, head)?))
 }
@@ -123,7 +123,7 @@ pub async fn version(
     name: &str,
     version: &str,
 ) -> Result<HttpResponse, Refusal> {
-    let (engine, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
+    let (engine, _, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
     let found = engine.artifacts.version(&owner, name, version)?;
     Ok(HttpResponse::Ok().json(shown_version(engine, &owner, &found, head)?))
 }
@@ -153,7 +153,7 @@ pub async fn files(
     name: &str,
     version: &str,
 ) -> Result<HttpResponse, Refusal> {
-    let (engine, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
+    let (engine, _, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
     let window = window(head, MAX_FILES, MAX_FILES)?;
     let found = engine.artifacts.version(&owner, name, version)?;
     let page = engine.artifacts.files(&found.version, window).await?;
@@ -161,7 +161,12 @@ pub async fn files(
         .items
         .iter()
         .map(|(file, sums)| PackageFile::of(file, sums.as_ref()));
-    Ok(paged::<PackageFile>(items.collect(), page.total, window, head))
+    Ok(paged::<Vec<PackageFile>>(
+        items.collect(),
+        page.total,
+        window,
+        head,
+    ))
 }
 
 /// Remove a package with all its versions
@@ -182,7 +187,7 @@ pub async fn delete_package(
     owner: &str,
     name: &str,
 ) -> Result<HttpResponse, Refusal> {
-    let (engine, owner) = permitted(state, head, owner, Some(name), Action::Delete).await?;
+    let (engine, _, owner) = permitted(state, head, owner, Some(name), Action::Delete).await?;
     engine.artifacts.remove_package(&owner, name).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -206,22 +211,22 @@ pub async fn delete_version(
     name: &str,
     version: &str,
 ) -> Result<HttpResponse, Refusal> {
-    let (engine, owner) = permitted(state, head, owner, Some(name), Action::Delete).await?;
+    let (engine, _, owner) = permitted(state, head, owner, Some(name), Action::Delete).await?;
     engine.artifacts.remove_version(&owner, name, version).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The owner, if the sender, who must have signed in, may do this there.
-async fn permitted<'a>(
+/// The sender, who must have signed in, and the owner, if the sender may do this there.
+pub async fn permitted<'a>(
     state: &'a State,
     head: Head<'_>,
     owner: &str,
     package: Option<&str>,
     action: Action,
-) -> Result<(&'a Engine, Account), Refusal> {
+) -> Result<(&'a Engine, Caller, Account), Refusal> {
     let engine = state.engine()?;
     let caller = auth::caller(state, engine, head, Door::Api).await?;
-    auth::signed_in(&caller, Door::Api)?;
+    auth::not_anonymous(&caller, Door::Api)?;
     let owner = engine.access.account(owner)?.ok_or_else(Refusal::no_owner)?;
     let target = Target {
         owner: &owner,
@@ -229,11 +234,11 @@ async fn permitted<'a>(
         membership: engine.access.membership(&caller, &owner)?,
     };
     permit(&caller, target, action).map_err(|denied| Door::Api.denied(denied))?;
-    Ok((engine, owner))
+    Ok((engine, caller, owner))
 }
 
 /// The page that the query asks for. Zero and what is beyond the bounds count as unsaid, as with Gitea.
-fn window(head: Head<'_>, default: NonZeroUsize, most: NonZeroUsize) -> Result<Window, BadField> {
+pub fn window(head: Head<'_>, default: NonZeroUsize, most: NonZeroUsize) -> Result<Window, BadField> {
     let number = |field: &'static str| match head.query(field).as_deref() {
         None | Some("") => Ok(None),
         Some(text) => match text.parse() {
@@ -266,7 +271,7 @@ fn versions(
 }
 
 /// A page as a response, with what Gitea says about the others.
-fn paged<T: Serialize>(items: Vec<T>, total: u64, window: Window, head: Head<'_>) -> HttpResponse {
+pub fn paged<T: Serialize>(answer: T, total: u64, window: Window, head: Head<'_>) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response
         .insert_header(("x-total-count", total.to_string()))
@@ -274,7 +279,7 @@ fn paged<T: Serialize>(items: Vec<T>, total: u64, window: Window, head: Head<'_>
     let (page, limit) = (window.page.get() as u64, window.limit.get() as u64);
     let last = total.div_ceil(limit).max(1);
     let link = |page: u64, relation: &str| {
-        let url = format!("{}{}", head.base_url(), head.uri.path());
+        let url = format!("{}{}", head.base_url(), head.path);
         format!(
             "<{url}?{}>; rel=\"{relation}\"",
             with_page(head.uri.query(), page, limit)
@@ -290,7 +295,7 @@ fn paged<T: Serialize>(items: Vec<T>, total: u64, window: Window, head: Head<'_>
     if !links.is_empty() {
         response.insert_header(("link", links.join(",")));
     }
-    response.json(items)
+    response.json(answer)
 }
 
 /// The query with another page; tokens in it are left out.
@@ -298,7 +303,11 @@ fn with_page(query: Option<&str>, page: u64, limit: u64) -> String {
     let mut query: Vec<String> = query
         .unwrap_or_default()
         .split('&')
-        .filter(|pair| ["q=", "type="].iter().any(|kept| pair.starts_with(kept)))
+        .filter(|pair| {
+            ["q=", "type=", "verdict="]
+                .iter()
+                .any(|kept| pair.starts_with(kept))
+        })
         .map(str::to_owned)
         .collect();
     query.extend([format!("page={page}"), format!("limit={limit}")]);
@@ -315,5 +324,6 @@ fn shown_version(
         Some(account) => User::of(&account, head),
         None => User::ghost(),
     };
-    Ok(Package::of(listed, owner, creator, head))
+    let is_pinned = engine.artifacts.pin_of(&listed.version)?.is_some();
+    Ok(Package::of(listed, owner, creator, is_pinned, head))
 }

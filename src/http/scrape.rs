@@ -70,7 +70,7 @@ impl fmt::Debug for MetricsToken {
     )
 )]
 pub fn metrics(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
-    if let Some(token) = &state.options().metrics_token
+    if let Some(token) = state.metrics_token()
         && !token.admits(&head.credentials(false))
     {
         return Err(Refusal::metrics_token());

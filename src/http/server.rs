@@ -4,24 +4,24 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 
-use actix_http::{HttpService, KeepAlive};
-use actix_rt::net::TcpStream;
+use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_rt::net::{TcpStream, UnixStream};
 use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::task::JoinHandle;
 
+use super::connection::{Connection, Transport, WRITE_BUFFER};
 use super::expect::expect;
 use super::metrics::{METRICS, OpenConnection};
 use super::options::Options;
-use super::routes::{Serves, entry};
+use super::routes::{Entrance, Serves, entry};
 use super::state::State;
-
-/// How much of an answer is gathered before it is handed to the kernel, in bytes.
-const WRITE_BUFFER: usize = 256 * 1024;
+use super::tls::Tls;
 
 /// Threads of each worker for what blocks: reads that the page cache cannot answer. More would only queue at the disk,
 /// and each keeps memory of its own.
@@ -30,31 +30,37 @@ const BLOCKING_THREADS: usize = 8;
 /// How long a connection is kept open for reading after an answer behind which nothing more is wanted.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Addresses to serve. They listen already.
+/// An address to serve. It listens already.
 #[derive(Debug)]
-pub struct Listeners {
-    /// Everything.
-    pub main: TcpListener,
-    /// Metrics and health; with it, the main address has no `/metrics`.
-    pub metrics: Option<TcpListener>,
+pub struct Listener {
+    /// Where clients connect.
+    pub socket: Socket,
+    /// What they find there.
+    pub serves: Serves,
+}
+
+/// A listening socket and what is spoken on it.
+#[derive(Debug)]
+pub enum Socket {
+    /// HTTP over TCP.
+    Tcp(TcpListener),
+    /// HTTP over TLS over TCP.
+    Tls(TcpListener, Tls),
+    /// HTTP over a Unix socket.
+    Unix(UnixListener),
 }
 
 /// A running server. Dropping it does not stop it.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
-    metrics_address: Option<SocketAddr>,
     handle: ServerHandle,
     running: JoinHandle<io::Result<()>>,
 }
 
 impl Server {
     /// Starts to serve. Needs a running actix system. Signals are left to the caller.
-    pub fn start(state: State, listeners: Listeners) -> io::Result<Self> {
-        let Listeners { main, metrics } = listeners;
+    pub fn start(state: State, listeners: Vec<Listener>) -> io::Result<Self> {
         let options = state.options();
-        let address = main.local_addr()?;
-        let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         METRICS.start(options.max_connections);
         let workers = options.workers.clamp(1, 512);
         let mut builder = actix_server::Server::build()
@@ -63,31 +69,14 @@ impl Server {
             .max_concurrent_connections(options.max_connections.div_ceil(workers).max(1))
             .shutdown_timeout(whole_seconds(options.shutdown_grace))
             .disable_signals();
-        let serves = match metrics {
-            Some(_) => Serves::AllButMetrics,
-            None => Serves::All,
-        };
-        builder = listen(builder, main, state.clone(), serves)?;
-        if let Some(metrics) = metrics {
-            builder = listen(builder, metrics, state, Serves::MetricsOnly)?;
+        for (n, listener) in listeners.into_iter().enumerate() {
+            builder = listen(builder, format!("http-{n}"), listener, &state)?;
         }
         let server = builder.run();
         Ok(Server {
-            address,
-            metrics_address,
             handle: server.handle(),
             running: actix_rt::spawn(server),
         })
-    }
-
-    /// The main address, with the port that was really taken.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// The address of metrics, if they have their own.
-    pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics_address
     }
 
     /// Stops accepting. Gracefully: running requests may finish within the grace of the options, and then the rest is
@@ -109,25 +98,55 @@ fn whole_seconds(duration: std::time::Duration) -> u64 {
 
 fn listen(
     builder: ServerBuilder,
-    listener: TcpListener,
-    state: State,
-    serves: Serves,
+    name: String,
+    listener: Listener,
+    state: &State,
 ) -> io::Result<ServerBuilder> {
-    let address = listener.local_addr()?;
     let shutdown = builder.graceful_shutdown_signal();
-    builder.listen(format!("http-{address}"), listener, move || {
-        service(state.clone(), serves, address, shutdown.clone())
-    })
+    let serves = listener.serves;
+    let entrance = move |tls| Entrance { serves, tls };
+    let state = state.clone();
+    match listener.socket {
+        Socket::Tcp(listener) => builder.listen(name, listener, move || {
+            let (options, entrance) = (state.options().clone(), entrance(false));
+            fn_service(move |stream: TcpStream| {
+                let peer = prepared(&stream, &options);
+                async move { Ok((stream, Protocol::Http1, peer)) }
+            })
+            .and_then(service(state.clone(), entrance, shutdown.clone()))
+        }),
+        Socket::Tls(listener, tls) => builder.listen(name, listener, move || {
+            let (options, entrance, tls) = (state.options().clone(), entrance(true), tls.clone());
+            fn_service(move |stream: TcpStream| {
+                let peer = prepared(&stream, &options);
+                let (tls, patience) = (tls.clone(), options.head_timeout);
+                async move {
+                    let stream = tls.accept(stream, patience).await.inspect_err(|error| {
+                        // Anybody can cause this, by accident or not.
+                        tracing::debug!(%error, ?peer, "a TLS handshake failed");
+                    })?;
+                    Ok((stream, Protocol::Http1, peer))
+                }
+            })
+            .and_then(service(state.clone(), entrance, shutdown.clone()))
+        }),
+        Socket::Unix(listener) => builder.listen_uds(name, listener, move || {
+            fn_service(async |stream: UnixStream| Ok((stream, Protocol::Http1, None))).and_then(service(
+                state.clone(),
+                entrance(false),
+                shutdown.clone(),
+            ))
+        }),
+    }
 }
 
 /// What serves the connections of one worker.
-fn service(
+fn service<T: Transport>(
     state: State,
-    serves: Serves,
-    address: SocketAddr,
+    entrance: Entrance,
     shutdown: GracefulShutdownSignal,
-) -> impl actix_service::ServiceFactory<
-    TcpStream,
+) -> impl ServiceFactory<
+    (T, Protocol, Option<SocketAddr>),
     Config = (),
     Response = (),
     Error = actix_http::error::DispatchError,
@@ -136,10 +155,10 @@ fn service(
     let options = state.options().clone();
     let asked = state.clone();
     let app = App::new().default_service(web::to(move |request, payload| {
-        entry(state.clone(), serves, request, payload)
+        entry(state.clone(), entrance, request, payload)
     }));
     let app = app.into_factory().map_err(|error| error.error_response());
-    HttpService::build()
+    let service = HttpService::build()
         .graceful_shutdown_signal(move || {
             let shutdown = shutdown.clone();
             async move { shutdown.notified().await }
@@ -147,16 +166,28 @@ fn service(
         .keep_alive(KeepAlive::Timeout(options.keep_alive))
         .client_request_timeout(options.head_timeout)
         .client_disconnect_timeout(LINGER)
-        .tcp_nodelay(true)
         .h1_write_buffer_size(WRITE_BUFFER)
-        .local_addr(address)
-        .on_connect_ext(move |connection: &TcpStream, data| {
-            prepare(connection, &options);
+        .on_connect_ext(|connection: &Connection<T>, data| {
+            data.insert(connection.outlet());
             data.insert(OpenConnection::new());
         })
-        .expect(fn_service(move |request| expect(asked.clone(), serves, request)))
-        .finish(map_config(app, |()| AppConfig::default()))
-        .tcp()
+        .expect(fn_service(move |request| {
+            expect(asked.clone(), entrance, request)
+        }))
+        .finish(map_config(app, |()| AppConfig::default()));
+    fn_service(
+        async |(stream, protocol, peer): (T, Protocol, Option<SocketAddr>)| {
+            Ok((Connection::new(stream), protocol, peer))
+        },
+    )
+    .and_then(service)
+}
+
+/// Who connects, and the socket made fit for it: answers go out at once.
+fn prepared(connection: &TcpStream, options: &Options) -> Option<SocketAddr> {
+    let _ = connection.set_nodelay(true);
+    prepare(connection, options);
+    connection.peer_addr().ok()
 }
 
 /// Lets the kernel find out that a peer is gone, or does not read any more: it would keep memory and a descriptor.

@@ -182,6 +182,7 @@ mod tests {
                 inodes: 7,
             },
             above_high: false,
+            pressed: true,
             above_low: 0,
             resting: false,
         }

@@ -4,13 +4,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
+
 use super::error::Refusal;
 use super::options::Options;
+use super::reload::Reload;
 use super::request_log::RequestLog;
+use super::scrape::MetricsToken;
 use crate::access::Access;
 use crate::artifact::Artifacts;
 use crate::store::Store;
 use crate::store::collect::Passes;
+use crate::telemetry::audit::Audit;
 
 /// Before a request that found the index failed tries again.
 const INDEX_PAUSE: Duration = Duration::from_millis(20);
@@ -26,6 +31,8 @@ pub struct Engine {
     pub store: Store,
     /// Whoever makes passes of collection.
     pub passes: Arc<dyn Passes>,
+    /// Whoever can read the configuration again.
+    pub reload: Arc<dyn Reload>,
 }
 
 /// How far the daemon is in its life.
@@ -53,7 +60,9 @@ pub struct State(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     options: Options,
+    audit: Option<Audit>,
     requests: OnceLock<Arc<RequestLog>>,
+    metrics_token: ArcSwapOption<MetricsToken>,
     engine: OnceLock<Engine>,
     replayed: AtomicU64,
     to_replay: AtomicU64,
@@ -61,10 +70,17 @@ struct Shared {
 }
 
 impl State {
-    /// Starting.
+    /// Starting, without an audit log.
     pub fn new(options: Options) -> Self {
+        Self::auditing(options, None)
+    }
+
+    /// Starting.
+    pub fn auditing(options: Options, audit: Option<Audit>) -> Self {
         State(Arc::new(Shared {
+            metrics_token: ArcSwapOption::new(options.metrics_token.clone().map(Arc::new)),
             options,
+            audit,
             requests: OnceLock::new(),
             engine: OnceLock::new(),
             replayed: AtomicU64::new(0),
@@ -93,6 +109,11 @@ impl State {
     /// Fails `/readyz` from now on, so that load balancers look elsewhere; requests are served as before.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// How long requests are still taken after [`State::drain`].
+    pub fn shutdown_delay(&self) -> Duration {
+        self.0.options.shutdown_delay
     }
 
     /// How far the daemon is in its life.
@@ -125,6 +146,29 @@ impl State {
     /// The rooms, or 503 while there are none.
     pub(super) fn engine(&self) -> Result<&Engine, Refusal> {
         self.0.engine.get().ok_or_else(Refusal::starting)
+    }
+
+    /// The audit log, if there is one.
+    pub(super) fn audit(&self) -> Option<&Audit> {
+        self.0.audit.as_ref()
+    }
+
+    /// Goes on in a new file of the audit log, after somebody has moved the old one away.
+    pub fn reopen_audit(&self) {
+        if let Some(audit) = self.audit() {
+            audit.reopen();
+        }
+    }
+
+    /// `/metrics` asks for this from now on, or for nothing; whether that is something else than before.
+    pub fn set_metrics_token(&self, token: Option<MetricsToken>) -> bool {
+        let new = token.map(Arc::new);
+        self.0.metrics_token.swap(new.clone()) != new
+    }
+
+    /// What `/metrics` asks for, if anything.
+    pub(super) fn metrics_token(&self) -> Option<Arc<MetricsToken>> {
+        self.0.metrics_token.load_full()
     }
 
     /// What writes requests down, if anything does.

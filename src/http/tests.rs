@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::{Listeners, Options, Server, State};
+use super::{Listener, Options, Server, Serves, Socket, State};
 
 const FILE: &str = "/api/packages/o/generic/p/v/f";
 
@@ -14,12 +14,15 @@ const FILE: &str = "/api/packages/o/generic/p/v/f";
 fn serve(options: Options, client: impl FnOnce(SocketAddr, SocketAddr) + Send + 'static) {
     actix_rt::System::new().block_on(async {
         let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let listeners = Listeners {
-            main: bind(),
-            metrics: Some(bind()),
-        };
-        let server = Server::start(State::new(options), listeners).unwrap();
-        let (main, metrics) = (server.address(), server.metrics_address().unwrap());
+        let (main, metrics) = (bind(), bind());
+        let addresses = [&main, &metrics].map(|listener| listener.local_addr().unwrap());
+        let listeners = [(main, Serves::AllButMetrics), (metrics, Serves::MetricsOnly)];
+        let listeners = listeners.map(|(listener, serves)| Listener {
+            socket: Socket::Tcp(listener),
+            serves,
+        });
+        let server = Server::start(State::new(options), listeners.into()).unwrap();
+        let [main, metrics] = addresses;
         let talked = actix_rt::task::spawn_blocking(move || client(main, metrics)).await;
         server.stop(false).await;
         talked.unwrap();

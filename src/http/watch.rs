@@ -9,8 +9,10 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 
+use super::connection::Outlet;
 use super::metrics::{Operation, Outcome};
 use super::request_log::Record;
+use super::trail::Trail;
 use crate::telemetry::request::RequestContext;
 
 /// A request under way. Dropped before its answer is finished, it counts as abandoned.
@@ -23,6 +25,9 @@ pub struct Watch {
     outcome: Outcome,
     context: Option<RequestContext>,
     record: Option<Rc<Record>>,
+    /// Where bytes of the answer go past the dispatcher.
+    outlet: Option<Outlet>,
+    trail: Option<Trail>,
 }
 
 impl Watch {
@@ -36,7 +41,15 @@ impl Watch {
             outcome: Outcome::Abandoned,
             context: None,
             record: None,
+            outlet: None,
+            trail: None,
         }
+    }
+
+    /// The audit log is told how it ends.
+    pub fn audited(mut self, trail: Option<Trail>) -> Self {
+        self.trail = trail;
+        self
     }
 
     /// What is logged while its answer is sent names `context`; `record` is written down when it is over.
@@ -46,11 +59,21 @@ impl Watch {
         self
     }
 
+    /// Bytes that go past the dispatcher go through `outlet`.
+    pub fn past_dispatcher(mut self, outlet: Option<Outlet>) -> Self {
+        self.outlet = outlet;
+        self
+    }
+
     /// The answer is known; watches its body.
     pub fn send(mut self, response: HttpResponse) -> HttpResponse {
-        self.operation.answered(response.status().as_u16());
+        let status = response.status().as_u16();
+        self.operation.answered(status);
         if let Some(record) = &self.record {
-            record.answered(response.status().as_u16());
+            record.answered(status);
+        }
+        if let Some(trail) = &self.trail {
+            trail.answered(status);
         }
         // A body without bytes is not asked for any.
         if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
@@ -68,11 +91,21 @@ impl Watch {
         }
     }
 
+    fn sent_past_dispatcher(&mut self) {
+        match self.outlet.as_ref().map_or(0, Outlet::take_sent) {
+            0 => {}
+            bytes => self.sent(bytes),
+        }
+    }
+
     fn sent(&mut self, bytes: usize) {
         self.first_byte();
         self.operation.sent(bytes);
         if let Some(record) = &self.record {
             record.sent(bytes);
+        }
+        if let Some(trail) = &self.trail {
+            trail.sent(bytes);
         }
     }
 }
@@ -82,6 +115,9 @@ impl Drop for Watch {
         self.operation.ended(self.began, self.outcome);
         if let Some(record) = &self.record {
             record.ended(self.outcome);
+        }
+        if let Some(trail) = &self.trail {
+            trail.ended(self.outcome);
         }
     }
 }
@@ -104,10 +140,12 @@ impl MessageBody for Watched {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let Watched { body, watch } = &mut *self;
         let mut poll = || Pin::new(&mut *body).poll_next(context);
-        let item = ready!(match &watch.context {
+        let polled = match &watch.context {
             Some(context) => context.sync_scope(poll),
             None => poll(),
-        });
+        };
+        watch.sent_past_dispatcher();
+        let item = ready!(polled);
         match &item {
             Some(Ok(bytes)) => watch.sent(bytes.len()),
             Some(Err(_)) => watch.outcome = Outcome::Broken,

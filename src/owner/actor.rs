@@ -14,13 +14,15 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use tokio::time::Instant;
 
 use super::decide::{
-    Decision, Refusal, Wish, could_heal, decide_publish, decide_remove_file, decide_remove_package,
-    decide_remove_version,
+    Decision, Refusal, Wish, could_heal, decide_expendable, decide_publish, decide_remove_file,
+    decide_remove_package, decide_remove_version,
 };
 use super::directory::Shards;
-use super::messages::{Answer, Named, Publication, Publish, RemoveFile, RemovePackage, RemoveVersion};
+use super::messages::{
+    Answer, EvictFile, Named, Publication, Publish, RemoveFile, RemovePackage, RemoveVersion, RetireVersion,
+};
 use super::metrics::LiveActor;
-use super::names::Names;
+use super::names::{FileName, Names};
 use super::policy::Policy;
 use super::quota::decide_quota;
 use super::rules::Rules;
@@ -190,17 +192,25 @@ impl OwnerActor {
         Answer::UnderWay { value, ticket }
     }
 
-    fn remove_file(&mut self, message: &RemoveFile) -> Result<Answer<()>, StoreError> {
-        let found = self.tentative.file(&*self.names, self.owner, &message.0)?;
+    /// `judged`: upkeep has decided about the file with this id, and spares what is pinned.
+    fn remove_file(&mut self, at: &FileName, judged: Option<Id>) -> Result<Answer<()>, StoreError> {
+        let found = self.tentative.file(&*self.names, self.owner, at)?;
         let (package, version, file) = match decide_remove_file(found.standing) {
             Ok(target) => target,
             Err(refusal) => return Ok(Answer::refused(refusal, found.basis)),
         };
+        if let Some(judged) = judged {
+            let is_pinned = self.names.is_pinned(&version)?;
+            if let Err(refusal) = decide_expendable(file.id, judged, is_pinned, Refusal::NoFile) {
+                return Ok(Answer::refused(refusal, found.basis));
+            }
+        }
         let ticket = self.names.commit(Change::RemoveFile(change::RemoveFile {
             owner: self.owner,
             package: package.clone(),
             version: version.clone(),
             file: file.clone(),
+            spare_pinned: judged.is_some(),
         }));
         if is_under_way(&ticket) {
             self.tentative.file_removed(&package, version, &file, &ticket);
@@ -208,7 +218,12 @@ impl OwnerActor {
         Ok(Answer::UnderWay { value: (), ticket })
     }
 
-    fn remove_version(&mut self, message: &RemoveVersion) -> Result<Answer<()>, StoreError> {
+    /// `judged`: upkeep has decided about the version with this id, and spares what is pinned.
+    fn remove_version(
+        &mut self,
+        message: &RemoveVersion,
+        judged: Option<Id>,
+    ) -> Result<Answer<()>, StoreError> {
         let found = self
             .tentative
             .version(&*self.names, self.owner, &message.package, &message.version)?;
@@ -216,10 +231,17 @@ impl OwnerActor {
             Ok(target) => target,
             Err(refusal) => return Ok(Answer::refused(refusal, found.basis)),
         };
+        if let Some(judged) = judged {
+            let is_pinned = self.names.is_pinned(&version)?;
+            if let Err(refusal) = decide_expendable(version.id, judged, is_pinned, Refusal::NoVersion) {
+                return Ok(Answer::refused(refusal, found.basis));
+            }
+        }
         let ticket = self.names.commit(Change::RemoveVersion(change::RemoveVersion {
             owner: self.owner,
             package: package.clone(),
             version: version.clone(),
+            spare_pinned: judged.is_some(),
         }));
         if is_under_way(&ticket) {
             self.tentative.version_removed(&package, &version, &ticket);
@@ -286,7 +308,25 @@ impl Handler<RemoveFile> for OwnerActor {
 
     fn handle(&mut self, message: RemoveFile, _: &mut Self::Context) -> Self::Result {
         self.last_used = Instant::now();
-        self.remove_file(&message)
+        self.remove_file(&message.0, None)
+    }
+}
+
+impl Handler<EvictFile> for OwnerActor {
+    type Result = Result<Answer<()>, StoreError>;
+
+    fn handle(&mut self, message: EvictFile, _: &mut Self::Context) -> Self::Result {
+        self.last_used = Instant::now();
+        self.remove_file(&message.at, Some(message.file))
+    }
+}
+
+impl Handler<RetireVersion> for OwnerActor {
+    type Result = Result<Answer<()>, StoreError>;
+
+    fn handle(&mut self, message: RetireVersion, _: &mut Self::Context) -> Self::Result {
+        self.last_used = Instant::now();
+        self.remove_version(&message.named, Some(message.version))
     }
 }
 
@@ -295,7 +335,7 @@ impl Handler<RemoveVersion> for OwnerActor {
 
     fn handle(&mut self, message: RemoveVersion, _: &mut Self::Context) -> Self::Result {
         self.last_used = Instant::now();
-        self.remove_version(&message)
+        self.remove_version(&message, None)
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Refusal {
     NoVersion,
     /// The version has no such file.
     NoFile,
+    /// The version is pinned, and this removal spares what is pinned.
+    Pinned,
 }
 
 /// Decides about a publication, given what stands under its name (API.md §4, §5).
@@ -89,6 +91,15 @@ pub fn decide_remove_file(standing: Standing) -> Result<(Package, Version, File)
         (Some((package, version)), Some(file)) => Ok((package, version, file)),
         (Some(_), None) => Err(Refusal::NoFile),
         (None, _) => Err(Refusal::NoVersion),
+    }
+}
+
+/// Whether upkeep may remove what stands: it must be the very thing that it has judged, and not be pinned since.
+pub fn decide_expendable(stands: Id, judged: Id, is_pinned: bool, gone: Refusal) -> Result<(), Refusal> {
+    match (stands == judged, is_pinned) {
+        (false, _) => Err(gone),
+        (true, true) => Err(Refusal::Pinned),
+        (true, false) => Ok(()),
     }
 }
 

@@ -49,6 +49,7 @@ struct State {
     /// Outcomes for the next commits, in place of success.
     faults: VecDeque<CommitError>,
     damaged: HashSet<Digest>,
+    pinned: HashSet<Id>,
     settings: OwnerSettings,
 }
 
@@ -97,6 +98,11 @@ impl Fake {
         self.state().damaged.insert(Digest::of(body));
     }
 
+    /// A version is pinned, whether anybody has looked already or not.
+    pub fn pin(&self, version: Id) {
+        self.state().pinned.insert(version);
+    }
+
     /// This is set for the owner from now on.
     pub fn set(&self, settings: OwnerSettings) {
         self.state().settings = settings;
@@ -121,7 +127,12 @@ impl Fake {
 
 impl State {
     fn carry_out(&mut self, change: Change) -> Outcome {
-        if !self.committed.meets(&change) {
+        let spared = match &change {
+            Change::RemoveFile(remove) if remove.spare_pinned => Some(remove.version.id),
+            Change::RemoveVersion(remove) if remove.spare_pinned => Some(remove.version.id),
+            _ => None,
+        };
+        if !self.committed.meets(&change) || spared.is_some_and(|version| self.pinned.contains(&version)) {
             return Err(CommitError::Conflict);
         }
         self.committed.apply(&change);
@@ -146,6 +157,10 @@ impl Names for Fake {
 
     fn is_damaged(&self, file: &File) -> Result<bool, StoreError> {
         Ok(self.state().damaged.contains(&file.blob))
+    }
+
+    fn is_pinned(&self, version: &Version) -> Result<bool, StoreError> {
+        Ok(self.state().pinned.contains(&version.id))
     }
 
     fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError> {

@@ -51,6 +51,24 @@ pub struct RemoveVersion {
     pub version: Arc<str>,
 }
 
+/// Remove a file as [`RemoveFile`] does, but only the one with this id, and not from a pinned version.
+#[derive(Clone, Debug)]
+pub struct EvictFile {
+    /// Its name.
+    pub at: Arc<FileName>,
+    /// Its id.
+    pub file: Id,
+}
+
+/// Remove a version as [`RemoveVersion`] does, but only the one with this id, and only if it is not pinned.
+#[derive(Clone, Debug)]
+pub struct RetireVersion {
+    /// Its name.
+    pub named: RemoveVersion,
+    /// Its id.
+    pub version: Id,
+}
+
 /// Remove a package with all its versions.
 #[derive(Clone, Debug)]
 pub struct RemovePackage {
@@ -71,6 +89,14 @@ impl Message for RemoveFile {
 }
 
 impl Message for RemoveVersion {
+    type Result = Result<Answer<()>, StoreError>;
+}
+
+impl Message for EvictFile {
+    type Result = Result<Answer<()>, StoreError>;
+}
+
+impl Message for RetireVersion {
     type Result = Result<Answer<()>, StoreError>;
 }
 

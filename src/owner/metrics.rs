@@ -118,6 +118,8 @@ impl OwnerMetrics {
             Refusal::FileExists => self.file_exists.inc(),
             Refusal::OverBytes | Refusal::OverVersions => self.quota.inc(),
             Refusal::NoVersion | Refusal::NoFile => self.missing.inc(),
+            // Upkeep counts what it spares.
+            Refusal::Pinned => {}
         }
     }
 

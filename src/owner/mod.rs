@@ -20,6 +20,8 @@ pub mod rules;
 pub mod tentative;
 
 #[cfg(test)]
+mod expendable_tests;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod quota_tests;

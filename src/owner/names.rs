@@ -22,6 +22,8 @@ pub trait Names: fmt::Debug + Send + Sync + 'static {
     /// Whether the stored bytes of a committed file are known to be damaged. A look-up; reads no bytes.
     fn is_damaged(&self, file: &File) -> Result<bool, StoreError>;
 
+    /// Whether a committed version is pinned.
+    fn is_pinned(&self, version: &Version) -> Result<bool, StoreError>;
     /// What is set for an owner.
     fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError>;
 
@@ -50,6 +52,10 @@ impl Names for Store {
 
     fn is_damaged(&self, file: &File) -> Result<bool, StoreError> {
         Store::is_damaged(self, file)
+    }
+
+    fn is_pinned(&self, version: &Version) -> Result<bool, StoreError> {
+        Ok(Store::pin(self, version.id)?.is_some())
     }
 
     fn settings(&self, owner: Id) -> Result<OwnerSettings, StoreError> {

@@ -11,13 +11,15 @@ use super::actor::OwnerActor;
 use super::decide::Refusal;
 use super::directory::Directory;
 use super::gate::{Admission, UploadPermit};
-use super::messages::{Answer, Named, Publication, Publish, RemoveFile, RemovePackage, RemoveVersion};
+use super::messages::{
+    Answer, EvictFile, Named, Publication, Publish, RemoveFile, RemovePackage, RemoveVersion, RetireVersion,
+};
 use super::metrics::METRICS;
 use super::names::{FileName, Names};
 use super::rules::Rules;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
-use crate::store::model::Id;
+use crate::store::model::{Id, Version};
 
 /// How often one request is decided before it is refused as busy. Each new try needs another commit to have failed
 /// or an actor to have died, so that this bounds a storm of faults rather than contention.
@@ -142,6 +144,35 @@ impl Owners {
             package: package.into(),
         };
         self.ask(owner, message).await
+    }
+
+    /// Removes the file with this id, and its version with the last one, unless it is pinned. Durable on return.
+    ///
+    /// # Errors
+    /// `Refused` where another file or none stands there by now, or the version is pinned.
+    pub async fn evict_file(&self, owner: Id, at: FileName, file: Id) -> Result<(), OwnerError> {
+        let _permit = self.admit_removal()?;
+        let at = Arc::new(at);
+        self.ask(owner, EvictFile { at, file }).await
+    }
+
+    /// Removes the version with this id, unless it is pinned. Durable on return.
+    ///
+    /// # Errors
+    /// `Refused` where another version or none has the name by now, or it is pinned.
+    pub async fn retire_version(
+        &self,
+        owner: Id,
+        package: &str,
+        version: &Version,
+    ) -> Result<(), OwnerError> {
+        let _permit = self.admit_removal()?;
+        let named = RemoveVersion {
+            package: package.into(),
+            version: version.name.as_str().into(),
+        };
+        let version = version.id;
+        self.ask(owner, RetireVersion { named, version }).await
     }
 
     fn admit_removal(&self) -> Result<super::gate::RemovalPermit, OwnerError> {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
+
 use super::pattern::PatternError;
 use super::policy::{Policy, PolicyTable};
 use super::quota::Limits;
@@ -20,9 +22,15 @@ const KEPT: usize = 1024;
 /// The rules of a server.
 #[derive(Debug, Default)]
 pub struct Rules {
+    /// May be exchanged while the server runs.
+    configured: ArcSwap<Configured>,
+    ready: Mutex<HashMap<Id, Arc<Ready>>>,
+}
+
+#[derive(Debug, Default)]
+struct Configured {
     policies: PolicyTable,
     limits: Limits,
-    ready: Mutex<HashMap<Id, Arc<Ready>>>,
 }
 
 /// Set policies, made ready to be asked.
@@ -65,10 +73,14 @@ impl Rules {
     /// What the configuration says: policies by pattern, and the limits of every owner.
     pub fn new(policies: PolicyTable, limits: Limits) -> Self {
         Rules {
-            policies,
-            limits,
+            configured: ArcSwap::from_pointee(Configured { policies, limits }),
             ready: Mutex::default(),
         }
+    }
+
+    /// The configuration says something else from now on.
+    pub fn configure(&self, policies: PolicyTable, limits: Limits) {
+        self.configured.store(Arc::new(Configured { policies, limits }));
     }
 
     /// The policy of a package of an owner for whom this is set.
@@ -79,12 +91,12 @@ impl Rules {
         };
         among_set
             .or(settings.policy)
-            .unwrap_or_else(|| self.policies.policy(name, package))
+            .unwrap_or_else(|| self.configured.load().policies.policy(name, package))
     }
 
     /// The limits of an owner for whom this is set.
     pub fn limits(&self, settings: &OwnerSettings) -> Limits {
-        self.limits.unless_set(settings)
+        self.configured.load().limits.unless_set(settings)
     }
 
     /// Patterns are compiled once, until others are set.

@@ -1,6 +1,7 @@
 //! Reading a blob: verified bytes, chunk by chunk.
 
 mod opened;
+mod piece;
 mod readers;
 mod verified;
 
@@ -13,10 +14,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::StoreError;
 use super::model::ChunkRef;
+use crate::chunk::Digest;
 use opened::Chunks;
 pub use opened::{Look, OpenBlobs, Registered};
+pub use piece::{FileRange, Piece};
 pub use readers::Readers;
-use readers::Source;
+use readers::{Source, Want};
 
 /// Longest piece handed out, in bytes. A chunk up to this size is read on the caller's thread where the page cache
 /// holds it.
@@ -33,10 +36,10 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// The blob of these chunks, in order.
-    pub fn new(readers: Arc<Readers>, chunks: impl Into<Arc<[ChunkRef]>>) -> Self {
+    /// The blob with this digest, of these chunks in order.
+    pub fn new(readers: Arc<Readers>, digest: Digest, chunks: impl Into<Arc<[ChunkRef]>>) -> Self {
         let chunks = chunks.into();
-        let registered = Arc::new(readers.open_blobs().register(chunks.clone()));
+        let registered = Arc::new(readers.open_blobs().register(digest, chunks.clone()));
         let add = |end: &mut u64, chunk: &ChunkRef| {
             *end += u64::from(chunk.len);
             Some(*end)
@@ -67,6 +70,7 @@ impl Blob {
             blob: self.clone(),
             at: range.start.min(end),
             end,
+            in_place: false,
             current: None,
             ahead: None,
         }
@@ -79,7 +83,8 @@ impl Blob {
     }
 }
 
-/// Yields the bytes of a range in pieces of at most 256 KiB, each verified before it is handed out.
+/// Yields the bytes of a range in pieces, each verified before it is handed out: of at most 256 KiB in memory, or of
+/// a whole chunk where it lies.
 ///
 /// Works inside a tokio runtime, whose blocking threads it reads on. Memory: one chunk and the next one, as far as
 /// the budget of all readers goes; beyond it, one piece.
@@ -90,6 +95,8 @@ pub struct BlobReader {
     at: u64,
     /// Where the range ends.
     end: u64,
+    /// Chunks verified not long ago need not be brought into memory.
+    in_place: bool,
     /// The chunk that `at` is in, once it has been verified.
     current: Option<Open>,
     /// The chunk after it.
@@ -111,26 +118,67 @@ struct Ahead {
 }
 
 impl BlobReader {
-    /// The next piece; `None` at the end.
+    /// Hands out what was verified not long ago where it lies: [`BlobReader::next_piece`] is the way to get it.
+    pub fn in_place(mut self) -> Self {
+        self.in_place = true;
+        self
+    }
+
+    /// The next piece in memory; `None` at the end.
     ///
     /// # Errors
     /// `Damaged` when a chunk does not match its digest: nothing of that chunk has been handed out.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let Some(open) = self.current_chunk().await? else {
+            return Ok(None);
+        };
+        let bytes = open.source.bytes(&self.blob.readers, self.rest_of(&open)).await?;
+        self.advance(open, bytes.len() as u64);
+        Ok(Some(bytes))
+    }
+
+    /// The next piece, in memory or where it lies; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`BlobReader::next`].
+    pub async fn next_piece(&mut self) -> Result<Option<Piece>, StoreError> {
+        let Some(open) = self.current_chunk().await? else {
+            return Ok(None);
+        };
+        let rest = self.rest_of(&open);
+        let in_place = if self.in_place {
+            open.source.in_place(rest.clone())
+        } else {
+            None
+        };
+        let piece = match in_place {
+            Some(range) => Piece::File(range),
+            None => Piece::Bytes(open.source.bytes(&self.blob.readers, rest).await?),
+        };
+        self.advance(open, piece.len());
+        Ok(Some(piece))
+    }
+
+    async fn current_chunk(&mut self) -> Result<Option<Open>, StoreError> {
         if self.at >= self.end {
             return Ok(None);
         }
-        let open = match self.current.take() {
-            Some(open) => open,
-            None => self.open().await?,
-        };
-        let from = self.at - open.extent.start;
-        let to = (from + u64::from(PIECE)).min(self.end.min(open.extent.end) - open.extent.start);
-        let piece = open.source.piece(&self.blob.readers, from..to).await?;
-        self.at += piece.len() as u64;
+        match self.current.take() {
+            Some(open) => Ok(Some(open)),
+            None => self.open().await.map(Some),
+        }
+    }
+
+    /// What is still to be handed out of the chunk, relative to its start.
+    fn rest_of(&self, open: &Open) -> Range<u64> {
+        self.at - open.extent.start..self.end.min(open.extent.end) - open.extent.start
+    }
+
+    fn advance(&mut self, open: Open, by: u64) {
+        self.at += by;
         if self.at < open.extent.end.min(self.end) {
             self.current = Some(open);
         }
-        Ok(Some(piece))
     }
 
     /// Reads and verifies the chunk that `at` is in, and begins with the one after it.
@@ -148,12 +196,12 @@ impl BlobReader {
     }
 
     async fn fetch(&self, index: usize) -> Result<Source, StoreError> {
-        let (chunk, part) = (self.blob.chunks[index], self.is_part(index));
-        if let Some(source) = self.blob.readers.fetch_cached(chunk, part) {
+        let (chunk, want) = (self.blob.chunks[index], self.want(index));
+        if let Some(source) = self.blob.readers.fetch_cached(chunk, want) {
             return Ok(source);
         }
         let readers = self.blob.readers.clone();
-        joined(tokio::task::spawn_blocking(move || readers.fetch(chunk, part)).await)?
+        joined(tokio::task::spawn_blocking(move || readers.fetch(chunk, want)).await)?
     }
 
     fn read_ahead(&mut self, index: usize) {
@@ -163,19 +211,25 @@ impl BlobReader {
         if !wanted {
             return;
         }
-        let (chunk, part) = (self.blob.chunks[index], self.is_part(index));
+        let (chunk, want) = (self.blob.chunks[index], self.want(index));
+        if want == Want::InPlace && self.blob.readers.is_verified(&chunk) {
+            return;
+        }
         let readers = self.blob.readers.clone();
-        let task = tokio::task::spawn_blocking(move || readers.fetch(chunk, part));
+        let task = tokio::task::spawn_blocking(move || readers.fetch(chunk, want));
         self.ahead = Some(Ahead {
             index,
             task: AbortOnDropHandle::new(task),
         });
     }
 
-    /// Whether only part of the chunk is asked for.
-    fn is_part(&self, index: usize) -> bool {
+    fn want(&self, index: usize) -> Want {
         let extent = self.blob.extent(index);
-        extent.start < self.at || extent.end > self.end
+        match extent.start < self.at || extent.end > self.end {
+            _ if self.in_place => Want::InPlace,
+            true => Want::Part,
+            false => Want::Whole,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::log::segment::SegmentWriter;
 use super::model::Place;
 use super::pins::Pins;
 use super::room::Room;
+use super::upload::Guides;
 use crate::chunk::{Chunker, ChunkerParams, ChunkerParamsError, Digest};
 
 /// Where published chunks lie. The index implements it.
@@ -36,6 +37,8 @@ pub struct Bulk {
     pub places: Arc<dyn ChunkPlaces>,
     /// Knows whether there is room.
     pub room: Arc<Room>,
+    /// How recent bodies were cut.
+    pub guides: Guides,
     /// Bodies up to this many bytes travel inside the journal.
     pub inline_limit: u64,
     /// Bodies up to this many bytes are one chunk.
@@ -61,6 +64,7 @@ impl Bulk {
             pins: Arc::default(),
             places,
             room,
+            guides: Guides::default(),
             inline_limit: u64::from(inline_limit.min(params.max_size)),
             single_limit: u64::from(params.max_size),
             chunker: Chunker::new(params)?,

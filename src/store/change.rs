@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::counts::Quota;
-use super::log::record::Record;
-use super::model::{Account, Checksums, File, Id, Membership, OwnerSettings, Package, Place, Token, Version};
+use super::log::record::{OwnerRules, Record};
+use super::model::{
+    Account, Checksums, File, Id, Membership, OwnerSettings, Package, Pin, Place, Token, TokenUse, Version,
+};
 use super::pins::DropReservation;
 use super::upload::NewBlob;
 use crate::chunk::Digest;
@@ -35,6 +37,8 @@ pub enum Change {
     PutToken(Token),
     /// Revoke a token.
     RemoveToken(Token),
+    /// Keep when tokens were last used. Those that are gone are left out.
+    PutTokenUses(Vec<TokenUse>),
     /// Remove an account, with its tokens and memberships. It must stand as given and own no packages.
     RemoveAccount(Account),
     /// Make a user a member of an organisation, or give a member another permission. Both must be there.
@@ -52,6 +56,10 @@ pub enum Change {
     PutChecksums(Digest, Checksums),
     /// Take a member out. The membership must stand as given.
     RemoveMember(Membership),
+    /// Pin a version, or take its pin away.
+    Pin(PinVersion),
+    /// Give an owner rules of retention, or take them away. The owner must be there.
+    PutRules(OwnerRules),
     /// Note that a copy of a chunk, or of a blob's manifest, is damaged. Expects that it is the one in use.
     Quarantine {
         /// The chunk or blob.
@@ -207,6 +215,8 @@ pub struct RemoveFile {
     pub version: Version,
     /// The file that must be there now, by id and name.
     pub file: File,
+    /// The version must not be pinned.
+    pub spare_pinned: bool,
 }
 
 /// Removal of a whole version.
@@ -218,6 +228,19 @@ pub struct RemoveVersion {
     pub package: Package,
     /// The version that must be there now.
     pub version: Version,
+    /// It must not be pinned.
+    pub spare_pinned: bool,
+}
+
+/// A pin of a version, set or taken away.
+#[derive(Debug)]
+pub struct PinVersion {
+    /// The package.
+    pub package: Package,
+    /// The version that must be there now.
+    pub version: Version,
+    /// The pin; `None`: none.
+    pub pin: Option<Pin>,
 }
 
 /// Removal of a whole package.

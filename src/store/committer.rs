@@ -15,9 +15,11 @@ use super::counts::Counts;
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, Index, keys};
+use super::log::files::LogFiles;
 use super::log::format::FILE_HEADER_LEN;
 use super::log::group::{FinishedGroup, GroupBuilder, GroupContext};
 use super::log::journal::{AppendError, Journal, MIN_FILE};
+use super::log::record::Record;
 use super::metrics;
 use super::model::{Id, Place};
 use super::position::{Applied, Witness};
@@ -28,6 +30,7 @@ use super::stage::{Stage, Staged};
 use super::sweeps::{self, Removed};
 use super::ticket::Settle;
 use super::upload::Content;
+use crate::chunk::Digest;
 
 /// Commits in one group at most.
 const GROUP_COMMITS: usize = 256;
@@ -71,6 +74,8 @@ pub struct Committer {
     pub(super) bulk: Arc<Bulk>,
     /// Copies that are not relied on.
     pub(super) damage: Arc<Damage>,
+    /// Files that are there.
+    pub(super) files: Arc<LogFiles>,
     /// Notes what is published while collection runs.
     pub(super) barrier: Arc<Barrier>,
     /// Seals a file that is full, off this thread.
@@ -149,6 +154,27 @@ impl Waiters {
         for (settle, refusal) in self.refused {
             settle.settle(outcome.clone().and(Err(refusal)));
         }
+    }
+}
+
+/// Chunks and blobs of which a change may have brought another copy.
+fn brought(change: &Change) -> Vec<Digest> {
+    match change {
+        Change::Publish(publish) => {
+            let mut digests = vec![publish.blob.digest];
+            if let Content::Bulk(bulk) = &publish.blob.content {
+                digests.extend(bulk.chunks.iter().map(|pinned| pinned.chunk.digest));
+            }
+            digests
+        }
+        Change::Copy(originals) => {
+            let manifests = originals.iter().filter_map(|original| match original.record {
+                Record::Manifest(blob, _) => Some(blob),
+                _ => None,
+            });
+            manifests.collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -288,6 +314,7 @@ impl Committer {
             batch: &mut batch,
             group: &mut group,
             damage: &self.damage,
+            files: &self.files,
             counts: Counts::default(),
             removed: &mut self.removed,
             barrier: &self.barrier,
@@ -330,15 +357,7 @@ impl Committer {
             return;
         }
         for change in changes {
-            let Change::Publish(publish) = change else {
-                continue;
-            };
-            let blob = &publish.blob;
-            let mut digests = vec![blob.digest];
-            if let Content::Bulk(bulk) = &blob.content {
-                digests.extend(bulk.chunks.iter().map(|pinned| pinned.chunk.digest));
-            }
-            for digest in digests {
+            for digest in brought(change) {
                 for key in [keys::chunk(&digest), keys::manifest(&digest)] {
                     if let Ok(Some(place)) = self.index.get_as::<Place>(&key) {
                         self.damage.healed(&digest, Some(place));

@@ -1,11 +1,11 @@
 //! What there is under a name, page by page.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use super::error::StoreError;
 use super::index::{decode, keys};
-use super::model::{Checksums, File, Holder, Id, OwnerSettings, Package, Totals};
+use super::model::{Checksums, File, Holder, Id, OwnerSettings, Package, Pin, RetentionRule, Totals};
 use super::{Digest, Store};
 
 impl Store {
@@ -44,6 +44,37 @@ impl Store {
             .index
             .page_as(&keys::files(version), None, skip.saturating_add(limit))?;
         Ok(files.into_iter().skip(skip).map(|(_, file)| file).collect())
+    }
+
+    /// Up to `limit` files of a version in the order of their folded names, after the one named `after`.
+    pub fn files_after(
+        &self,
+        package: &Package,
+        version: Id,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<File>, StoreError> {
+        let after = after.map(|name| keys::file(package, version, name));
+        let files = self
+            .inner
+            .index
+            .page_as(&keys::files(version), after.as_deref(), limit)?;
+        Ok(files.into_iter().map(|(_, file)| file).collect())
+    }
+
+    /// The pin of a version.
+    pub fn pin(&self, version: Id) -> Result<Option<Pin>, StoreError> {
+        self.get(&keys::pin(version))
+    }
+
+    /// The rules of retention that an owner has of its own.
+    pub fn retention_rules(&self, owner: Id) -> Result<Option<Vec<RetentionRule>>, StoreError> {
+        self.get(&keys::retention(owner))
+    }
+
+    /// The blobs that are being downloaded.
+    pub fn open_blobs(&self) -> HashSet<Digest> {
+        self.inner.readers.open_blobs().digests()
     }
 
     /// How many files a version has.

@@ -26,6 +26,8 @@ mod identity;
 pub mod index;
 #[cfg(test)]
 mod index_tests;
+#[cfg(test)]
+mod keeping_tests;
 mod listing;
 pub mod log;
 mod metrics;
@@ -78,7 +80,8 @@ use identity::Identity;
 use index::{Index, keys};
 use log::record::Record;
 use model::{
-    Account, ChunkRef, File, Id, Manifest, Membership, Package, Permission, Place, Shape, Token, Version,
+    Account, ChunkRef, File, Id, Manifest, Membership, Millis, Package, Permission, Place, Shape, Token,
+    Version,
 };
 pub use open::{RebuildReport, rebuild_index};
 use position::Applied;
@@ -275,6 +278,11 @@ impl Store {
         self.get(&keys::token(hash))
     }
 
+    /// When a token was last used, as far as that has been kept.
+    pub fn token_use(&self, hash: &[u8; 32]) -> Result<Option<Millis>, StoreError> {
+        self.get(&keys::token_use(hash))
+    }
+
     /// The tokens of an account, oldest first.
     pub fn tokens_of(&self, account: Id) -> Result<Vec<Token>, StoreError> {
         let hashes: Vec<[u8; 32]> = self.inner.index.scan_as(&keys::tokens_of(account))?;
@@ -350,7 +358,7 @@ impl Store {
             }
             Shape::Chunked => self.manifest(&file.blob)?.chunks,
         };
-        Ok(Blob::new(self.inner.readers.clone(), chunks))
+        Ok(Blob::new(self.inner.readers.clone(), file.blob, chunks))
     }
 
     /// Whether a file is known to be damaged: some of its bytes were asked for and could not be served.

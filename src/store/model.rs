@@ -114,6 +114,15 @@ pub struct Grant {
     pub write: bool,
 }
 
+/// That a token was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenUse {
+    /// Hash of the token's secret.
+    pub token: [u8; 32],
+    /// When it was last used, about.
+    pub at: Millis,
+}
+
 /// What happens to a name that is taken (API.md §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -275,6 +284,32 @@ pub struct Charged {
     pub owner: Id,
     /// The package.
     pub package: Id,
+}
+
+/// A version that rules and eviction leave alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The account that pinned it.
+    pub by: Id,
+    /// Since when.
+    pub since: Millis,
+}
+
+/// A rule of retention as its owner wrote it (`artifact::retention` says what it means).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionRule {
+    /// The packages that it is about: a name or a glob.
+    pub packages: String,
+    /// So many of the newest versions stay.
+    pub keep_newest: Option<u32>,
+    /// Versions that stay: globs.
+    pub keep: Vec<String>,
+    /// Versions that may go: globs; empty: all.
+    pub remove: Vec<String>,
+    /// Versions go so long after they were created, in milliseconds.
+    pub older_than: Option<Millis>,
+    /// Versions go so long after their last download, in milliseconds.
+    pub unused_for: Option<Millis>,
 }
 
 /// Which of the two kinds of log file.

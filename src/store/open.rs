@@ -153,12 +153,12 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         believed,
         sweeps,
     } = prepared;
-    let proof = believed.then(Proof::new);
     let Recovered {
         applied, next_file, ..
     } = recovered;
     let index = Arc::new(index);
     let shared = Arc::new(Shared::new(applied.next_id, index.clone()));
+    let proof = believed.then(|| Proof::new(shared.clone()));
     if proof.is_none() {
         shared.proven();
     }
@@ -186,6 +186,7 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         applied,
         bulk: bulk.clone(),
         damage: readers.damage().clone(),
+        files: readers.files().clone(),
         barrier: barrier.clone(),
         seal,
         sweeps,

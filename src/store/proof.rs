@@ -5,10 +5,12 @@
 //! writes. A group that changes a key that was scanned already changes the sum of the scan by the same amount, so
 //! the two can be compared at the end although writing went on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
-use super::index::{Batch, Index, sum};
+use super::index::{Batch, Index, Noting, sum};
+use super::shared::Shared;
 
 /// Entries of one step: about a millisecond.
 const STEP: usize = 256;
@@ -23,6 +25,9 @@ pub struct Proof {
     sum: u128,
     entries: u64,
     next_step: Instant,
+    /// As every entry is seen, the index learns which keys it has. From the first step to the last.
+    noting: Option<Noting>,
+    shared: Arc<Shared>,
 }
 
 /// What a step has shown.
@@ -38,18 +43,23 @@ pub enum Verdict {
 
 impl Proof {
     /// Nothing has been scanned.
-    pub fn new() -> Self {
+    pub fn new(shared: Arc<Shared>) -> Self {
         Proof {
             cursor: None,
             sum: 0,
             entries: 0,
             next_step: Instant::now() + REST,
+            noting: None,
+            shared,
         }
     }
 
-    /// How long until the next step is due.
+    /// How long until the next step is due: no time where somebody waits for the proof.
     pub fn rest(&self) -> Duration {
-        self.next_step.saturating_duration_since(Instant::now())
+        match self.shared.proof_is_urgent() {
+            true => Duration::ZERO,
+            false => self.next_step.saturating_duration_since(Instant::now()),
+        }
     }
 
     /// Scans some more of an index whose running sum is `expected`.
@@ -57,9 +67,15 @@ impl Proof {
     /// # Errors
     /// `Index` where it fails.
     pub fn step(&mut self, index: &Index, expected: u128) -> Result<Verdict, StoreError> {
+        if self.cursor.is_none() {
+            self.noting = index.noting();
+        }
         let entries = index.scan(b"", self.cursor.as_deref(), STEP)?;
         for (key, value) in &entries {
             self.sum = self.sum.wrapping_add(sum::entry(key, value));
+            if let Some(noting) = &self.noting {
+                noting.note(key);
+            }
         }
         self.entries += entries.len() as u64;
         self.next_step = Instant::now() + REST;
@@ -67,10 +83,13 @@ impl Proof {
             self.cursor = Some(last.to_vec());
             return Ok(Verdict::Open);
         }
-        Ok(match self.sum == expected {
-            true => Verdict::Right(self.entries),
-            false => Verdict::Wrong,
-        })
+        if self.sum != expected {
+            return Ok(Verdict::Wrong);
+        }
+        if let Some(noting) = self.noting.take() {
+            noting.all_noted();
+        }
+        Ok(Verdict::Right(self.entries))
     }
 
     /// A batch is about to be written.
@@ -95,9 +114,9 @@ mod tests {
     }
 
     /// An index of `count` entries and its sum.
-    fn filled(count: u32) -> (tempfile::TempDir, Index, u128) {
+    fn filled(count: u32) -> (tempfile::TempDir, Arc<Index>, u128) {
         let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(&dir.path().join("index"), 1 << 20).unwrap();
+        let index = Arc::new(Index::open(&dir.path().join("index"), 1 << 20).unwrap());
         let mut batch = Batch::new(&index, 0);
         for number in 0..count {
             batch.put(key(number), &number).unwrap();
@@ -105,6 +124,10 @@ mod tests {
         let sum = batch.sum();
         batch.write().unwrap();
         (dir, index, sum)
+    }
+
+    fn proof(index: &Arc<Index>) -> Proof {
+        Proof::new(Arc::new(Shared::new(1, index.clone())))
     }
 
     fn run(proof: &mut Proof, index: &Index, sum: u128) -> Verdict {
@@ -119,7 +142,7 @@ mod tests {
     #[test]
     fn writes_before_and_behind_the_cursor_are_followed() {
         let (_dir, index, mut sum) = filled(2000);
-        let mut proof = Proof::new();
+        let mut proof = proof(&index);
         for round in 0..12_u32 {
             if round < 7 {
                 assert_eq!(proof.step(&index, sum).unwrap(), Verdict::Open);
@@ -139,13 +162,13 @@ mod tests {
     #[test]
     fn a_lost_and_a_changed_entry_are_found() {
         let (_dir, index, sum) = filled(1000);
-        assert_eq!(run(&mut Proof::new(), &index, sum), Verdict::Right(1000));
+        assert_eq!(run(&mut proof(&index), &index, sum), Verdict::Right(1000));
         let value = index.get(&key(500)).unwrap().unwrap();
         index.set(&key(500), None).unwrap();
-        assert_eq!(run(&mut Proof::new(), &index, sum), Verdict::Wrong);
+        assert_eq!(run(&mut proof(&index), &index, sum), Verdict::Wrong);
         index.set(&key(500), Some(b"other")).unwrap();
-        assert_eq!(run(&mut Proof::new(), &index, sum), Verdict::Wrong);
+        assert_eq!(run(&mut proof(&index), &index, sum), Verdict::Wrong);
         index.set(&key(500), Some(&value)).unwrap();
-        assert_eq!(run(&mut Proof::new(), &index, sum), Verdict::Right(1000));
+        assert_eq!(run(&mut proof(&index), &index, sum), Verdict::Right(1000));
     }
 }

@@ -33,8 +33,12 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
         }
         Record::RemoveToken(token) => {
             batch.remove(keys::token(&token.hash))?;
+            batch.remove(keys::token_use(&token.hash))?;
             batch.remove(keys::token_of(token.account, token.id))
         }
+        Record::TokenUses(uses) => uses
+            .iter()
+            .try_for_each(|used| batch.put(keys::token_use(&used.token), &used.at)),
         Record::Sweep(step) => sweep(batch, step),
         Record::RemoveAccount(removed) => remove_account(batch, removed),
         Record::Member(member) => {
@@ -42,6 +46,12 @@ pub fn apply(batch: &mut Batch<'_>, place: Place, record: &Record) -> Result<(),
             batch.put(keys::membership(member.user, member.organisation), &())
         }
         Record::Checksums(blob, checksums) => batch.put(keys::checksums(blob), checksums),
+        Record::Pin(pinned) => batch.put(keys::pin(pinned.version), &pinned.pin),
+        Record::Unpin(version) => batch.remove(keys::pin(*version)),
+        Record::Rules(given) => match &given.rules {
+            Some(rules) => batch.put(keys::retention(given.owner), rules),
+            None => batch.remove(keys::retention(given.owner)),
+        },
         Record::Totals(counted) => counted.iter().try_for_each(|counted| {
             let key = keys::totals(counted.holder);
             match counted.totals == Totals::default() {
@@ -119,6 +129,7 @@ fn remove_file(batch: &mut Batch<'_>, removed: &RemovedFile) -> Result<(), Store
     if removed.version_gone {
         batch.remove(keys::version(package, &version.name))?;
         batch.remove(keys::creation(package.id, version.id))?;
+        batch.remove(keys::pin(version.id))?;
     }
     if removed.package_gone {
         batch.remove(keys::package(*owner, &package.name))?;
@@ -135,6 +146,7 @@ fn remove_version(batch: &mut Batch<'_>, removed: &RemovedVersion) -> Result<(),
     } = removed;
     batch.remove(keys::version(package, &version.name))?;
     batch.remove(keys::creation(package.id, version.id))?;
+    batch.remove(keys::pin(version.id))?;
     if removed.package_gone {
         batch.remove(keys::package(*owner, &package.name))?;
     }
@@ -155,6 +167,7 @@ fn sweep_package(batch: &mut Batch<'_>, step: &SweepPackage) -> Result<(), Store
     for (version, name) in step.versions.iter().chain(&step.large) {
         batch.remove(keys::version(&step.package, name))?;
         batch.remove(keys::creation(step.package.id, *version))?;
+        batch.remove(keys::pin(*version))?;
     }
     for (version, _) in &step.versions {
         for key in batch.keys(&keys::files(*version), SWEEP_STEP)? {
@@ -174,11 +187,13 @@ fn remove_account(batch: &mut Batch<'_>, removed: &RemovedAccount) -> Result<(),
     let account = &removed.account;
     for (token, hash) in &removed.tokens {
         batch.remove(keys::token(hash))?;
+        batch.remove(keys::token_use(hash))?;
         batch.remove(keys::token_of(account.id, *token))?;
     }
     for (organisation, user) in &removed.memberships {
         remove_member(batch, *organisation, *user)?;
     }
+    batch.remove(keys::retention(account.id))?;
     batch.remove(keys::settings(account.id))?;
     batch.remove(keys::account(&account.name))?;
     batch.remove(keys::account_id(account.id))

@@ -84,6 +84,8 @@ pub struct RoomState {
     pub disk: Disk,
     /// Uploads are refused until the store is below the low watermark.
     pub above_high: bool,
+    /// The store is halfway from the low watermark to the high one, or beyond.
+    pub pressed: bool,
     /// What has to go until it is: 0 where it is.
     pub above_low: u64,
     /// A write failed for want of space less than a second ago.
@@ -268,6 +270,7 @@ impl Room {
             ballast: self.ballast.len(),
             disk,
             above_high: self.observe(disk),
+            pressed: self.limits.is_pressed(used, disk),
             above_low: self.limits.above_low(used, disk),
             resting: self.resting(),
         }

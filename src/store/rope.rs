@@ -43,6 +43,12 @@ impl Rope {
         }
     }
 
+    /// The pieces so far; none is empty.
+    pub fn pieces(&mut self) -> &[Bytes] {
+        self.close_gathered();
+        &self.pieces
+    }
+
     /// The pieces; none is empty.
     pub fn into_pieces(mut self) -> Vec<Bytes> {
         self.close_gathered();

@@ -19,6 +19,8 @@ pub struct Shared {
     replayed: AtomicU64,
     to_replay: AtomicU64,
     proven: AtomicBool,
+    /// Somebody waits for the proof.
+    proof_is_urgent: AtomicBool,
     /// Bytes of files whose names went since the start.
     removed_bytes: AtomicU64,
     started: Instant,
@@ -36,6 +38,7 @@ impl Shared {
             replayed: AtomicU64::new(0),
             to_replay: AtomicU64::new(0),
             proven: AtomicBool::new(false),
+            proof_is_urgent: AtomicBool::new(false),
             removed_bytes: AtomicU64::new(0),
             started: Instant::now(),
             last_group: Default::default(),
@@ -84,6 +87,16 @@ impl Shared {
     /// The index is known to hold what the log says.
     pub fn proven(&self) {
         self.proven.store(true, Ordering::Release);
+    }
+
+    /// Somebody waits for the proof: it goes on without rests.
+    pub fn hurry_proof(&self) {
+        self.proof_is_urgent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody waits for it.
+    pub fn proof_is_urgent(&self) -> bool {
+        self.proof_is_urgent.load(Ordering::Relaxed)
     }
 
     /// Whether it is known.

@@ -6,22 +6,23 @@ mod copy;
 use std::collections::HashSet;
 
 use super::change::{
-    Change, CommitError, Expected, Garbage, Publish, RemoveFile, RemovePackage, RemoveVersion,
+    Change, CommitError, Expected, Garbage, PinVersion, Publish, RemoveFile, RemovePackage, RemoveVersion,
 };
 use super::collect::barrier::Barrier;
 use super::counts::{Counts, Delta};
 use super::damage::Damage;
 use super::error::StoreError;
 use super::index::{Batch, keys};
+use super::log::files::LogFiles;
 use super::log::group::GroupBuilder;
 use super::log::record::{
-    Dropped, OwnerSet, PlacedChunk, Published, Record, RemovedAccount, RemovedFile, RemovedPackage,
-    RemovedVersion, Sweep, SweepPackage,
+    Dropped, OwnerRules, OwnerSet, Pinned, PlacedChunk, Published, Record, RemovedAccount, RemovedFile,
+    RemovedPackage, RemovedVersion, Sweep, SweepPackage,
 };
 use super::metrics;
 use super::model::{
     Account, AccountKind, Charged, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package,
-    Permission, Place, Token, Version,
+    Permission, Place, Token, TokenUse, Version,
 };
 use super::replay::{self, SWEEP_STEP};
 use super::upload::{BulkContent, Content, NewBlob};
@@ -57,6 +58,8 @@ pub struct Stage<'a, 'b> {
     pub group: &'a mut GroupBuilder,
     /// Copies that cannot be relied on.
     pub damage: &'a Damage,
+    /// Files that are there.
+    pub files: &'a LogFiles,
     /// What owners and packages hold, changed so far.
     pub counts: Counts,
     /// Accounts whose removal has been staged since the store was opened.
@@ -83,6 +86,7 @@ impl Stage<'_, '_> {
                 }
                 self.record(Record::RemoveToken(token.clone()))
             }
+            Change::PutTokenUses(uses) => self.put_token_uses(uses),
             Change::Quarantine { digest, place } => self.quarantine(digest, place),
             Change::Drop(garbage) => self.drop_garbage(garbage),
             Change::Move(moves) => self.move_chunks(moves),
@@ -97,6 +101,8 @@ impl Stage<'_, '_> {
                 settings,
             } => self.put_settings(*owner, expect, settings),
             Change::RemoveMember(member) => self.remove_member(member),
+            Change::Pin(pin) => self.pin(pin),
+            Change::PutRules(rules) => self.put_rules(rules),
         }
     }
 
@@ -268,10 +274,16 @@ impl Stage<'_, '_> {
         Ok(())
     }
 
-    /// Whether there is a copy that is not known to be damaged.
+    /// Whether there is a copy that is not known to be damaged, in a file that is there.
     fn is_sound(&self, digest: &Digest, key: &[u8]) -> Result<bool, StoreError> {
-        let place: Option<Place> = self.batch.get(key)?;
-        Ok(place.is_some() && !self.damage.is_damaged(digest, place))
+        let Some(place) = self.batch.get::<Place>(key)? else {
+            return Ok(false);
+        };
+        if self.damage.is_damaged(digest, Some(place)) {
+            return Ok(false);
+        }
+        // One that cannot be looked for now is not lost.
+        Ok(self.files.has(place.kind, place.file).unwrap_or(true))
     }
 
     fn quarantine(&mut self, digest: &Digest, place: &Place) -> Result<Staged, StoreError> {
@@ -295,8 +307,9 @@ impl Stage<'_, '_> {
             package,
             version,
             file,
+            spare_pinned,
         } = remove;
-        if !self.version_stands(package, version)? {
+        if !self.version_stands(package, version)? || (*spare_pinned && self.is_pinned(version.id)?) {
             return Ok(Staged::Conflict);
         }
         let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
@@ -325,8 +338,9 @@ impl Stage<'_, '_> {
             owner,
             package,
             version,
+            spare_pinned,
         } = remove;
-        if !self.version_stands(package, version)? {
+        if !self.version_stands(package, version)? || (*spare_pinned && self.is_pinned(version.id)?) {
             return Ok(Staged::Conflict);
         }
         let files = self.batch.keys(&keys::files(version.id), SWEEP_STEP + 1)?;
@@ -460,6 +474,30 @@ impl Stage<'_, '_> {
         }
     }
 
+    fn pin(&mut self, change: &PinVersion) -> Result<Staged, StoreError> {
+        let version = change.version.id;
+        if !self.version_stands(&change.package, &change.version)? {
+            return Ok(Staged::Conflict);
+        }
+        match (change.pin, self.is_pinned(version)?) {
+            (Some(pin), false) => self.record(Record::Pin(Pinned { version, pin })),
+            (None, true) => self.record(Record::Unpin(version)),
+            // As it is wanted already.
+            _ => Ok(Staged::In),
+        }
+    }
+
+    fn is_pinned(&self, version: Id) -> Result<bool, StoreError> {
+        self.batch.contains(&keys::pin(version))
+    }
+
+    fn put_rules(&mut self, rules: &OwnerRules) -> Result<Staged, StoreError> {
+        match self.batch.contains(&keys::account_id(rules.owner))? {
+            true => self.record(Record::Rules(rules.clone())),
+            false => Ok(Staged::Conflict),
+        }
+    }
+
     /// Whether there was an account with this id when the store was opened, or later, and is none now. An upload that
     /// began before that has come through this process, so there is no need to ask the index about all others.
     fn is_removed(&self, account: Id) -> Result<bool, StoreError> {
@@ -492,6 +530,19 @@ impl Stage<'_, '_> {
             }
         }
         self.record(Record::Token(token.clone()))
+    }
+
+    fn put_token_uses(&mut self, uses: &[TokenUse]) -> Result<Staged, StoreError> {
+        let mut known = Vec::with_capacity(uses.len());
+        for used in uses {
+            if self.batch.contains(&keys::token(&used.token))? {
+                known.push(*used);
+            }
+        }
+        match known.is_empty() {
+            true => Ok(Staged::In),
+            false => self.record(Record::TokenUses(known)),
+        }
     }
 
     fn charge(&mut self, owner: Id, package: Id, delta: Delta) {

@@ -135,6 +135,7 @@ pub(super) fn remove_file(store: &Store, package: &str, version: &str, file: &st
         package,
         version,
         file,
+        spare_pinned: false,
     })))
 }
 
@@ -145,6 +146,7 @@ pub(super) fn remove_version(store: &Store, package: &str, version: &str) -> Opt
         owner: 1,
         package,
         version,
+        spare_pinned: false,
     })))
 }
 
@@ -200,6 +202,7 @@ async fn what_is_no_longer_so_is_a_conflict() {
         package,
         version,
         file,
+        spare_pinned: false,
     };
     publish(&store, "p", "1", "f", b"three").settled().await.unwrap();
     let refused = store.commit(Change::RemoveFile(stale)).settled().await;

@@ -1,6 +1,7 @@
 //! Taking a body in: cut, hash, deduplicate, append. Nothing here has a name yet.
 
 mod cutter;
+mod guide;
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::pins::Pin;
 use super::rope::Rope;
 use crate::chunk::Digest;
 use cutter::{Cutter, Deposit};
+pub use guide::Guides;
 
 /// Bytes that are hashed before others on the same thread get their turn.
 const STEP: usize = 256 << 10;
@@ -25,7 +27,7 @@ const STEP: usize = 256 << 10;
 #[derive(Debug)]
 pub struct BlobWriter {
     bulk: Arc<Bulk>,
-    /// Over the whole body.
+    /// Over the whole body, while that is held.
     hasher: blake3::Hasher,
     size: u64,
     stage: Stage,
@@ -73,7 +75,6 @@ impl BlobWriter {
         while !piece.is_empty() {
             let step = piece.split_to(piece.len().min(STEP));
             self.size += step.len() as u64;
-            self.hasher.update(&step);
             self.take(step).await?;
             if !piece.is_empty() {
                 tokio::task::yield_now().await;
@@ -87,27 +88,23 @@ impl BlobWriter {
     /// which the committer writes with its publication.
     pub async fn finish(self) -> Result<NewBlob, StoreError> {
         self.check_intact()?;
-        let digest = Digest::from(self.hasher.finalize());
-        let content = match self.stage {
-            Stage::Gathering(rope) if rope.len() <= self.bulk.inline_limit => {
-                Content::Inline(rope.into_pieces())
-            }
+        let (digest, content) = match self.stage {
             Stage::Gathering(rope) => {
-                let mut deposit = Deposit::new(self.bulk);
-                deposit.put(digest, rope).await?;
-                Content::Bulk(BulkContent {
-                    whole: true,
-                    chunks: deposit.finish().await?,
-                })
+                let digest = Digest::from(self.hasher.finalize());
+                let content = match rope.len() <= self.bulk.inline_limit {
+                    true => Content::Inline(rope.into_pieces()),
+                    false => {
+                        let mut deposit = Deposit::new(self.bulk);
+                        deposit.put(digest, rope).await?;
+                        Content::bulk(deposit.finish().await?)
+                    }
+                };
+                (digest, content)
             }
-            Stage::Cutting(cutter) => match cutter.finish().await? {
-                chunks if chunks.is_empty() => Content::Inline(Vec::new()),
-                // A body that was announced larger than it is.
-                chunks => Content::Bulk(BulkContent {
-                    whole: chunks.len() == 1,
-                    chunks,
-                }),
-            },
+            Stage::Cutting(cutter) => {
+                let cut = cutter.finish().await?;
+                (cut.digest, Content::bulk(cut.chunks))
+            }
         };
         Ok(NewBlob {
             digest,
@@ -120,6 +117,7 @@ impl BlobWriter {
         match &mut self.stage {
             Stage::Cutting(cutter) => cutter.write(step).await,
             Stage::Gathering(rope) if self.size <= self.bulk.single_limit => {
+                self.hasher.update(&step);
                 rope.push(step);
                 Ok(())
             }
@@ -174,6 +172,20 @@ pub enum Content {
     Inline(Vec<Bytes>),
     /// Chunks in segments, synced and pinned.
     Bulk(BulkContent),
+}
+
+impl Content {
+    /// Of these chunks; of none where a body that was announced is empty.
+    fn bulk(chunks: Vec<PinnedChunk>) -> Self {
+        match chunks.len() {
+            0 => Content::Inline(Vec::new()),
+            // A body that was announced larger than it is.
+            len => Content::Bulk(BulkContent {
+                whole: len == 1,
+                chunks,
+            }),
+        }
+    }
 }
 
 /// Chunks in segments.

@@ -2,13 +2,19 @@
 
 pub mod backups;
 pub mod collector;
+mod eviction_metrics;
+pub mod evictor;
 mod metrics;
+mod rest;
+pub mod retention;
+mod retention_metrics;
 mod scrub_metrics;
 pub mod scrubber;
 pub mod statistics;
 pub mod throttle;
 
 pub use collector::Collector;
+pub use evictor::Evictor;
 pub use throttle::Throttle;
 
 use std::time::Duration;

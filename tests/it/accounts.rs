@@ -151,3 +151,31 @@ fn tokens_are_created_by_their_user_or_an_admin_and_shown_once() {
         201
     );
 }
+
+#[test]
+fn the_last_use_of_a_token_is_shown_and_survives_a_restart() {
+    let mut daemon = daemon();
+    let token = daemon.create_token("alice", &["write:package"]);
+    let shown = |daemon: &Daemon| daemon.get("/api/v1/users/alice/tokens").json()[0]["last_used_at"].clone();
+    assert_eq!(shown(&daemon), json!(null));
+    let put = write("alice", "1").header("Authorization", bearer(&token));
+    assert_eq!(daemon.send(&put).status, 201);
+    let used = shown(&daemon);
+    assert!(used.is_string(), "{used}");
+    daemon.terminate();
+    daemon.start();
+    assert_eq!(shown(&daemon), used);
+    let rebuilt = {
+        daemon.terminate();
+        daemon.run(&["rebuild-index"], "")
+    };
+    assert!(rebuilt.status.success(), "{rebuilt:?}");
+    daemon.start();
+    assert_eq!(shown(&daemon), used, "it is in the log");
+    let revoked = daemon.as_admin(Request::delete(
+        "/api/v1/users/alice/tokens/token%20write:package",
+    ));
+    assert_eq!(revoked.status, 204, "{}", revoked.text());
+    let put = write("alice", "2").header("Authorization", bearer(&token));
+    assert_eq!(daemon.send(&put).status, 401);
+}

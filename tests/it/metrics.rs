@@ -174,9 +174,7 @@ fn metrics_can_ask_for_a_token() {
     assert_eq!(daemon.send(&Request::get("/livez")).status, 200);
 
     let shown = output_within(
-        binary()
-            .args(["check-config", "--config"])
-            .arg(daemon.config_path()),
+        binary().args(["config", "--config"]).arg(daemon.config_path()),
         "",
     );
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();

@@ -271,3 +271,47 @@ fn accounts_change_and_go() {
     assert_eq!(delete(&daemon, "/api/v1/orgs/tools?purge=true"), 204);
     assert_eq!(delete(&daemon, "/api/v1/orgs/tools"), 404);
 }
+
+#[test]
+fn an_organisation_that_may_not_be_seen_is_not_managed_either() {
+    let daemon = daemon();
+    organisation(&daemon, "hidden", "private");
+    organisation(&daemon, "open", "public");
+    let edit = |name: &str| {
+        let path = format!("/api/v1/orgs/{name}");
+        Request::new("PATCH", &path).json(&json!({"visibility": "limited"}))
+    };
+    for (name, status) in [("hidden", 404), ("open", 403), ("nothing", 404)] {
+        assert_eq!(as_user(&daemon, "bob", edit(name)), status, "{name}");
+        assert_eq!(
+            as_user(&daemon, "bob", member(name, "bob", "admin")),
+            status,
+            "{name}"
+        );
+    }
+    let edited = daemon.as_admin(edit("open"));
+    assert_eq!(
+        (edited.status, &edited.json()["visibility"]),
+        (200, &json!("limited"))
+    );
+    let wrong = Request::new("PATCH", "/api/v1/orgs/open").json(&json!({"visibility": "some"}));
+    assert_eq!(daemon.as_admin(wrong).status, 422);
+}
+
+#[test]
+fn users_create_organisations_where_that_is_configured() {
+    let setup = Setup::default().config("[accounts]\ncreate_organisations = \"users\"\n");
+    let daemon = setup.start();
+    daemon.create_user("bob", &password("bob"), "public");
+    let create = |name: &str| Request::new("POST", "/api/v1/orgs").json(&json!({"username": name}));
+    assert_eq!(as_user(&daemon, "bob", create("mine")), 201);
+    assert_eq!(
+        as_user(&daemon, "bob", member("mine", "admin", "read")),
+        204,
+        "he manages it"
+    );
+    let token = daemon.create_token("bob", &["write:package"]);
+    let by_token = create("other").header("Authorization", bearer(&token));
+    assert_eq!(daemon.send(&by_token).status, 403);
+    assert_eq!(daemon.send(&create("third")).status, 401);
+}

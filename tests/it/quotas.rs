@@ -244,6 +244,19 @@ fn the_order_of_checks_puts_quotas_behind_policy_and_size() {
     assert_eq!(put("-", &[], 1).0, 400, "names come first");
 }
 
+#[test]
+fn a_quota_answers_before_a_full_store_does() {
+    let site = Site::start(Setup::default().config("[store]\nmax_size = \"16 MiB\"\n"));
+    let length = (20 * MIB).to_string();
+    let status = || {
+        site.head_only("1", &[("Content-Length", &length)])
+            .map(|answer| answer.0)
+    };
+    assert_eq!(status(), Some(507));
+    site.set(json!({"max_bytes": "19MiB"}));
+    assert_eq!(status(), Some(403));
+}
+
 /// When the body has come: the digest, then the policy, then the quota again.
 #[test]
 fn a_quota_that_fills_up_during_the_upload_is_met_at_its_end() {

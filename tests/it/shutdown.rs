@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Conn, Daemon, MIB, PATIENCE, Request, Setup, path, response_of, seeded_bytes};
+use crate::support::{Conn, Daemon, MIB, PATIENCE, Request, Setup, path, response_of, seeded_bytes, within};
 
 /// Starts an upload and sends its first half.
 fn half_an_upload(daemon: &Daemon, target: &str, body: &[u8]) -> Conn {
@@ -85,4 +85,26 @@ fn idle_connections_do_not_hold_the_shutdown_up() {
     let begin = Instant::now();
     daemon.terminate();
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn readiness_fails_before_anybody_is_turned_away() {
+    let mut daemon = Setup::default()
+        .config("[server]\nshutdown_delay = \"3s\"\n")
+        .start();
+    daemon.signal_term();
+    let draining = || daemon.send(&Request::get("/readyz")).status == 503;
+    assert!(
+        within(PATIENCE, draining),
+        "it accepts connections and says that it is about to end"
+    );
+    assert_eq!(
+        daemon.put(&path("late", "1", "f"), "x"),
+        201,
+        "requests are still served"
+    );
+    let status = daemon.wait(PATIENCE).expect("it ends by itself");
+    assert_eq!(status.code(), Some(0));
+    daemon.start();
+    daemon.assert_serves(&path("late", "1", "f"), b"x");
 }

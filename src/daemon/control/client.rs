@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{MAX_LINE, Request, Response, socket, to_line};
+use super::{MAX_ANSWER, Request, Response, socket, to_line};
 use crate::store::snapshot::LogEnd;
 
 /// An answer takes at most this long; one argon2 hash and a commit fit many times.
@@ -63,7 +63,7 @@ fn talk(data: &Path, request: &Request) -> Result<(Response, UnixStream), AskErr
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&to_line(request))?;
     let mut line = Vec::new();
-    BufReader::new((&stream).take(MAX_LINE)).read_until(b'\n', &mut line)?;
+    BufReader::new((&stream).take(MAX_ANSWER)).read_until(b'\n', &mut line)?;
     let response = serde_json::from_slice(&line).map_err(io::Error::from)?;
     Ok((response, stream))
 }

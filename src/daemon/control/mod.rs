@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::accounts;
 use crate::store::collect::Collected;
 use crate::store::snapshot::LogEnd;
 use crate::store::stats::Stats;
@@ -18,19 +19,20 @@ use crate::upkeep::backups::Ended;
 pub use client::{AskError, Held, ask, hold_files};
 pub use server::{Answer, Control};
 
-/// A line is not longer than this, bytes.
+/// The line of a request is not longer than this, bytes.
 const MAX_LINE: u64 = 8 * 1024;
+
+/// The line of an answer is not longer than this, bytes: all accounts of a large company fit.
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
 /// What can be asked.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
-    /// Give an account a new password.
-    SetPassword {
-        /// Its name, in any case.
-        account: String,
-        /// The password.
-        password: String,
+    /// Do something with accounts.
+    Accounts {
+        /// What.
+        request: accounts::Request,
     },
     /// Make a full pass of collection.
     Collect {
@@ -42,6 +44,8 @@ pub enum Request {
         /// Its number.
         run: u64,
     },
+    /// Read the configuration again.
+    Reload,
     /// Say what the store holds and takes.
     Stats,
     /// Say how far the log reaches, and delete none of its files as long as this connection is open.
@@ -54,8 +58,13 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 pub enum Response {
-    /// It is done, and durable.
+    /// It is done.
     Done,
+    /// What was asked about accounts is done.
+    Accounts {
+        /// What came of it.
+        answer: accounts::Answer,
+    },
     /// A pass has been asked for.
     Run {
         /// Its number.
@@ -67,6 +76,13 @@ pub enum Response {
     Collected {
         /// What it did.
         collected: Collected,
+    },
+    /// The configuration has been read again; each list has names of settings.
+    Reloaded {
+        /// What holds now.
+        applied: Vec<String>,
+        /// What will hold after a restart.
+        needs_restart: Vec<String>,
     },
     /// What the store holds and takes.
     Stats {

@@ -29,22 +29,37 @@ fn end(journal_file: u64) -> LogEnd {
 }
 
 fn set_password(account: &str) -> Request {
-    Request::SetPassword {
-        account: account.to_owned(),
-        password: "correct horse".to_owned(),
+    Request::Accounts {
+        request: accounts::Request::SetPassword {
+            name: account.to_owned(),
+            password: "correct horse".to_owned(),
+        },
+    }
+}
+
+fn done() -> Response {
+    Response::Accounts {
+        answer: accounts::Answer::Done {},
     }
 }
 
 /// Answers `Done` for alice and refuses everyone else.
 async fn only_alice(request: Request) -> Answer {
     let response = match request {
-        Request::SetPassword { account, .. } if account == "alice" => Response::Done,
-        Request::SetPassword { account, .. } => Response::Failed {
-            message: format!("there is no account {account}"),
+        Request::Accounts {
+            request: accounts::Request::SetPassword { name, .. },
+        } => match name.as_str() {
+            "alice" => done(),
+            other => Response::Failed {
+                message: format!("there is no account {other}"),
+            },
         },
-        Request::Collect { .. } | Request::Collected { .. } | Request::Stats | Request::BackedUp(_) => {
-            panic!("not asked for")
-        }
+        Request::Accounts { .. }
+        | Request::Collect { .. }
+        | Request::Collected { .. }
+        | Request::Stats
+        | Request::BackedUp(_)
+        | Request::Reload => panic!("not asked for"),
         Request::HoldFiles => {
             let held = HELD.fetch_add(1, Ordering::SeqCst) + 1;
             return Answer::keeping(Response::Held { end: end(held) }, Release);
@@ -73,7 +88,7 @@ async fn a_request_is_answered() {
         )
     })
     .await;
-    assert_eq!(known, Response::Done);
+    assert_eq!(known, done());
     let message = "there is no account bob".to_owned();
     assert_eq!(unknown, Response::Failed { message });
 }
@@ -85,7 +100,7 @@ async fn nonsense_is_answered_and_the_next_request_still_served() {
             "\n",
             "{}\n",
             "[\n",
-            "{\"op\":\"set-password\"}\n",
+            "{\"op\":\"accounts\"}\n",
             "no line",
             &"x".repeat(10_000),
         ] {
@@ -97,7 +112,7 @@ async fn nonsense_is_answered_and_the_next_request_still_served() {
             let _ = stream.read_to_string(&mut answer);
             assert!(answer.is_empty() || answer.contains("failed"), "{answer}");
         }
-        assert_eq!(ask(&data, &set_password("alice")).unwrap(), Response::Done);
+        assert_eq!(ask(&data, &set_password("alice")).unwrap(), done());
     })
     .await;
 }
@@ -125,7 +140,7 @@ async fn files_are_held_until_the_client_hangs_up_and_others_are_served_meanwhil
     with_server(|data| {
         let held = hold_files(&data).unwrap();
         assert_eq!(held.end, end(1));
-        assert_eq!(ask(&data, &set_password("alice")).unwrap(), Response::Done);
+        assert_eq!(ask(&data, &set_password("alice")).unwrap(), done());
         assert_eq!(HELD.load(Ordering::SeqCst), 1);
         drop(held);
         for _ in 0..500 {

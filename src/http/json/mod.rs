@@ -9,6 +9,7 @@ pub mod organisation;
 pub mod owner;
 pub mod package;
 pub mod problem;
+pub mod retention;
 pub mod token;
 pub mod user;
 

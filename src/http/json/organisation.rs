@@ -62,6 +62,15 @@ pub struct CreateOrganization {
     pub visibility: Option<Visibility>,
 }
 
+/// What is to change of an organisation; what is absent stays as it is.
+#[derive(Deserialize, ToSchema)]
+pub struct EditOrganization {
+    /// Who may read what it owns.
+    #[serde(default, deserialize_with = "visibility")]
+    #[schema(value_type = Option<ShownVisibility>)]
+    pub visibility: Option<Visibility>,
+}
+
 /// A user with what they may do in an organisation.
 #[derive(Serialize, ToSchema)]
 pub struct Member {

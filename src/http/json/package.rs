@@ -34,11 +34,13 @@ pub struct Package {
     html_url: String,
     #[schema(format = DateTime)]
     created_at: String,
+    /// Retention and eviction leave it alone.
+    pinned: bool,
 }
 
 impl Package {
     /// As the client of this request sees it.
-    pub fn of(listed: &Listed, owner: &Account, creator: User, head: Head<'_>) -> Self {
+    pub fn of(listed: &Listed, owner: &Account, creator: User, pinned: bool, head: Head<'_>) -> Self {
         let Listed { package, version } = listed;
         let segment = |name: &str| utf8_percent_encode(&name.to_ascii_lowercase(), SEGMENT).to_string();
         Package {
@@ -57,6 +59,7 @@ impl Package {
                 segment(&version.name)
             ),
             created_at: time(version.created),
+            pinned,
         }
     }
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::time;
 use crate::access::{NewToken, Scopes};
-use crate::store::model::{self, Id, Token};
+use crate::store::model::{self, Id, Millis, Token};
 
 /// A token.
 #[derive(Serialize, ToSchema)]
@@ -19,6 +19,9 @@ pub struct AccessToken {
     scopes: Vec<&'static str>,
     #[schema(format = DateTime)]
     created_at: String,
+    /// When it was last used, to the second or so; null: not that anybody knows.
+    #[schema(format = DateTime, required = true)]
+    last_used_at: Option<String>,
     /// From when on it is wrong; null: never.
     #[schema(format = DateTime, required = true)]
     expires_at: Option<String>,
@@ -28,7 +31,7 @@ pub struct AccessToken {
 
 impl AccessToken {
     /// As it is shown; `secret` is empty except right after its creation.
-    pub fn of(token: &Token, secret: &str) -> Self {
+    pub fn of(token: &Token, last_used: Option<Millis>, secret: &str) -> Self {
         AccessToken {
             id: token.id,
             name: token.name.clone(),
@@ -36,6 +39,7 @@ impl AccessToken {
             token_last_eight: token.last_eight.clone(),
             scopes: Scopes(token.scopes).names(),
             created_at: time(token.created),
+            last_used_at: last_used.map(time),
             expires_at: token.expires.map(time),
             grants: token.grants.iter().map(Grant::from).collect(),
         }
@@ -157,10 +161,11 @@ mod tests {
         };
         let expected = json!({
             "id": 8, "name": "ci", "sha1": "s", "token_last_eight": "12345678", "scopes": ["write:package"],
-            "created_at": "1970-01-01T00:00:00Z", "expires_at": null, "grants": [],
+            "created_at": "1970-01-01T00:00:00Z", "last_used_at": "1970-01-01T00:00:07Z", "expires_at": null,
+            "grants": [],
         });
         assert_eq!(
-            serde_json::to_value(AccessToken::of(&known, "s")).unwrap(),
+            serde_json::to_value(AccessToken::of(&known, Some(7_000), "s")).unwrap(),
             expected
         );
     }

@@ -119,7 +119,7 @@ impl From<CreateUser> for NewUser {
     fn from(user: CreateUser) -> Self {
         NewUser {
             name: user.username,
-            password: user.password,
+            password: Some(user.password),
             email: user.email.unwrap_or_default(),
             visibility: user.visibility.unwrap_or_default(),
             active: user.active.unwrap_or(true),

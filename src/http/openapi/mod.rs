@@ -25,11 +25,12 @@ use utoipa::{Modify, OpenApi};
 
 use super::json::problem::{ApiError, Problem};
 use super::{
-    admin, documents, download, gc, generic, health, organisations, owners, packages, scrape, start,
+    admin, documents, download, gc, generic, health, organisations, owners, packages, pins, reload,
+    retention, scrape, start,
 };
 pub use params::{
     AtFile, AtName, AtOrganization, AtOwner, AtUser, AtVersion, Checked, DryRun, Paging, Purge, Reading,
-    Search, Verbose,
+    Search, Verbose, Verdicts,
 };
 pub use refusals::{BadBody, BadQuery, Missing, Refused, Unready, Writing, file};
 
@@ -74,13 +75,21 @@ pub use refusals::{BadBody, BadQuery, Missing, Refused, Unready, Writing, file};
         admin::revoke_token,
         organisations::create,
         organisations::get,
+        organisations::edit,
         organisations::delete,
         organisations::members,
         organisations::put_member,
         organisations::remove_member,
         owners::show,
         owners::change,
+        retention::get,
+        retention::put,
+        retention::preview,
+        retention::start,
+        pins::put,
+        pins::delete,
         gc::collect,
+        reload::reload,
         start::page,
         documents::document,
         health::livez,

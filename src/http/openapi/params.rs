@@ -58,6 +58,15 @@ pub struct Search {
     r#type: Option<String>,
 }
 
+/// Which versions of a preview.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Verdicts {
+    /// `removed`: only those that would go now.
+    #[param(pattern = "^(removed)?$")]
+    verdict: Option<String>,
+}
+
 /// Whether the packages go with their owner.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

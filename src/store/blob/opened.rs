@@ -4,11 +4,12 @@
 //! waits for the looks under way: whoever looked before is registered by then, and whoever looks later finds only
 //! names that the mark or the write barrier have seen.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::chunk::Digest;
 use crate::store::model::ChunkRef;
 
 /// Locks that the blobs are spread over.
@@ -21,7 +22,7 @@ pub type Chunks = Arc<[ChunkRef]>;
 #[derive(Debug, Default)]
 pub struct OpenBlobs {
     next: AtomicU64,
-    shards: [Mutex<HashMap<u64, Chunks>>; SHARDS],
+    shards: [Mutex<HashMap<u64, (Digest, Chunks)>>; SHARDS],
     /// Changes with every wait; its last bit says where a look that begins now is counted.
     epoch: AtomicUsize,
     /// Looks under way, of this epoch and of the one before.
@@ -70,9 +71,9 @@ impl OpenBlobs {
     }
 
     /// Registers a blob that is being read.
-    pub fn register(self: &Arc<Self>, chunks: Chunks) -> Registered {
+    pub fn register(self: &Arc<Self>, blob: Digest, chunks: Chunks) -> Registered {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.shard(number).insert(number, chunks);
+        self.shard(number).insert(number, (blob, chunks));
         Registered {
             blobs: self.clone(),
             number,
@@ -83,12 +84,25 @@ impl OpenBlobs {
     pub fn for_each(&self, mut visit: impl FnMut(&[ChunkRef])) {
         for number in 0..SHARDS as u64 {
             // The lists are shared, not copied, and visited without the lock.
-            let open: Vec<Chunks> = self.shard(number).values().cloned().collect();
+            let open: Vec<Chunks> = self
+                .shard(number)
+                .values()
+                .map(|(_, open)| open.clone())
+                .collect();
             open.iter().for_each(|chunks| visit(chunks));
         }
     }
 
-    fn shard(&self, number: u64) -> MutexGuard<'_, HashMap<u64, Chunks>> {
+    /// The digests of all open blobs.
+    pub fn digests(&self) -> HashSet<Digest> {
+        let mut digests = HashSet::new();
+        for number in 0..SHARDS as u64 {
+            digests.extend(self.shard(number).values().map(|(blob, _)| *blob));
+        }
+        digests
+    }
+
+    fn shard(&self, number: u64) -> MutexGuard<'_, HashMap<u64, (Digest, Chunks)>> {
         let shard = &self.shards[number as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,7 +119,6 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::chunk::Digest;
 
     fn seen(blobs: &OpenBlobs) -> Vec<u32> {
         let mut lengths = Vec::new();
@@ -122,11 +135,19 @@ mod tests {
             len,
         };
         let all: Vec<Registered> = (0..40)
-            .map(|len| blobs.register(Arc::new([chunk(len), chunk(len + 100)])))
+            .map(|len: u32| {
+                let blob = Digest::of(&len.to_le_bytes());
+                blobs.register(blob, Arc::new([chunk(len), chunk(len + 100)]))
+            })
             .collect();
+        assert_eq!(blobs.digests().len(), 40);
         assert_eq!(seen(&blobs), (0..40).chain(100..140).collect::<Vec<u32>>());
         let rest: Vec<Registered> = all.into_iter().skip(39).collect();
         assert_eq!(seen(&blobs), [39, 139]);
+        assert_eq!(
+            blobs.digests(),
+            HashSet::from([Digest::of(&39_u32.to_le_bytes())])
+        );
         drop(rest);
         assert!(seen(&blobs).is_empty());
     }

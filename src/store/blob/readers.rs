@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PIECE;
 use super::opened::OpenBlobs;
+use super::piece::FileRange;
 use super::verified::Verified;
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
@@ -23,6 +24,9 @@ use crate::store::model::{ChunkRef, Place};
 /// Buffer for verifying a chunk that there is no room to hold, in bytes.
 const SMALL_BUFFER: usize = 64 << 10;
 
+/// Below this many bytes a copy costs less than the kernel's way from the page cache to a socket.
+const WORTH_SENDING: u64 = 16 << 10;
+
 /// Everything a [`BlobReader`](super::BlobReader) works with; one for the store.
 pub struct Readers {
     files: Arc<LogFiles>,
@@ -34,6 +38,17 @@ pub struct Readers {
     verified: Verified,
     /// Whether the kernel can tell what the page cache holds. False for good once it said no.
     cached_reads: AtomicBool,
+}
+
+/// What is asked for of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// All of it, in memory: verified now.
+    Whole,
+    /// Some of it.
+    Part,
+    /// Its bytes where they lie.
+    InPlace,
 }
 
 /// A verified chunk, in memory or on disk.
@@ -106,11 +121,17 @@ impl Readers {
         self.buffers.available_permits() as u64
     }
 
-    /// The chunk, if it can be had without waiting for a disk. `part`: only some of it is asked for. Whatever is
-    /// wrong with it is left for [`Readers::fetch`] to find out.
-    pub(super) fn fetch_cached(&self, chunk: ChunkRef, part: bool) -> Option<Source> {
-        let may_be_had = chunk.len <= PIECE || part;
-        if !may_be_had || !self.cached_reads.load(Ordering::Relaxed) {
+    /// Whether the chunk has been verified recently.
+    pub(super) fn is_verified(&self, chunk: &ChunkRef) -> bool {
+        let place = self.places.place(&chunk.digest);
+        place.is_ok_and(|place| place.is_some_and(|place| self.verified.contains(&place)))
+    }
+
+    /// The chunk, if it can be had without waiting for a disk. Whatever is wrong with it is left for
+    /// [`Readers::fetch`] to find out.
+    pub(super) fn fetch_cached(&self, chunk: ChunkRef, want: Want) -> Option<Source> {
+        let may_be_had = chunk.len <= PIECE || want != Want::Whole;
+        if !may_be_had || !self.tells_cached() {
             return None;
         }
         let place = self.places.place(&chunk.digest).ok()??;
@@ -119,7 +140,7 @@ impl Readers {
             return None;
         }
         let file = self.files.open(place.kind, place.file).ok()?;
-        if part && self.verified.contains(&place) {
+        if want != Want::Whole && self.verified.contains(&place) {
             return Some(Source::File(file, place));
         }
         if chunk.len > PIECE {
@@ -133,9 +154,9 @@ impl Readers {
     ///
     /// # Errors
     /// `Damaged` where there is no good copy of it.
-    pub(super) fn fetch(&self, chunk: ChunkRef, part: bool) -> Result<Source, StoreError> {
+    pub(super) fn fetch(&self, chunk: ChunkRef, want: Want) -> Result<Source, StoreError> {
         let place = self.locate(&chunk)?;
-        let error = match self.fetch_at(chunk, &place, part) {
+        let error = match self.fetch_at(chunk, &place, want) {
             Err(error) if is_damage(&error) => error,
             result => return result,
         };
@@ -144,7 +165,7 @@ impl Readers {
         if moved == place {
             return Err(self.damaged(&chunk, Some(place), &error));
         }
-        self.fetch_at(chunk, &moved, part)
+        self.fetch_at(chunk, &moved, want)
             .map_err(|error| match is_damage(&error) {
                 true => self.damaged(&chunk, Some(moved), &error),
                 false => error,
@@ -170,17 +191,21 @@ impl Readers {
         }
     }
 
-    fn fetch_at(&self, chunk: ChunkRef, place: &Place, part: bool) -> Result<Source, StoreError> {
+    fn fetch_at(&self, chunk: ChunkRef, place: &Place, want: Want) -> Result<Source, StoreError> {
         check_len(&chunk, place)?;
         let file = self.files.open(place.kind, place.file)?;
-        if part && self.verified.contains(place) {
+        if want != Want::Whole && self.verified.contains(place) {
             return Ok(Source::File(file, *place));
         }
         if chunk.len <= PIECE {
             let record = file.read(record_len(place), place.offset)?;
             return self.accept(chunk, place, &file, record.into());
         }
-        let Ok(permit) = self.buffers.clone().try_acquire_many_owned(chunk.len) else {
+        let permit = match want {
+            Want::InPlace => None,
+            _ => self.buffers.clone().try_acquire_many_owned(chunk.len).ok(),
+        };
+        let Some(permit) = permit else {
             verify_in_passing(&chunk, place, &file)?;
             self.verified.insert(*place);
             return Ok(Source::File(file, *place));
@@ -207,9 +232,14 @@ impl Readers {
         Ok(Source::Buffer(record.payload))
     }
 
+    /// Whether the kernel can tell what the page cache holds, as far as is known.
+    pub(super) fn tells_cached(&self) -> bool {
+        self.cached_reads.load(Ordering::Relaxed)
+    }
+
     /// Bytes that the page cache holds; `None` where it does not hold all of them or nobody can tell.
     fn read_cached(&self, file: &LogFile, len: usize, offset: u64) -> Option<Vec<u8>> {
-        if !self.cached_reads.load(Ordering::Relaxed) {
+        if !self.tells_cached() {
             return None;
         }
         match file.read_cached(len, offset) {
@@ -228,9 +258,21 @@ impl Readers {
 }
 
 impl Source {
-    /// Some bytes of the chunk, at most [`PIECE`].
-    pub async fn piece(&self, readers: &Readers, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let (from, to) = (range.start as usize, range.end as usize);
+    /// The bytes where they lie, if they can be sent from there without waiting for a disk, and if that pays.
+    pub fn in_place(&self, range: Range<u64>) -> Option<FileRange> {
+        let Source::File(file, place) = self else {
+            return None;
+        };
+        let len = range.end - range.start;
+        let offset = place.offset + RECORD_HEADER_LEN as u64 + range.start;
+        let pays = len >= WORTH_SENDING && file.is_cached(offset) && file.is_cached(offset + len - 1);
+        pays.then(|| FileRange::new(file.clone(), offset, len))
+    }
+
+    /// The first bytes of the range, at most [`PIECE`].
+    pub async fn bytes(&self, readers: &Readers, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let from = range.start as usize;
+        let to = range.end.min(range.start + u64::from(PIECE)) as usize;
         let (file, place) = match self {
             Source::Buffer(bytes) => return Ok(bytes.slice(from..to)),
             Source::File(file, place) => (file, place),
@@ -250,7 +292,7 @@ impl fmt::Debug for Readers {
         f.debug_struct("Readers")
             .field("files", &self.files)
             .field("free_buffer_bytes", &self.free_buffer_bytes())
-            .field("cached_reads", &self.cached_reads)
+            .field("tells_cached", &self.tells_cached())
             .finish_non_exhaustive()
     }
 }

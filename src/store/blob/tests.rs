@@ -58,7 +58,7 @@ fn damage(kit: &Kit, digest: &Digest, at: u64) {
 #[tokio::test]
 async fn an_empty_blob_has_no_pieces() {
     let kit = Kit::new(PARAMS);
-    let blob = Blob::new(Arc::new(kit.readers(PLENTY)), []);
+    let blob = Blob::new(Arc::new(kit.readers(PLENTY)), Digest::of(b""), []);
     assert_eq!(blob.size(), 0);
     assert!(collect(blob.read(0..0)).await.unwrap().is_empty());
     assert!(collect(blob.read(5..9)).await.unwrap().is_empty());
@@ -165,7 +165,11 @@ async fn part_of_a_chunk_that_was_verified_is_read_alone() {
         matches!(whole, Err(StoreError::Damaged(_))),
         "a whole chunk is always verified"
     );
-    let fresh = Blob::new(Arc::new(kit.readers(PLENTY)), blob.chunks.clone());
+    let fresh = Blob::new(
+        Arc::new(kit.readers(PLENTY)),
+        Digest::of(b""),
+        blob.chunks.clone(),
+    );
     assert!(matches!(
         collect(fresh.read(100..200)).await,
         Err(StoreError::Damaged(_))
@@ -245,7 +249,7 @@ async fn a_chunk_whose_file_is_gone_is_looked_up_once_more() {
         });
         let files = Arc::new(crate::store::log::testing::files(kit.data()));
         let readers = Readers::new(files, moving, PLENTY, 0).without_cached_reads();
-        let blob = Blob::new(Arc::new(readers), blob.chunks.clone());
+        let blob = Blob::new(Arc::new(readers), Digest::of(b""), blob.chunks.clone());
         assert_eq!(collect(blob.read(0..blob.size())).await.unwrap(), body);
     }
 }
@@ -297,7 +301,90 @@ async fn without_budget_readers_go_on_with_small_buffers() {
 fn a_reader_can_move_between_threads() {
     fn is_send<T: Send>(_: T) {}
     let kit = Kit::new(PARAMS);
-    let blob = Blob::new(Arc::new(kit.readers(PLENTY)), []);
+    let blob = Blob::new(Arc::new(kit.readers(PLENTY)), Digest::of(b""), []);
     let mut reader = blob.read(0..0);
     is_send(reader.next());
+}
+
+/// Everything the reader hands out in place, sent through a socket; and how many pieces were not in memory.
+async fn collect_in_place(reader: BlobReader) -> Result<(Vec<u8>, usize), StoreError> {
+    let mut reader = reader.in_place();
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let receiver = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut &far, &mut bytes).unwrap();
+        bytes
+    });
+    let mut from_files = 0;
+    let outcome = loop {
+        match reader.next_piece().await {
+            Ok(Some(Piece::Bytes(bytes))) => std::io::Write::write_all(&mut &near, &bytes).unwrap(),
+            Ok(Some(Piece::File(mut range))) => {
+                from_files += 1;
+                while !range.is_empty() {
+                    range.send(&near).unwrap();
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    drop(near);
+    let bytes = receiver.join().unwrap();
+    outcome.map(|()| (bytes, from_files))
+}
+
+#[tokio::test]
+async fn what_is_sent_in_place_are_the_same_bytes() {
+    for (params, len) in [(PARAMS, 300_000), (LARGE, 5 << 20)] {
+        let kit = Kit::new(params);
+        let body = noise(len, 6);
+        for readers in [
+            kit.readers(PLENTY),
+            kit.readers(0),
+            kit.readers(PLENTY).without_cached_reads(),
+        ] {
+            let blob = kit.blob(&body, readers).await;
+            for range in [
+                0..len as u64,
+                0..1,
+                12_345..len as u64 - 54_321,
+                5..u64::MAX,
+                7..7,
+            ] {
+                let expected = &body[range.start as usize..range.end.min(len as u64) as usize];
+                let (bytes, _) = collect_in_place(blob.read(range)).await.unwrap();
+                assert_eq!(bytes, expected);
+            }
+        }
+    }
+}
+
+/// The first time a chunk is read it is verified; for a while after that it is sent from where it lies.
+#[tokio::test]
+async fn only_verified_chunks_are_sent_in_place() {
+    let kit = Kit::new(LARGE);
+    let body = noise(5 << 20, 7);
+    let blob = kit.blob(&body, kit.readers(PLENTY)).await;
+    let bad = blob.chunks[1];
+    damage(&kit, &bad.digest, 3);
+    for _ in 0..2 {
+        let refused = collect_in_place(blob.read(0..blob.size())).await;
+        assert!(matches!(refused, Err(StoreError::Damaged(_))));
+    }
+    damage(&kit, &bad.digest, 3);
+    let fresh = Blob::new(
+        Arc::new(kit.readers(PLENTY)),
+        Digest::of(&body),
+        blob.chunks.clone(),
+    );
+    assert_eq!(
+        collect_in_place(fresh.read(0..blob.size())).await.unwrap().0,
+        body
+    );
+    let (again, from_files) = collect_in_place(fresh.read(0..blob.size())).await.unwrap();
+    assert_eq!(again, body);
+    if fresh.readers.tells_cached() {
+        assert_eq!(from_files, fresh.chunks.len());
+    }
 }

@@ -115,7 +115,7 @@ impl Kit {
     /// Uploads and publishes `body`, then opens it.
     pub async fn blob(&self, body: &Bytes, readers: Readers) -> Blob {
         let stored = self.store(body, 100_000).await.unwrap();
-        Blob::new(Arc::new(readers), self.publish(&stored))
+        Blob::new(Arc::new(readers), stored.digest, self.publish(&stored))
     }
 
     /// How many chunk records there are in all segments, whatever they hold. Ends the segment thread.

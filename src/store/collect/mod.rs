@@ -1,7 +1,7 @@
 //! Collection: finds what no name leads to any more and takes it out of the index; then compaction gives the space
 //! back.
 //!
-//! A pass is mark and sweep, without clocks and beside traffic:
+//! A pass is mark and sweep, without clocks and beside traffic, over an index that is known to be whole:
 //!
 //! 1. The **barrier** goes up: from here on the committer notes what publications rely on.
 //! 2. The **mark**: every file in the index, also of removed versions that are still being swept, and every chunk
@@ -13,12 +13,14 @@
 //!
 //! 5. **Compaction** of segments and journal, see [`compact`](super::compact).
 //!
-//! What is in doubt is kept: the next pass finds it.
+//! What is in doubt is kept: the next pass finds it. A manifest that is damaged is brought back from the footer of its
+//! journal file, which repeats it, so that its chunks are not taken for garbage.
 
 pub mod barrier;
 pub mod mark;
 #[cfg(test)]
 mod model;
+mod restore;
 mod roots;
 mod sweep;
 #[cfg(test)]
@@ -38,7 +40,7 @@ use super::compact::compact;
 use super::error::StoreError;
 use super::pace::Pace;
 use super::sweeps;
-use super::{Inner, Store};
+use super::{Health, Inner, Store};
 use mark::{MAX_MARKS, Marks};
 
 /// How long a thorough pass waits for removed versions to be swept.
@@ -131,7 +133,9 @@ impl Store {
             pace,
             most_marks: MAX_MARKS,
             freed: Arc::default(),
+            kind,
         };
+        pass.wait_for_proof()?;
         let mut collected = pass.run(kind)?;
         if kind != Kind::Preview {
             pass.compact(kind == Kind::Full, &mut collected)?;
@@ -156,6 +160,7 @@ struct Pass<'a> {
     pace: &'a dyn Pace,
     most_marks: usize,
     freed: Arc<Freed>,
+    kind: Kind,
 }
 
 /// Takes the barrier down when the pass ends, well or not.
@@ -218,6 +223,23 @@ impl Pass<'_> {
         sent.map_err(|_| CommitError::Closed)?;
         wait.recv().map_err(|_| CommitError::Closed)?;
         self.may_go_on(0)
+    }
+
+    /// What an index that was found on disk has lost would look like garbage, so nothing is dropped or removed before it is
+    /// known to be whole.
+    fn wait_for_proof(&self) -> Result<(), CollectError> {
+        if self.kind == Kind::Full {
+            self.inner.shared.hurry_proof();
+        }
+        while self.kind != Kind::Preview && !self.inner.shared.is_proven() {
+            self.may_go_on(0)?;
+            std::thread::sleep(Duration::from_millis(10));
+            if self.inner.shared.health() == Health::Ready {
+                // It says where there is no committer any more that could prove anything.
+                self.fence()?;
+            }
+        }
+        Ok(())
     }
 
     /// Removed versions with many files leave the index in steps; until then their files count as live.

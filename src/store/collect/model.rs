@@ -21,6 +21,7 @@ use crate::store::change::{Change, Expected, Garbage, Publish, RemoveFile};
 use crate::store::counts::Quota;
 use crate::store::damage::Damage;
 use crate::store::index::{Batch, Index, decode, keys};
+use crate::store::log::files::{self, LogFiles};
 use crate::store::log::format::Binding;
 use crate::store::log::group::GroupBuilder;
 use crate::store::model::{ChunkRef, File, FileKind, Package, Place, Shape, Version};
@@ -129,6 +130,8 @@ enum Pass {
 
 struct World<'a> {
     index: &'a Index,
+    /// The two files that all places are in.
+    files: &'a LogFiles,
     pins: Arc<Pins>,
     barrier: Barrier,
     open: &'a Arc<OpenBlobs>,
@@ -146,9 +149,10 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(index: &'a Index, open: &'a Arc<OpenBlobs>) -> Self {
+    fn new(index: &'a Index, files: &'a LogFiles, open: &'a Arc<OpenBlobs>) -> Self {
         World {
             index,
+            files,
             pins: Arc::default(),
             barrier: Barrier::default(),
             open,
@@ -223,7 +227,9 @@ impl<'a> World<'a> {
             }
             Step::Open => {
                 if let Some((_look, blob)) = self.looking.take() {
-                    let registered = self.open.register(chunks(blob).into());
+                    let registered = self
+                        .open
+                        .register(Digest::of(&blob.to_le_bytes()), chunks(blob).into());
                     self.readers.push((registered, blob));
                 }
             }
@@ -319,6 +325,7 @@ impl<'a> World<'a> {
                 package: self.package.clone(),
                 version: self.version.clone(),
                 file,
+                spare_pinned: false,
             }));
         }
     }
@@ -339,6 +346,7 @@ impl<'a> World<'a> {
             batch: &mut batch,
             group: &mut group,
             damage: &Damage::default(),
+            files: self.files,
             barrier: &self.barrier,
             counts: Default::default(),
             removed: &mut Default::default(),
@@ -529,8 +537,13 @@ proptest! {
     fn nothing_that_is_needed_is_dropped(steps in prop::collection::vec(step(), 1..250)) {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(&dir.path().join("index"), 1 << 20).unwrap();
+        for kind in [FileKind::Journal, FileKind::Segment] {
+            std::fs::create_dir(files::directory(dir.path(), kind)).unwrap();
+            std::fs::write(files::path(dir.path(), kind, 1), b"").unwrap();
+        }
+        let files = LogFiles::new(dir.path(), [1; 16], 2);
         let open = Arc::new(OpenBlobs::default());
-        let mut world = World::new(&index, &open);
+        let mut world = World::new(&index, &files, &open);
         for step in steps {
             world.take(step);
             world.check();

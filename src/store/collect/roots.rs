@@ -58,11 +58,14 @@ impl Pass<'_> {
         });
         match self.manifest(&file.blob, place) {
             Ok(manifest) => manifest.chunks.iter().for_each(|chunk| marks.mark(&chunk.digest)),
-            // Those who want to read it are told; here it must not keep everything else from being collected.
-            Err(StoreError::Damaged(why)) => {
-                roots.damaged += 1;
-                tracing::warn!(blob = %file.blob, why, "a manifest cannot be read; the chunks that only it lists are dropped");
-            }
+            Err(StoreError::Damaged(why)) => match self.restore(&file.blob, place)? {
+                Some(manifest) => manifest.chunks.iter().for_each(|chunk| marks.mark(&chunk.digest)),
+                // Those who want to read it are told; here it must not keep everything else from being collected.
+                None => {
+                    roots.damaged += 1;
+                    tracing::warn!(blob = %file.blob, why, "a manifest cannot be read; the chunks that only it lists are dropped");
+                }
+            },
             Err(error) => return Err(error.into()),
         }
         Ok(read)

@@ -80,14 +80,14 @@ impl Pass<'_> {
                 garbage.chunks.push((digest, place.stored_len));
             }
         }
-        self.commit(garbage)
+        self.drop_garbage(garbage)
     }
 
     /// A manifest is looked up by the committer alone.
     fn drop_manifests(&self, found: Vec<Entry>) -> Result<(), CollectError> {
         let mut garbage = self.garbage();
         garbage.manifests = found.into_iter().map(|entry| entry.digest).collect();
-        self.commit(garbage)
+        self.drop_garbage(garbage)
     }
 
     fn garbage(&self) -> Garbage {
@@ -97,13 +97,17 @@ impl Pass<'_> {
         }
     }
 
-    /// Commits a drop and waits until it is in the index.
-    fn commit(&self, garbage: Garbage) -> Result<(), CollectError> {
-        if garbage.chunks.is_empty() && garbage.manifests.is_empty() {
-            return Ok(());
+    fn drop_garbage(&self, garbage: Garbage) -> Result<(), CollectError> {
+        match garbage.chunks.is_empty() && garbage.manifests.is_empty() {
+            true => Ok(()),
+            false => self.commit(Change::Drop(garbage)),
         }
+    }
+
+    /// Commits a change and waits until it is in the index.
+    pub(super) fn commit(&self, change: Change) -> Result<(), CollectError> {
         let (settle, ticket) = ticket();
-        let message = Message::Commit(Box::new(Change::Drop(garbage)), settle);
+        let message = Message::Commit(Box::new(change), settle);
         // The queue is bounded, so this may wait; the committer always works it off.
         let sent = self.inner.commits.send(message);
         sent.map_err(|_| CommitError::Closed)?;

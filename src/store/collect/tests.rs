@@ -17,7 +17,7 @@ use crate::store::tests::{
     Quiet, closed_entries, entries, find, publish, publish_blob, remove_file, remove_version,
 };
 use crate::store::upload::NewBlob;
-use crate::store::{Options, rebuild_index};
+use crate::store::{Health, Options, rebuild_index};
 
 pub(in crate::store) fn options(data: &Path) -> Options {
     Options {
@@ -99,6 +99,7 @@ fn pass(store: &Store, most: usize) -> Collected {
         pace: &Unthrottled,
         most_marks: most,
         freed: Arc::default(),
+        kind: Kind::Usual,
     };
     pass.run(Kind::Full).unwrap()
 }
@@ -251,6 +252,7 @@ async fn what_is_published_after_the_mark_is_not_dropped() {
         pace: &Unthrottled,
         most_marks: MAX_MARKS,
         freed: Arc::default(),
+        kind: Kind::Usual,
     };
     store.inner.barrier.raise();
     pass.fence().unwrap();
@@ -283,25 +285,40 @@ async fn a_full_pass_waits_for_a_large_version_to_be_swept() {
     assert_eq!(store.removed_bytes(), 600 * 8);
 }
 
-/// A store of three files, the last of them removed and the manifest of the first rotten.
-async fn with_a_rotten_manifest(data: &Path) -> Store {
+/// Where the manifest of a file of this content lies, as the index says.
+fn manifest_place(store: &Store, bytes: &[u8]) -> Place {
+    let key = keys::manifest(&Digest::of(bytes));
+    store.inner.index.get_as(&key).unwrap().unwrap()
+}
+
+fn rot(data: &Path, place: &Place, offset: u64) {
+    let path = files::path(data, place.kind, place.file);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(b"rot", offset).unwrap();
+}
+
+async fn with_three_files(data: &Path) -> Store {
     let store = open(data);
     for seed in 1..=3 {
         put(&store, &seed.to_string(), &body(seed, 100_000)).await;
     }
     delete(&store, "3").await;
-    let key = keys::manifest(&Digest::of(&body(1, 100_000)));
-    let place: Place = store.inner.index.get_as(&key).unwrap().unwrap();
-    let path = files::path(data, place.kind, place.file);
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.write_all_at(b"rot", place.offset + 70).unwrap();
     store
 }
 
 #[tokio::test]
-async fn a_damaged_manifest_does_not_stop_a_pass() {
+async fn a_manifest_that_is_damaged_twice_does_not_stop_a_pass() {
     let dir = tempfile::tempdir().unwrap();
-    let store = with_a_rotten_manifest(dir.path()).await;
+    let store = with_three_files(dir.path()).await;
+    let place = manifest_place(&store, &body(1, 100_000));
+    store.close();
+    drop(store);
+    let store = open(dir.path());
+    let len = std::fs::metadata(files::path(dir.path(), place.kind, place.file))
+        .unwrap()
+        .len();
+    rot(dir.path(), &place, place.offset + 70);
+    rot(dir.path(), &place, len - 100);
     let collected = collect(&store, Kind::Usual).await.unwrap();
     assert_eq!((collected.damaged, collected.manifests), (1, 1));
     assert_eq!(read(&store, "2").await, body(2, 100_000));
@@ -309,6 +326,27 @@ async fn a_damaged_manifest_does_not_stop_a_pass() {
     assert!(store.open_file(&find(&store, "p", "1", "f").unwrap().2).is_err());
     put(&store, "1", &body(1, 100_000)).await;
     assert_eq!(read(&store, "1").await, body(1, 100_000));
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_brought_back_from_the_footer() {
+    for kind in [Kind::Usual, Kind::Full] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = with_three_files(dir.path()).await;
+        let place = manifest_place(&store, &body(1, 100_000));
+        rot(dir.path(), &place, place.offset + 70);
+        // Somebody meets the damage first.
+        assert!(store.open_file(&find(&store, "p", "1", "f").unwrap().2).is_err());
+        let collected = collect(&store, Kind::Preview).await.unwrap();
+        assert_eq!(
+            collected.damaged, 1,
+            "a preview neither writes nor ends the active file"
+        );
+        let collected = collect(&store, kind).await.unwrap();
+        assert_eq!((collected.damaged, collected.manifests), (0, 1), "{kind:?}");
+        assert_eq!(read(&store, "1").await, body(1, 100_000), "{kind:?}");
+        assert!(store.inner.readers.damage().is_empty(), "{kind:?}: it is healed");
+    }
 }
 
 #[tokio::test]
@@ -334,6 +372,33 @@ async fn an_upload_that_relies_on_a_copy_found_damaged_meanwhile_is_not_acknowle
         .unwrap();
     for version in ["1", "2", "3"] {
         assert_eq!(read(&store, version).await, bytes);
+    }
+}
+
+#[tokio::test]
+async fn what_the_index_has_lost_is_not_taken_for_garbage() {
+    for kind in [Kind::Full, Kind::Usual] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        put(&store, "1", &body(1, 100_000)).await;
+        put(&store, "2", &body(2, 100)).await;
+        let (package, version, _) = find(&store, "p", "1", "f").unwrap();
+        store.close();
+        drop(store);
+        let index = crate::store::index::Index::open(&dir.path().join("index"), 1 << 20).unwrap();
+        index.set(&keys::file(&package, version.id, "f"), None).unwrap();
+        index.checkpoint().unwrap();
+        drop(index);
+        let store = open(dir.path());
+        let collected = collect(&store, kind).await;
+        // It may have met the index while that was built again.
+        if let Ok(collected) = collected {
+            assert_eq!(collected.chunks, 0, "{kind:?}");
+        }
+        while store.health() != Health::Ready || !store.index_is_proven() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(read(&store, "1").await, body(1, 100_000), "{kind:?}");
     }
 }
 

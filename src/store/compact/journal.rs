@@ -12,7 +12,7 @@ use crate::store::index::keys;
 use crate::store::log::files::{self, LogFile};
 use crate::store::log::format::RECORD_HEADER_LEN;
 use crate::store::log::journal_footer;
-use crate::store::log::record::Record;
+use crate::store::log::record::{OwnerRules, Record};
 use crate::store::log::scan::{ALL_DURABLE, Found, RecordAt, Scan};
 use crate::store::metrics;
 use crate::store::model::{self, FileKind, Place};
@@ -209,9 +209,12 @@ impl Pass<'_> {
             Record::Places(places) => !places.is_empty(),
             Record::Account(_)
             | Record::Token(_)
+            | Record::TokenUses(_)
             | Record::Member(_)
             | Record::Quarantine(_)
             | Record::Totals(_)
+            | Record::Pin(_)
+            | Record::Rules(OwnerRules { rules: Some(_), .. })
             | Record::Settings(_)
             | Record::Checksums(..) => true,
             Record::RemoveFile(_)
@@ -222,6 +225,8 @@ impl Pass<'_> {
             | Record::RemoveMember(_)
             | Record::Sweep(_)
             | Record::SweepPackage(_)
+            | Record::Unpin(_)
+            | Record::Rules(OwnerRules { rules: None, .. })
             | Record::Drop(_) => false,
         })
     }

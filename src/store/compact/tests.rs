@@ -302,16 +302,29 @@ async fn a_journal_file_that_cannot_be_read_whole_stays() {
 
 #[tokio::test]
 async fn what_lay_in_a_lost_file_is_written_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    put(&store, "1", &body(1, 60_000)).await;
-    store.close();
-    drop(store);
-    fs::remove_file(path(dir.path(), FileKind::Segment, 1)).unwrap();
-    let store = open(dir.path());
-    put(&store, "2", &body(1, 60_000)).await;
-    assert_eq!(read(&store, "2").await, body(1, 60_000));
-    assert_eq!(read(&store, "1").await, body(1, 60_000));
+    // Chunks of a segment, a body inside the journal, and the manifest of chunks that are still there.
+    for (len, lost) in [
+        (60_000, FileKind::Segment),
+        (12_000, FileKind::Journal),
+        (60_000, FileKind::Journal),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        put(&store, "1", &body(1, len)).await;
+        store.close();
+        drop(store);
+        // The index is up to another file of the journal, and so believed.
+        let store = open(dir.path());
+        put(&store, "other", &body(2, 100)).await;
+        store.close();
+        drop(store);
+        fs::remove_file(path(dir.path(), lost, 1)).unwrap();
+        let store = open(dir.path());
+        put(&store, "2", &body(1, len)).await;
+        for version in ["1", "2"] {
+            assert_eq!(read(&store, version).await, body(1, len), "{len} bytes, {lost:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::keys::{self, Key};
-use super::tree::{Entry, Tree, Value};
+use super::tree::{Entry, Noting, Tree, Value};
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
@@ -156,6 +156,11 @@ impl Index {
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
         self.ask(|tree| tree.set(key, value))
+    }
+
+    /// Begins to note all keys of the tree that is now in the index: look-ups for others become cheap.
+    pub fn noting(&self) -> Option<Noting> {
+        self.tree().noting()
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.

@@ -12,6 +12,7 @@
 //! | `i` account id | account name |
 //! | `t` token hash | [`Token`](crate::store::model::Token) |
 //! | `u` account id, token id | token hash |
+//! | `w` token hash | when it was last used, where that has been kept |
 //! | `s` account id | [`OwnerSettings`](crate::store::model::OwnerSettings), absent where nothing is set |
 //! | `g` organisation id, user id | what the user may do there |
 //! | `n` user id, organisation id | that the user is a member there |
@@ -19,6 +20,8 @@
 //! | `y` package id | a removed [`Package`] whose versions are still to be swept |
 //! | `q` account id, `k` package id | [`Totals`](crate::store::model::Totals), absent where nothing is held |
 //! | `h` blob digest | [`Checksums`](crate::store::model::Checksums), where somebody asked for them |
+//! | `z` version id | [`Pin`](crate::store::model::Pin) of a version that is pinned |
+//! | `r` owner id | the owner's [`RetentionRule`](crate::store::model::RetentionRule)s, where there are some |
 //! | `d` digest | place of a damaged copy of the chunk, or of the blob's manifest |
 //! | `m` word | about the index itself |
 //!
@@ -157,6 +160,13 @@ pub fn token(hash: &[u8; 32]) -> Key {
     key
 }
 
+/// When a token was last used.
+pub fn token_use(hash: &[u8; 32]) -> Key {
+    let mut key = token(hash);
+    key[0] = b'w';
+    key
+}
+
 /// A token of an account, in order of creation.
 pub fn token_of(account: Id, token: Id) -> Key {
     let mut key = tokens_of(account);
@@ -220,6 +230,16 @@ pub fn sweep(version: Id) -> Key {
 /// Prefix of all versions to be swept.
 pub fn sweeps() -> Key {
     vec![b'x']
+}
+
+/// Whether a version is pinned.
+pub fn pin(version: Id) -> Key {
+    numbered(b'z', version, 0)
+}
+
+/// The rules of retention of an owner.
+pub fn retention(owner: Id) -> Key {
+    numbered(b'r', owner, 0)
 }
 
 /// The checksums of a blob.

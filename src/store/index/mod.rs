@@ -1,6 +1,7 @@
 //! The index over the log. The only room that says sled.
 
 mod batch;
+mod filter;
 mod handle;
 pub mod keys;
 mod rewrite;
@@ -11,4 +12,4 @@ mod tree;
 pub use batch::Batch;
 pub use handle::{Index, decode};
 pub use rewrite::clear_unfinished;
-pub use tree::{Entry, give_up_reserve, snapshot_bytes};
+pub use tree::{Entry, Noting, give_up_reserve, snapshot_bytes};

@@ -4,16 +4,19 @@
 //! with here (evidence: docs/format.md, "The index").
 
 use std::fs::{File, OpenOptions};
+use std::hash::BuildHasher;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use foldhash::quality::RandomState;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::filter::Filter;
 use super::rows::{Known, Rows};
 use crate::store::error::StoreError;
 
@@ -28,6 +31,8 @@ pub type Entry = (sled::IVec, Value);
 
 /// Of the memory for the index, the part that holds rows: one in so many bytes. The rest holds sled's pages.
 const ROWS: u64 = 4;
+/// The part that holds the filter of keys.
+const FILTER: u64 = 16;
 
 /// One open sled database.
 #[derive(Debug)]
@@ -47,8 +52,28 @@ pub struct Tree {
 struct Open {
     db: sled::Db,
     rows: Rows,
+    filter: Arc<Filter>,
     /// For our own fdatasync and reservations.
     file: File,
+}
+
+/// Notes the keys of one tree, whatever becomes of the index that it is in.
+#[derive(Debug)]
+pub struct Noting {
+    filter: Arc<Filter>,
+    hasher: RandomState,
+}
+
+impl Noting {
+    /// The tree has this key.
+    pub fn note(&self, key: &[u8]) {
+        self.filter.note(self.hasher.hash_one(key));
+    }
+
+    /// That was every key that it had when the first was noted.
+    pub fn all_noted(self) {
+        self.filter.all_noted();
+    }
 }
 
 impl Tree {
@@ -74,7 +99,7 @@ impl Tree {
             let opened = guard(|| {
                 sled::Config::new()
                     .path(path)
-                    .cache_capacity(cache - cache / ROWS)
+                    .cache_capacity(cache - cache / ROWS - cache / FILTER)
                     .flush_every_ms(None)
                     .open()
             });
@@ -82,8 +107,14 @@ impl Tree {
                 Ok(db) => {
                     let file = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
                     let rows = Rows::new(cache / ROWS);
+                    let filter = Arc::new(Filter::new(cache / FILTER, db.is_empty()));
                     return Ok(Tree {
-                        open: Some(Open { db, rows, file }),
+                        open: Some(Open {
+                            db,
+                            rows,
+                            filter,
+                            file,
+                        }),
                         unsynced: AtomicBool::new(false),
                         failure: OnceLock::new(),
                         #[cfg(test)]
@@ -132,9 +163,17 @@ impl Tree {
 
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        let rows = &self.open_db()?.rows;
+        let Open { rows, filter, .. } = self.open_db()?;
         let stamp = match rows.get(key) {
             Known::Row(row) => return Ok(row),
+            Known::Nothing(_) if filter.is_absent(rows.hash(key)) => {
+                #[cfg(test)]
+                guard(|| {
+                    self.count_call();
+                    Ok(())
+                })?;
+                return Ok(None);
+            }
             Known::Nothing(stamp) => stamp,
         };
         let row = self.with(|db| db.get(key))?;
@@ -147,16 +186,29 @@ impl Tree {
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
         let value = value.map(Value::from);
+        let Open { rows, filter, .. } = self.open_db()?;
+        if value.is_some() {
+            filter.note(rows.hash(key));
+        }
         let set = self.with(|db| match &value {
             Some(value) => db.insert(key, value.clone()).map(drop),
             None => db.remove(key).map(drop),
         });
-        let rows = &self.open_db()?.rows;
         match set {
             Ok(()) => rows.written(key, value),
             Err(_) => rows.forget(key),
         }
         set
+    }
+
+    /// The filter of its keys, and what turns a key into the hash that it takes; for a scan of all entries that
+    /// completes it.
+    pub fn noting(&self) -> Option<Noting> {
+        let open = self.open.as_ref()?;
+        Some(Noting {
+            filter: open.filter.clone(),
+            hasher: open.rows.hasher(),
+        })
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.
@@ -249,7 +301,7 @@ impl Tree {
 
 #[cfg(test)]
 impl Tree {
-    /// Panics in the call behind the next `calls`, and in every further one.
+    /// Panics in the call behind the next `calls`, and in every further one. Look-ups that the filter answers count.
     pub fn fail_after(&self, calls: u64) {
         self.calls_left.store(calls, Ordering::Relaxed);
     }
@@ -307,7 +359,7 @@ fn is_no_index(error: &io::Error) -> bool {
     )
 }
 
-/// Gives up what [`Index::reserve`] reserved for the index at `path`, which is not open.
+/// Gives up what `Index::reserve` reserved for the index at `path`, which is not open.
 pub fn give_up_reserve(path: &Path) -> io::Result<()> {
     let file = match OpenOptions::new().write(true).open(path.join("db")) {
         Err(error) if is_no_index(&error) => return Ok(()),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -246,6 +247,27 @@ impl LogFile {
                 Ok(None)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the page cache holds the byte at `offset`; false where nobody can tell.
+    pub fn is_cached(&self, offset: u64) -> bool {
+        matches!(
+            page_cache::read_cached(&self.file, &mut Vec::new(), 1, offset),
+            Ok(1)
+        )
+    }
+
+    /// Sends up to `len` bytes from `offset` to a socket, straight from the page cache; returns how many.
+    ///
+    /// # Errors
+    /// `WouldBlock` where the socket takes nothing now; `UnexpectedEof` where the file ends before.
+    pub fn send(&self, socket: impl AsFd, offset: u64, len: u64) -> io::Result<u64> {
+        let count = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut at = offset;
+        match rustix::fs::sendfile(socket, &self.file, Some(&mut at), count)? {
+            0 if count > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            sent => Ok(sent as u64),
         }
     }
 

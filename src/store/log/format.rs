@@ -167,6 +167,14 @@ pub enum RecordKind {
     Totals = 20,
     /// Checksums of a blob; `digest` is the blob's.
     Checksums = 21,
+    /// A version was pinned.
+    Pin = 32,
+    /// A version's pin was taken away.
+    Unpin = 33,
+    /// An owner's rules of retention.
+    Rules = 34,
+    /// When tokens were last used.
+    TokenUses = 40,
     /// What is set for an owner was changed.
     Settings = 22,
     /// Begins a group of the journal; the payload is a [`Group`].
@@ -178,7 +186,7 @@ pub enum RecordKind {
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Result<Self, FormatError> {
         use RecordKind::*;
-        const ALL: [RecordKind; 22] = [
+        const ALL: [RecordKind; 26] = [
             Chunk,
             Manifest,
             Places,
@@ -198,6 +206,10 @@ impl RecordKind {
             SweepPackage,
             Totals,
             Checksums,
+            Pin,
+            Unpin,
+            Rules,
+            TokenUses,
             Settings,
             Group,
             Footer,

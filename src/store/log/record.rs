@@ -9,8 +9,8 @@ use super::format::{Codec, FormatError, RecordHeader, RecordKind, SegmentPositio
 use super::segment::end_of;
 use crate::chunk::Digest;
 use crate::store::model::{
-    Account, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package, Place, Token, Totals,
-    Version,
+    Account, Checksums, File, Holder, Id, Manifest, Membership, OwnerSettings, Package, Pin, Place,
+    RetentionRule, Token, TokenUse, Totals, Version,
 };
 
 /// Version of all payload encodings below.
@@ -37,6 +37,8 @@ pub enum Record {
     Token(Token),
     /// A token was revoked.
     RemoveToken(Token),
+    /// Tokens were used.
+    TokenUses(Vec<TokenUse>),
     /// Files of a removed version were swept from the index.
     Sweep(Sweep),
     /// An account was removed.
@@ -53,12 +55,36 @@ pub enum Record {
     Totals(Vec<Counted>),
     /// Checksums of the blob with this digest.
     Checksums(Digest, Checksums),
+    /// A version was pinned.
+    Pin(Pinned),
+    /// The version with this id is pinned no more.
+    Unpin(Id),
+    /// An owner has other rules of retention.
+    Rules(OwnerRules),
     /// Collection dropped chunks and manifests that no name led to.
     Drop(Dropped),
     /// A copy is damaged and not to be served; lifted when the chunk has another place.
     Quarantine(PlacedChunk),
     /// What is set for an owner was changed.
     Settings(OwnerSet),
+}
+
+/// A pinned version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// The version.
+    pub version: Id,
+    /// Who pinned it, and when.
+    pub pin: Pin,
+}
+
+/// The rules of retention of an owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerRules {
+    /// The owner.
+    pub owner: Id,
+    /// The rules; `None`: none of its own.
+    pub rules: Option<Vec<RetentionRule>>,
 }
 
 /// A bulk chunk and its place.
@@ -205,6 +231,7 @@ impl Record {
             Record::Account(account) => (RecordKind::Account, None, postcard::to_stdvec(account)?),
             Record::Token(token) => (RecordKind::Token, None, postcard::to_stdvec(token)?),
             Record::RemoveToken(token) => (RecordKind::RemoveToken, None, postcard::to_stdvec(token)?),
+            Record::TokenUses(uses) => (RecordKind::TokenUses, None, postcard::to_stdvec(uses)?),
             Record::Sweep(sweep) => (RecordKind::Sweep, None, postcard::to_stdvec(sweep)?),
             Record::RemoveAccount(removed) => {
                 (RecordKind::RemoveAccount, None, postcard::to_stdvec(removed)?)
@@ -217,6 +244,9 @@ impl Record {
                 Some(*blob),
                 postcard::to_stdvec(checksums)?,
             ),
+            Record::Pin(pinned) => (RecordKind::Pin, None, postcard::to_stdvec(pinned)?),
+            Record::Unpin(version) => (RecordKind::Unpin, None, postcard::to_stdvec(version)?),
+            Record::Rules(rules) => (RecordKind::Rules, None, postcard::to_stdvec(rules)?),
             Record::Totals(counted) => (RecordKind::Totals, None, postcard::to_stdvec(counted)?),
             Record::SweepPackage(step) => (RecordKind::SweepPackage, None, postcard::to_stdvec(step)?),
             Record::Member(member) => (RecordKind::Member, None, postcard::to_stdvec(member)?),
@@ -244,6 +274,7 @@ impl Record {
             | Record::Drop(_)
             | Record::Quarantine(_)
             | Record::Totals(_)
+            | Record::TokenUses(_)
             | Record::Checksums(..) => 0,
             Record::Publish(Published {
                 package,
@@ -253,6 +284,9 @@ impl Record {
             }) => package.id.max(version.id).max(file.id),
             Record::RemoveFile(removed) => removed.version.id.max(removed.file),
             Record::RemoveVersion(removed) => removed.version.id,
+            Record::Pin(pinned) => pinned.version,
+            Record::Unpin(version) => *version,
+            Record::Rules(rules) => rules.owner,
             Record::Account(account) => account.id,
             Record::Token(token) | Record::RemoveToken(token) => token.id,
             Record::Sweep(sweep) => sweep.version,
@@ -281,10 +315,14 @@ impl Record {
             RecordKind::Account => Record::Account(from_payload(payload)?),
             RecordKind::Token => Record::Token(from_payload(payload)?),
             RecordKind::RemoveToken => Record::RemoveToken(from_payload(payload)?),
+            RecordKind::TokenUses => Record::TokenUses(from_payload(payload)?),
             RecordKind::Sweep => Record::Sweep(from_payload(payload)?),
             RecordKind::RemoveAccount => Record::RemoveAccount(from_payload(payload)?),
             RecordKind::RemovePackage => Record::RemovePackage(from_payload(payload)?),
             RecordKind::Checksums => Record::Checksums(header.digest, from_payload(payload)?),
+            RecordKind::Pin => Record::Pin(from_payload(payload)?),
+            RecordKind::Unpin => Record::Unpin(from_payload(payload)?),
+            RecordKind::Rules => Record::Rules(from_payload(payload)?),
             RecordKind::Totals => Record::Totals(from_payload(payload)?),
             RecordKind::SweepPackage => Record::SweepPackage(from_payload(payload)?),
             RecordKind::Member => Record::Member(from_payload(payload)?),

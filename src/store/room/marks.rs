@@ -94,6 +94,18 @@ impl Limits {
         self.excess(used, disk, self.high, MOST_FREE_AT_HIGH) > 0
     }
 
+    /// Whether the store is halfway from the low watermark to the high one, or beyond: caches give way from here on, so
+    /// that uploads are not refused.
+    pub fn is_pressed(&self, used: u64, disk: Disk) -> bool {
+        let halfway = u8::midpoint(self.low, self.high);
+        self.excess(
+            used,
+            disk,
+            halfway,
+            u64::midpoint(MOST_FREE_AT_LOW, MOST_FREE_AT_HIGH),
+        ) > 0
+    }
+
     /// Bytes that have to go before the store is below the low watermark: what collection and eviction aim at.
     pub fn above_low(&self, used: u64, disk: Disk) -> u64 {
         self.excess(used, disk, self.low, MOST_FREE_AT_LOW)
@@ -177,6 +189,8 @@ mod tests {
         };
         assert!(!limits.above_high(800 * MIB, HUGE));
         assert!(limits.above_high(800 * MIB + 1, HUGE));
+        assert!(!limits.is_pressed(650 * MIB, HUGE));
+        assert!(limits.is_pressed(650 * MIB + 1, HUGE));
         assert_eq!(limits.above_low(500 * MIB, HUGE), 0);
         assert_eq!(limits.above_low(700 * MIB, HUGE), 200 * MIB);
     }

@@ -5,9 +5,10 @@ use super::{Stage, Staged};
 use crate::store::change::{Moved, Original};
 use crate::store::error::StoreError;
 use crate::store::index::keys;
-use crate::store::log::record::{Counted, OwnerSet, PlacedChunk, Published, Record};
+use crate::store::log::record::{Counted, OwnerRules, OwnerSet, PlacedChunk, Published, Record};
 use crate::store::model::{
-    Account, Checksums, File, OwnerSettings, Package, Permission, Place, Token, Totals, Version,
+    Account, Checksums, File, Millis, OwnerSettings, Package, Permission, Pin, Place, RetentionRule, Token,
+    Totals, Version,
 };
 use crate::store::replay;
 
@@ -63,6 +64,14 @@ impl Stage<'_, '_> {
                 let stands: Option<Token> = self.batch.get(&keys::token(&token.hash))?;
                 self.record_if(stands.as_ref() == Some(token), record)
             }
+            Record::TokenUses(uses) => {
+                let mut standing = Vec::new();
+                for used in uses {
+                    let stands: Option<Millis> = self.batch.get(&keys::token_use(&used.token))?;
+                    standing.extend((stands == Some(used.at)).then_some(*used));
+                }
+                self.record_if(!standing.is_empty(), &Record::TokenUses(standing))
+            }
             Record::Member(member) => {
                 let key = keys::member(member.organisation, member.user);
                 let stands: Option<Permission> = self.batch.get(&key)?;
@@ -81,6 +90,17 @@ impl Stage<'_, '_> {
                 let stands: Option<Checksums> = self.batch.get(&keys::checksums(blob))?;
                 self.record_if(stands.as_ref() == Some(checksums), record)
             }
+            Record::Pin(pinned) => {
+                let stands: Option<Pin> = self.batch.get(&keys::pin(pinned.version))?;
+                self.record_if(stands == Some(pinned.pin), record)
+            }
+            Record::Rules(OwnerRules {
+                owner,
+                rules: Some(rules),
+            }) => {
+                let stands: Option<Vec<RetentionRule>> = self.batch.get(&keys::retention(*owner))?;
+                self.record_if(stands.as_ref() == Some(rules), record)
+            }
             // They hide what is older, and in the oldest file there is nothing older.
             Record::RemoveFile(_)
             | Record::RemoveVersion(_)
@@ -90,6 +110,8 @@ impl Stage<'_, '_> {
             | Record::RemoveMember(_)
             | Record::Sweep(_)
             | Record::SweepPackage(_)
+            | Record::Unpin(_)
+            | Record::Rules(OwnerRules { rules: None, .. })
             | Record::Drop(_) => Ok(Staged::In),
         }
     }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::PinnedChunk;
-use crate::chunk::{Chunker, Digest};
+use super::guide::Following;
+use crate::chunk::{Chunker, Digest, WholeHasher};
 use crate::store::bulk::Bulk;
 use crate::store::error::StoreError;
 use crate::store::log::format::SegmentPosition;
@@ -23,58 +24,156 @@ const PIPELINE: usize = 2;
 #[derive(Debug)]
 pub(super) struct Cutter {
     chunker: Chunker,
+    following: Following,
     /// Over the current chunk.
     hasher: blake3::Hasher,
+    /// Over the body up to the current chunk, and, unless a guide is followed, what has come of that.
+    whole: WholeHasher,
+    /// Bytes before the current chunk.
+    offset: u64,
     /// The current chunk so far.
     current: Rope,
-    /// The piece that came last: the chunker must know whether another follows.
-    held: Bytes,
+    /// What has come and not been looked at. The last piece waits here: the chunker must know whether another follows.
+    waiting: VecDeque<Bytes>,
     deposit: Deposit,
+}
+
+/// A body that has come to its end.
+pub(super) struct Cut {
+    pub digest: Digest,
+    pub chunks: Vec<PinnedChunk>,
 }
 
 impl Cutter {
     pub fn new(bulk: Arc<Bulk>) -> Self {
         Cutter {
             chunker: bulk.chunker.clone(),
+            following: Following::default(),
             hasher: blake3::Hasher::new(),
+            whole: WholeHasher::default(),
+            offset: 0,
             current: Rope::default(),
-            held: Bytes::new(),
+            waiting: VecDeque::new(),
             deposit: Deposit::new(bulk),
         }
     }
 
     /// Takes the next piece, one step of work at most.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        let before = std::mem::replace(&mut self.held, piece);
-        self.scan(before, false).await
+        self.waiting.push_back(piece);
+        self.look_at_all_but(1).await
     }
 
     /// The body is complete: its chunks, synced and pinned.
-    pub async fn finish(mut self) -> Result<Vec<PinnedChunk>, StoreError> {
-        let last = std::mem::take(&mut self.held);
-        self.scan(last, true).await?;
+    pub async fn finish(mut self) -> Result<Cut, StoreError> {
+        self.look_at_all_but(0).await?;
+        while !self.current.is_empty() && self.following.expected().is_some() {
+            self.leave_guide();
+            self.look_at_all_but(0).await?;
+        }
         if !self.current.is_empty() {
             self.end_chunk().await?;
         }
-        self.deposit.finish().await
+        let (digest, spans) = self.whole.finish();
+        let bulk = self.deposit.bulk.clone();
+        let chunks = self.deposit.finish().await?;
+        if chunks.len() > 1 {
+            bulk.guides
+                .remember(chunks.iter().map(|pinned| pinned.chunk).collect(), spans);
+        }
+        Ok(Cut { digest, chunks })
     }
 
-    async fn scan(&mut self, mut piece: Bytes, last: bool) -> Result<(), StoreError> {
+    /// Looks at what waits, but for so many pieces at the end: with none left over, the body is complete.
+    async fn look_at_all_but(&mut self, left: usize) -> Result<(), StoreError> {
+        let mut looked_at = 0;
+        while self.waiting.len() > left {
+            let Some(piece) = self.waiting.pop_front() else {
+                break;
+            };
+            looked_at += 1;
+            if looked_at > 1 {
+                tokio::task::yield_now().await;
+            }
+            let last = left == 0 && self.waiting.is_empty();
+            self.look_at(piece, last).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at(&mut self, mut piece: Bytes, last: bool) -> Result<(), StoreError> {
         while !piece.is_empty() {
-            let cut = self.chunker.next_cut(&piece, last);
-            let head = piece.split_to(cut.unwrap_or(piece.len()));
-            self.hasher.update(&head);
-            self.current.push(head);
-            if cut.is_some() {
-                self.end_chunk().await?;
+            match self.following.expected() {
+                Some(expected) => {
+                    let missing = u64::from(expected.len) - self.current.len();
+                    self.take(piece.split_to(piece.len().min(missing as usize)));
+                    if self.current.len() < u64::from(expected.len) {
+                        continue;
+                    }
+                    if !self.end_expected_chunk(expected).await? {
+                        // Everything from the chunk's first byte on is looked at again.
+                        if !piece.is_empty() {
+                            self.waiting.push_front(piece);
+                        }
+                        self.leave_guide();
+                        return Ok(());
+                    }
+                }
+                None => {
+                    let cut = self.chunker.next_cut(&piece, last);
+                    let head = piece.split_to(cut.unwrap_or(piece.len()));
+                    self.whole.update(&head);
+                    self.take(head);
+                    if cut.is_some() {
+                        self.end_chunk().await?;
+                    }
+                }
             }
         }
         Ok(())
     }
 
+    fn take(&mut self, bytes: Bytes) {
+        self.hasher.update(&bytes);
+        self.current.push(bytes);
+    }
+
+    /// Ends a chunk where the guide did; false if it is not the same.
+    async fn end_expected_chunk(&mut self, expected: ChunkRef) -> Result<bool, StoreError> {
+        if Digest::from(self.hasher.finalize()) != expected.digest {
+            return Ok(false);
+        }
+        for piece in self.current.pieces() {
+            self.whole
+                .known(piece.clone(), self.following.spans_at(self.offset));
+        }
+        self.following.advance();
+        self.put(expected.digest).await?;
+        Ok(true)
+    }
+
+    /// The current chunk is not the guide's: where it ends must be searched for.
+    fn leave_guide(&mut self) {
+        self.following.lose();
+        self.hasher.reset();
+        for piece in std::mem::take(&mut self.current).into_pieces().into_iter().rev() {
+            self.waiting.push_front(piece);
+        }
+    }
+
     async fn end_chunk(&mut self) -> Result<(), StoreError> {
         let digest = Digest::from(self.hasher.finalize());
+        // Far below 4 GiB.
+        let len = u32::try_from(self.current.len()).map_err(std::io::Error::other)?;
+        let is_first = self.offset == 0;
+        let guides = &self.deposit.bulk.guides;
+        self.following.found(&ChunkRef { digest, len }, is_first, guides);
+        self.put(digest).await
+    }
+
+    async fn put(&mut self, digest: Digest) -> Result<(), StoreError> {
         self.hasher.reset();
+        self.offset += self.current.len();
         self.deposit.put(digest, std::mem::take(&mut self.current)).await
     }
 }

@@ -321,3 +321,63 @@ fn an_upload_can_move_between_threads() {
     is_send(upload.write(Bytes::new()));
     is_send(upload.finish());
 }
+
+/// Bodies that resemble one before, in every way that matters: what comes out is right whatever was expected.
+#[tokio::test]
+async fn a_guide_changes_neither_digest_nor_bytes() {
+    let old = noise(3 << 20, 21);
+    let len = old.len();
+    let join = |parts: &[&[u8]]| Bytes::from(parts.concat());
+    let news = [
+        old.clone(),
+        join(&[&old[..len / 2], &noise(30_000, 22), &old[len / 2 + 30_000..]]),
+        join(&[&old[..100_000], b"inserted", &old[100_000..]]),
+        join(&[&old[..2_000_000], &old[2_000_100..]]),
+        old.slice(..len - 1),
+        old.slice(..1 << 20),
+        old.slice(..100_001),
+        join(&[&old, b"appended"]),
+        join(&[&old, &noise(1 << 20, 23)]),
+        join(&[&noise(10, 24), &old]),
+        join(&[&old[..200_000], &old[..2_500_000]]),
+    ];
+    for piece in [1000, 70_000, 4 << 20] {
+        for new in &news {
+            let kit = Kit::new(PARAMS);
+            let first = kit.store(&old, 100_000).await.unwrap();
+            kit.publish(&first);
+            let second = kit.store(new, piece).await.unwrap();
+            assert_eq!((second.digest, second.size), (Digest::of(new), new.len() as u64));
+            assert!(stored(&kit, &second) == *new);
+            kit.publish(&second);
+            // The body that was taken in last is the guide of the next.
+            let third = kit.store(&old, piece).await.unwrap();
+            assert_eq!(third.digest, first.digest);
+            assert!(stored(&kit, &third) == old);
+        }
+    }
+}
+
+/// A body along a guide is cut as it would be without one, but for the chunk in front of what has changed.
+#[tokio::test]
+async fn cuts_along_a_guide_are_those_of_the_content() {
+    let kit = Kit::new(PARAMS);
+    let old = noise(3 << 20, 25);
+    for _ in 0..2 {
+        let blob = kit.store(&old, 50_000).await.unwrap();
+        assert_eq!(chunks(&blob), reference(&old));
+        kit.publish(&blob);
+    }
+    let mut grown = old.to_vec();
+    for round in 0..5 {
+        grown.extend_from_slice(&noise(100, round));
+        let body = Bytes::from(grown.clone());
+        let blob = kit.store(&body, 50_000).await.unwrap();
+        assert_eq!(
+            chunks(&blob),
+            reference(&body),
+            "a body that grows is not cut where it ended before"
+        );
+        kit.publish(&blob);
+    }
+}

@@ -67,6 +67,7 @@ async fn make_garbage(store: &Store, bytes: &'static [u8]) {
         package,
         version,
         file,
+        spare_pinned: false,
     };
     for change in [Change::Publish(publish), Change::RemoveFile(remove)] {
         store.commit(change).settled().await.unwrap();

@@ -1,11 +1,12 @@
 //! Starts, kills and restarts the real daemon on a data directory of its own.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::json;
@@ -42,19 +43,38 @@ pub fn output_within(command: &mut Command, input: &str) -> Output {
         .take()
         .expect("stdin is a pipe")
         .write_all(input.as_bytes());
-    if !within(PATIENCE, || {
-        child.try_wait().expect("a child can be waited for").is_some()
-    }) {
+    // A pipe that nobody reads would hold the command up.
+    let stdout = read_aside(child.stdout.take().expect("stdout is a pipe"));
+    let stderr = read_aside(child.stderr.take().expect("stderr is a pipe"));
+    let mut status = None;
+    let ended = within(PATIENCE, || {
+        status = child.try_wait().expect("a child can be waited for");
+        status.is_some()
+    });
+    if !ended {
         child.kill().expect("a child can be killed");
         panic!("{command:?} did not end within {PATIENCE:?}");
     }
-    child.wait_with_output().expect("its output can be read")
+    Output {
+        status: status.expect("it has ended"),
+        stdout: stdout.join().expect("its output can be read"),
+        stderr: stderr.join().expect("its errors can be read"),
+    }
+}
+
+fn read_aside(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
+        bytes
+    })
 }
 
 /// How a daemon is to be started.
 #[derive(Clone, Debug)]
 pub struct Setup {
     config: String,
+    listen: String,
     env: Vec<(String, String)>,
 }
 
@@ -62,6 +82,7 @@ impl Default for Setup {
     fn default() -> Self {
         Setup {
             config: String::new(),
+            listen: "127.0.0.1:0".to_owned(),
             env: vec![("LARDER_ADMIN_PASSWORD".to_owned(), ADMIN_PASSWORD.to_owned())],
         }
     }
@@ -71,6 +92,12 @@ impl Setup {
     /// Text of the configuration file.
     pub fn config(mut self, text: &str) -> Self {
         self.config.push_str(text);
+        self
+    }
+
+    /// Where to listen, in place of a free port; a TCP address has to be the first.
+    pub fn listen(mut self, listen: &str) -> Self {
+        listen.clone_into(&mut self.listen);
         self
     }
 
@@ -105,6 +132,7 @@ impl Setup {
             .expect("the configuration can be written");
         Daemon {
             directory,
+            listen: self.listen,
             env: self.env,
             process: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -124,6 +152,7 @@ struct Process {
 #[derive(Debug)]
 pub struct Daemon {
     directory: TempDir,
+    listen: String,
     env: Vec<(String, String)>,
     process: Option<Process>,
     address: SocketAddr,
@@ -153,9 +182,10 @@ impl Daemon {
         });
         assert!(printed && ended.is_none(), "no listening line (ended: {ended:?})");
         let first = lock(&lines)[0].clone();
-        self.address = first
-            .strip_prefix("larder listening on http://")
-            .and_then(|address| address.trim_end_matches('/').parse().ok())
+        let places = first.strip_prefix("larder listening on ").unwrap_or_default();
+        self.address = places
+            .split(' ')
+            .find_map(|place| place.strip_prefix("http://")?.parse().ok())
             .unwrap_or_else(|| panic!("unexpected line on stdout: {first:?}"));
     }
 
@@ -167,7 +197,7 @@ impl Daemon {
             .append(true)
             .open(self.stderr_path());
         let mut child = binary()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", &self.listen, "--data"])
             .arg(self.data())
             .arg("--config")
             .arg(self.config_path())
@@ -194,6 +224,11 @@ impl Daemon {
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Changes where the next start listens; see [`Setup::listen`].
+    pub fn set_listen(&mut self, listen: &str) {
+        listen.clone_into(&mut self.listen);
     }
 
     /// Sends one request on a connection of its own.
@@ -313,6 +348,11 @@ impl Daemon {
         self.signal(libc::SIGTERM);
     }
 
+    /// Sends SIGHUP and waits for nothing.
+    pub fn signal_hangup(&self) {
+        self.signal(libc::SIGHUP);
+    }
+
     /// Sends SIGKILL while others still talk to the daemon; [`Daemon::kill9`] afterwards clears it away.
     pub fn signal_kill(&self) {
         self.signal(libc::SIGKILL);
@@ -397,6 +437,17 @@ impl Drop for Daemon {
             assert!(!stderr.contains("panicked at"), "the daemon panicked:\n{stderr}");
         }
     }
+}
+
+/// The first place that the daemon says it listens on whose name begins with `kind`, without that.
+pub fn listening(daemon: &Daemon, kind: &str) -> String {
+    let lines = daemon.stdout();
+    let places = lines.iter().flat_map(|line| line.split(' '));
+    let mut found = places.filter_map(|place| place.strip_prefix(kind));
+    found
+        .next()
+        .unwrap_or_else(|| panic!("no {kind} in {lines:?}"))
+        .to_owned()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -4,24 +4,30 @@ mod accounts;
 mod client;
 mod daemon;
 mod documented;
+mod issuer;
 mod observe;
 mod owners;
 mod programs;
 mod recipes;
 mod rng;
 mod small_disk;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use accounts::{basic, bearer};
 pub use client::{Conn, Request, Response, response_of};
-pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, output_within};
+pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, listening, output_within};
+pub use issuer::{Issuer, Signer};
 pub use owners::Used;
 pub use programs::{found, runs};
 pub use recipes::recipe;
 pub use rng::{Rng, seeded_bytes};
 pub use small_disk::SmallDisk;
+#[cfg(feature = "tls")]
+pub use tls::Authority;
 
 /// One mebibyte.
 pub const MIB: usize = 1024 * 1024;

@@ -1,0 +1,165 @@
+//! The pass of retention: judges every version of every owner that has rules, and removes what has expired.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
+
+use super::rest::Rest;
+use super::retention_metrics::METRICS;
+use crate::artifact::retention::decide::Verdict;
+use crate::artifact::retention::{Judged, Survey};
+use crate::artifact::{ArtifactError, Artifacts, walk};
+use crate::store::error::StoreError;
+use crate::store::model::{Account, Millis};
+use crate::store::{Health, Store};
+
+/// The first pass that nobody asks for comes this long after the start, or earlier.
+const FIRST: Duration = Duration::from_secs(3600);
+/// Removals under way at a time: they share the syncs of the journal.
+const AT_ONCE: usize = 64;
+/// How often a removal is tried that found the store busy, and how long apart.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// When passes are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether they come by themselves.
+    pub enabled: bool,
+    /// How long after the beginning of one the next one begins.
+    pub every: Duration,
+    /// While a commit takes longer than this, a pass rests longer.
+    pub yield_above: Duration,
+}
+
+/// Makes passes, one at a time, for ever: by the clock, and when one is asked for. To be run on a thread that does
+/// little else, as owners' actors may be started there.
+pub async fn run(artifacts: Artifacts, store: Store, options: Options) {
+    METRICS.start(options.enabled.then_some(options.every));
+    let mut wanted = artifacts.wanted_retention().watch();
+    let mut due = Instant::now() + options.every.min(FIRST);
+    loop {
+        let rest = match options.enabled {
+            true => due.saturating_duration_since(Instant::now()),
+            false => Duration::MAX,
+        };
+        // The sender lives as long as `artifacts`.
+        let _ = timeout(rest, wanted.changed()).await;
+        due = Instant::now() + options.every;
+        if store.health() == Health::Ready {
+            let _ = pass(&artifacts, &store, options.yield_above).await;
+        }
+    }
+}
+
+/// Makes a pass; returns how many versions it removed.
+pub async fn pass(artifacts: &Artifacts, store: &Store, yield_above: Duration) -> Result<u64, ArtifactError> {
+    let begun = Instant::now();
+    let pass = Pass {
+        artifacts,
+        store,
+        yield_above,
+    };
+    let outcome = pass.run().await;
+    METRICS.ended(outcome.is_ok(), begun.elapsed());
+    match &outcome {
+        Ok(removed) => tracing::info!(
+            removed,
+            seconds = begun.elapsed().as_secs_f64(),
+            "retention has ended"
+        ),
+        Err(error) => tracing::error!(%error, "retention failed"),
+    }
+    outcome
+}
+
+struct Pass<'a> {
+    artifacts: &'a Artifacts,
+    store: &'a Store,
+    yield_above: Duration,
+}
+
+impl Pass<'_> {
+    /// An owner whose rules cannot be applied does not keep the others from theirs, but makes the pass a failure.
+    async fn run(&self) -> Result<u64, ArtifactError> {
+        let (mut removed, mut failed) = (0, None);
+        for owner in self.store.accounts()? {
+            match self.owner(&owner, &mut removed).await {
+                Ok(()) => {}
+                Err(error @ ArtifactError::Store(StoreError::Foreign(_))) => {
+                    tracing::error!(owner = owner.name, %error, "nothing of this owner is removed");
+                    failed = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        failed.map_or(Ok(removed), Err)
+    }
+
+    async fn owner(&self, owner: &Account, removed: &mut u64) -> Result<(), ArtifactError> {
+        let (rules, _) = self.artifacts.retention_rules(owner)?;
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let mut survey = self.artifacts.survey(owner, rules.clone(), now());
+        let mut rest = Rest::new(self.store, self.yield_above);
+        loop {
+            let judged;
+            (survey, judged) = walk::step(survey, Survey::step).await?;
+            let Some(judged) = judged? else { return Ok(()) };
+            let expired: Vec<Judged> = judged
+                .into_iter()
+                .filter(|judged| matches!(judged.verdict, Verdict::Expired { .. }))
+                .collect();
+            // Whoever takes a rule back means at once.
+            let (standing, _) = self.artifacts.retention_rules(owner)?;
+            if !expired.is_empty() && !standing.given().eq(rules.given()) {
+                tracing::info!(
+                    owner = owner.name,
+                    "the rules have changed; the next pass goes by them"
+                );
+                return Ok(());
+            }
+            *removed += self.remove(owner, &expired).await?;
+            rest.rest().await;
+        }
+    }
+
+    async fn remove(&self, owner: &Account, expired: &[Judged]) -> Result<u64, ArtifactError> {
+        let removals = expired
+            .iter()
+            .map(|judged| patiently(async || self.artifacts.retire(owner, judged).await));
+        let mut removals = stream::iter(removals).buffer_unordered(AT_ONCE);
+        let mut removed = 0;
+        while let Some(outcome) = removals.next().await {
+            if outcome? {
+                removed += 1;
+                METRICS.removed();
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Tries again what found the store busy.
+pub(super) async fn patiently<T>(
+    mut work: impl AsyncFnMut() -> Result<T, ArtifactError>,
+) -> Result<T, ArtifactError> {
+    for _ in 0..TRIES {
+        match work().await {
+            Err(ArtifactError::Busy(_)) => tokio::time::sleep(PAUSE).await,
+            done => return done,
+        }
+    }
+    work().await
+}
+
+/// Milliseconds since the epoch.
+pub(super) fn now() -> Millis {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+#[path = "retention_tests.rs"]
+mod tests;
