@@ -39,29 +39,20 @@ impl Artifacts {
     }
 
     async fn checksums(&self, file: &File) -> Result<Checksums, ArtifactError> {
-        if let Some(known) = self.store.checksums(&file.blob)? {
-            return Ok(known);
-        }
-        let _turn = self
-            .hashing
-            .acquire()
+        let known = || Ok(self.store.checksums(&file.blob)?);
+        self.hashing
+            .get(&file.blob, known, async || {
+                let checksums = self.compute(file).await?;
+                let kept = self.store.commit(Change::PutChecksums(file.blob, checksums));
+                match kept.settled().await {
+                    // Collected meanwhile, or no room: nobody needs it to be kept.
+                    Ok(()) | Err(CommitError::Conflict | CommitError::NoSpace | CommitError::Busy) => {
+                        Ok(checksums)
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            })
             .await
-            .map_err(|_| ArtifactError::Store(StoreError::Closed))?;
-        // Somebody before us may have asked for the same.
-        if let Some(known) = self.store.checksums(&file.blob)? {
-            return Ok(known);
-        }
-        let checksums = self.compute(file).await?;
-        match self
-            .store
-            .commit(Change::PutChecksums(file.blob, checksums))
-            .settled()
-            .await
-        {
-            // Collected meanwhile, or no room: nobody needs it to be kept.
-            Ok(()) | Err(CommitError::Conflict | CommitError::NoSpace | CommitError::Busy) => Ok(checksums),
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn compute(&self, file: &File) -> Result<Checksums, ArtifactError> {

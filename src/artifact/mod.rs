@@ -9,6 +9,7 @@ mod fetch;
 pub mod last_uses;
 mod metrics;
 pub mod names;
+mod once;
 mod pin;
 mod publish;
 mod receive;
@@ -31,6 +32,7 @@ pub use checksum::ExpectedChecksums;
 pub use error::ArtifactError;
 use last_uses::LastUses;
 pub use names::Coordinates;
+use once::Once;
 pub use publish::Prechecked;
 use retention::Wanted;
 
@@ -101,7 +103,7 @@ pub struct Artifacts {
     owners: Owners,
     rules: Arc<Rules>,
     options: Arc<Options>,
-    hashing: Arc<Semaphore>,
+    hashing: Once,
     uses: Arc<LastUses>,
     cache_pressure: Arc<eviction::CachePressure>,
     wanted_retention: Wanted,
@@ -129,7 +131,7 @@ impl Artifacts {
             store,
             rules,
             options: Arc::new(options),
-            hashing: Arc::new(Semaphore::new(checksums::AT_ONCE)),
+            hashing: Once::new(checksums::AT_ONCE),
         }
     }
 

@@ -56,7 +56,7 @@ pub const CODES: &[Code] = &[
     // Names, headers and parameters.
     Code { code: "bad-path", statuses: &[400], title: "A broken escape in the path", advice: "Write `%` as `%25`" },
     Code { code: "invalid-package-name", statuses: &[400], title: "Not a name for a package", advice: "Letters, digits and `-_+.`, at most 255 bytes, a single character only if letter or digit" },
-    Code { code: "invalid-package-version", statuses: &[400], title: "Not a name for a version", advice: "1 to 255 bytes of UTF-8 without control characters or white space at the ends, and not `-` alone" },
+    Code { code: "invalid-package-version", statuses: &[400], title: "Not a name for a version", advice: "1 to 255 bytes of UTF-8 without control characters or white space at the ends, and not `-`, `.` or `..`" },
     Code { code: "invalid-filename", statuses: &[400], title: "Not a name for a file", advice: "Letters, digits, space and ``-_+=:;.()[]{}~!@#$%^&` ``, at most 255 bytes, no space at the ends" },
     Code { code: "bad-checksum-header", statuses: &[400], title: "A checksum header that cannot be understood", advice: "See the detail for the form it must have" },
     Code { code: "bad-condition", statuses: &[400], title: "A precondition that cannot be understood", advice: "`If-None-Match: *` or `If-Match: \"etag\"`" },

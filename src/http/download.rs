@@ -41,7 +41,7 @@ const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
     operation_id = "get_file",
     path = "/api/packages/{owner}/generic/{package_name}/{package_version}/{file_name}",
     tag = "files",
-    security((), ("basic" = []), ("token" = []), ("query_token" = []), ("query_access_token" = [])),
+    security((), ("basic" = []), ("token" = [])),
     params(AtOwner, AtName, AtVersion, AtFile, Reading),
     responses(
         (status = 200, description = "The bytes.", body = Vec<u8>, content_type = "application/octet-stream", headers(
@@ -89,7 +89,7 @@ pub async fn get(
     operation_id = "head_file",
     path = "/api/packages/{owner}/generic/{package_name}/{package_version}/{file_name}",
     tag = "files",
-    security((), ("basic" = []), ("token" = []), ("query_token" = []), ("query_access_token" = [])),
+    security((), ("basic" = []), ("token" = [])),
     params(AtOwner, AtName, AtVersion, AtFile, Reading),
     responses(
         (status = 200, description = "The headers of a download.", headers(

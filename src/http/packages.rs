@@ -82,7 +82,7 @@ pub async fn package(
 ) -> Result<HttpResponse, Refusal> {
     let (engine, _, owner) = permitted(state, head, owner, Some(name), Action::List).await?;
     let window = window(head, DEFAULT_LIMIT, MAX_LIMIT)?;
-    let page = engine.artifacts.list_versions(&owner, name, window)?;
+    let page = engine.artifacts.list_versions(&owner, name, window).await?;
     versions(engine, &owner, page, window, head)
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sha2::Digest as _;
 
-use crate::support::{Daemon, MIB, Request, Response, Rng, Setup, file_path, seeded_bytes, within};
+use crate::support::{Daemon, MIB, Request, Response, Rng, Setup, file_path, seeded_bytes, together, within};
 use crate::support::{PATIENCE, basic};
 
 fn daemon() -> Daemon {
@@ -195,4 +195,92 @@ fn packages_and_versions_go_and_stay_gone() {
     assert_eq!(daemon.put(&file_path("admin", "app", "5", "f"), "new"), 201);
     assert!(within(PATIENCE, || total(&list(&daemon, "admin/generic/app")) == 1));
     daemon.assert_serves(&file_path("admin", "app", "5", "f"), b"new");
+}
+
+#[test]
+fn pages_are_asked_for_in_numbers() {
+    let daemon = daemon();
+    for version in 0..3 {
+        assert_eq!(
+            daemon.put(&file_path("admin", "app", &version.to_string(), "f"), "x"),
+            201
+        );
+    }
+    let ask = |path: &str| daemon.as_admin(Request::get(&format!("/api/v1/packages/{path}")));
+    for path in ["admin", "admin/generic/app", "admin/generic/app/1/files"] {
+        // Zero is unsaid, as with Gitea; what is beyond the end is empty, however far.
+        for fine in [
+            "page=0&limit=0",
+            "page=&limit=",
+            "limit=51",
+            "limit=18446744073709551615",
+        ] {
+            let answer = ask(&format!("{path}?{fine}"));
+            assert_eq!(answer.status, 200, "{path}?{fine}");
+            assert!(!answer.json().as_array().unwrap().is_empty(), "{path}?{fine}");
+        }
+        for beyond in [
+            "page=18446744073709551615",
+            "page=18446744073709551615&limit=50",
+            "page=9",
+        ] {
+            let answer = ask(&format!("{path}?{beyond}"));
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (200, "[]"),
+                "{path}?{beyond}"
+            );
+        }
+        for field in ["page", "limit"] {
+            for bad in ["x", "-1", "1.5", "18446744073709551616", "1%00", "+"] {
+                let answer = ask(&format!("{path}?{field}={bad}"));
+                let says = format!("{field} must be a whole number");
+                assert_eq!(answer.status, 422, "{path}?{field}={bad}");
+                assert_eq!(answer.json()["message"], says.as_str());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_package_without_versions_is_not_there() {
+    let daemon = daemon();
+    assert_eq!(daemon.put(&file_path("admin", "app", "1", "f"), "x"), 201);
+    assert_eq!(daemon.delete(&file_path("admin", "app", "1", "f")), 204);
+    for gone in ["app", "app/-/latest", "app/1", "app/1/files"] {
+        let answer = daemon.as_admin(Request::get(&format!("/api/v1/packages/admin/generic/{gone}")));
+        assert_eq!(answer.status, 404, "{gone}");
+    }
+    assert_eq!(total(&list(&daemon, "admin")), 0);
+}
+
+#[test]
+fn names_are_escaped_in_the_page_of_a_version() {
+    let daemon = daemon();
+    assert_eq!(
+        daemon.put(&file_path("admin", "App", "a%2Fb%20%22C", "f"), "x"),
+        201
+    );
+    let version = list(&daemon, "admin/generic/app/a%2Fb%20%22c").json();
+    assert_eq!(version["version"], "a/b \"C");
+    assert_eq!(
+        version["html_url"],
+        "http://larder.test/admin/-/packages/generic/app/a%2Fb%20%22c"
+    );
+}
+
+#[test]
+fn many_who_ask_first_get_the_same_checksums() {
+    let daemon = daemon();
+    let body = seeded_bytes(5, 4 * MIB);
+    assert_eq!(
+        daemon.put(&file_path("admin", "app", "1", "f"), body.clone()),
+        201
+    );
+    let answers = together(16, |_| {
+        list(&daemon, "admin/generic/app/1/files").json()[0].clone()
+    });
+    for answer in answers {
+        assert_eq!(answer["sha512"], hex::encode(sha2::Sha512::digest(&body)));
+    }
 }

@@ -36,6 +36,7 @@ mod oidc;
 mod order;
 mod organisations;
 mod packaged;
+mod pages;
 mod permissions;
 mod policies;
 mod power;

@@ -7,6 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use crate::artifact::settings::{Governed, SettingsEdit};
 use crate::store::model::{self, Account, Id, Limit, Policy};
@@ -26,13 +27,13 @@ pub struct Owner {
     policy: Option<Policy>,
     policies: Vec<PackagePolicy>,
     /// Null: as the configuration says.
-    #[schema(value_type = Option<ShownLimit>, required = true)]
+    #[schema(schema_with = count_schema, required = true)]
     max_bytes: Option<Shown>,
     /// Null: as the configuration says.
-    #[schema(value_type = Option<ShownLimit>, required = true)]
+    #[schema(schema_with = count_schema, required = true)]
     max_versions: Option<Shown>,
     /// Null: as the configuration says.
-    #[schema(value_type = Option<ShownLimit>, required = true)]
+    #[schema(schema_with = count_schema, required = true)]
     max_file_size: Option<Shown>,
     limits: Limits,
     used: Used,
@@ -103,15 +104,25 @@ impl Serialize for Shown {
     }
 }
 
-/// A number, or `none` for no limit.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only described, never made")]
-enum ShownLimit {
-    #[schema(title = "limit")]
-    AtMost(u64),
-    #[schema(title = "unlimited")]
-    None(String),
+/// A number, `none` for no limit, or null for nothing said.
+fn count_schema() -> Schema {
+    limit_schema("^none$")
+}
+
+/// The same, and numbers with a unit.
+fn size_schema() -> Schema {
+    limit_schema("^([0-9]{1,6} ?([kKMG]i?)?B|none)$")
+}
+
+fn limit_schema(text: &str) -> Schema {
+    let of = |kind| ObjectBuilder::new().schema_type(kind);
+    let number = of(Type::Integer).minimum(Some(0)).maximum(Some(MOST));
+    OneOfBuilder::new()
+        .item(number)
+        .item(of(Type::String).pattern(Some(text)))
+        .item(of(Type::Null))
+        .build()
+        .into()
 }
 
 /// What is to change; what is absent stays as it is, and null clears it, so that the configuration counts.
@@ -126,15 +137,15 @@ pub struct EditOwner {
     policies: Option<Option<Vec<PackagePolicy>>>,
     /// Bytes of all files: a number, a size like `10GiB`, or `none`.
     #[serde(default, deserialize_with = "setting")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(schema_with = size_schema)]
     max_bytes: Option<Option<Size>>,
     /// Versions: a number, or `none`.
     #[serde(default, deserialize_with = "setting")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(schema_with = count_schema)]
     max_versions: Option<Option<Count>>,
     /// Bytes of one file: a number, a size like `10GiB`, or `none`.
     #[serde(default, deserialize_with = "setting")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(schema_with = size_schema)]
     max_file_size: Option<Option<Size>>,
 }
 

@@ -93,7 +93,7 @@ pub struct CreateToken {
     #[schema(min_length = 1, max_length = 255)]
     name: String,
     /// `read:package`, `write:package` (which reads, too), `all`, `admin`; `public-only` narrows the others.
-    #[schema(min_items = 1, example = json!(["write:package"]))]
+    #[schema(value_type = Vec<ScopeName>, required = true, min_items = 1, example = json!(["write:package"]))]
     scopes: Option<Vec<String>>,
     /// From when on it is wrong; never, if absent.
     #[serde(default, deserialize_with = "moment")]
@@ -113,6 +113,22 @@ impl From<CreateToken> for NewToken {
             grants: grants.into_iter().map(model::Grant::from).collect(),
         }
     }
+}
+
+/// What a token may be used for.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described, never made")]
+enum ScopeName {
+    #[schema(rename = "read:package")]
+    ReadPackage,
+    #[schema(rename = "write:package")]
+    WritePackage,
+    #[schema(rename = "all")]
+    All,
+    #[schema(rename = "admin")]
+    Admin,
+    #[schema(rename = "public-only")]
+    PublicOnly,
 }
 
 /// A time in RFC 3339 that may be absent or `null`.

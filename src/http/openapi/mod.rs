@@ -44,7 +44,7 @@ pub use refusals::{BadBody, BadQuery, Missing, Refused, Unready, Writing, file};
     ),
     components(schemas(ApiError, Problem)),
     modifiers(&Security),
-    security(("basic" = []), ("token" = []), ("query_token" = []), ("query_access_token" = [])),
+    security(("basic" = []), ("token" = [])),
     tags(
         (name = "files", description = "Artifacts and cache entries, in the URL shape of Gitea's generic packages."),
         (name = "packages", description = "What an owner has."),
@@ -115,7 +115,7 @@ impl Modify for Security {
             SecurityScheme::Http(scheme)
         };
         let query = |name: &str| {
-            let says = "A token, where the server accepts it in the query (`server.query_tokens`).";
+            let says = "A token in the query, which beats the header, where that is switched on (`server.query_tokens`).";
             SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(name, says)))
         };
         for (name, scheme) in [

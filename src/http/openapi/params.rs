@@ -136,10 +136,10 @@ pub struct Reading {
 #[into_params(parameter_in = Header)]
 pub struct Checked {
     /// `*`: 412 if the file exists, whatever the policy.
-    #[param(rename = "If-None-Match")]
+    #[param(rename = "If-None-Match", pattern = r"^\*$")]
     if_none_match: Option<String>,
     /// 412 unless the file is this one, which is replaced where the policy allows it.
-    #[param(rename = "If-Match")]
+    #[param(rename = "If-Match", pattern = r#"^"[0-9a-f]{64}"$"#)]
     if_match: Option<String>,
     /// What the body must hash to, in hexadecimal.
     #[param(rename = "X-Checksum-Sha256", pattern = "^[0-9A-Fa-f]{64}$")]
@@ -148,12 +148,18 @@ pub struct Checked {
     #[param(rename = "X-Checksum-Blake3", pattern = "^[0-9A-Fa-f]{64}$")]
     blake3: Option<String>,
     /// What the body must hash to, in base64.
-    #[param(rename = "Content-MD5")]
+    #[param(rename = "Content-MD5", pattern = "^[A-Za-z0-9+/]{21}[AQgw]==$")]
     md5: Option<String>,
     /// What the body must hash to (RFC 9530): sha-256 and sha-512.
-    #[param(rename = "Content-Digest")]
+    #[param(
+        rename = "Content-Digest",
+        pattern = "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$"
+    )]
     content_digest: Option<String>,
     /// The same as `Content-Digest` here.
-    #[param(rename = "Repr-Digest")]
+    #[param(
+        rename = "Repr-Digest",
+        pattern = "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$"
+    )]
     repr_digest: Option<String>,
 }
