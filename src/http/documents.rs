@@ -35,9 +35,11 @@ documents! {
     "backup.md": "../../docs/backup.md",
     "errors.md": "../../docs/errors.md",
     "format.md": "../../docs/format.md",
+    "metrics.md": "../../docs/metrics.md",
     "operations.md": "../../docs/operations.md",
     "performance.md": "../../docs/performance.md",
     "retention.md": "../../docs/retention.md",
+    "runbooks.md": "../../docs/runbooks.md",
 }
 
 /// A page of the documentation
