@@ -18,8 +18,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::time::timeout;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{ObjectBuilder, Schema, Type};
 
 use super::error::Refusal;
 use super::fields;
@@ -72,4 +75,19 @@ pub enum ShownVisibility {
     Limited,
     /// Only the owner, its members and admins read.
     Private,
+}
+
+/// The same as clients may ask for it: also not at all, for which those of Gitea send an empty text.
+fn asked_visibility() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .enum_values(Some([
+            json!("public"),
+            json!("limited"),
+            json!("private"),
+            json!(""),
+            json!(null),
+        ]))
+        .build()
+        .into()
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::head::Head;
-use super::ShownVisibility;
 use super::user::{User, visibility};
+use super::{ShownVisibility, asked_visibility};
 use crate::store::model::{Account, Id, Permission, Visibility};
 
 /// An organisation. What Larder does not have is there with the value of "none".
@@ -58,7 +58,7 @@ pub struct CreateOrganization {
     pub username: String,
     /// Who may read what it owns; public unless said otherwise.
     #[serde(default, deserialize_with = "visibility")]
-    #[schema(value_type = Option<ShownVisibility>)]
+    #[schema(required = false, schema_with = asked_visibility)]
     pub visibility: Option<Visibility>,
 }
 
@@ -67,7 +67,7 @@ pub struct CreateOrganization {
 pub struct EditOrganization {
     /// Who may read what it owns.
     #[serde(default, deserialize_with = "visibility")]
-    #[schema(value_type = Option<ShownVisibility>)]
+    #[schema(required = false, schema_with = asked_visibility)]
     pub visibility: Option<Visibility>,
 }
 

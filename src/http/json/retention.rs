@@ -66,6 +66,7 @@ struct Rule {
     packages: String,
     /// So many of the newest versions stay, of those that the rule means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 4294967295u32)]
     keep_newest: Option<u32>,
     /// Versions that stay: globs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -77,11 +78,11 @@ struct Rule {
     remove: Vec<String>,
     /// How long after its creation a version goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "14days")]
+    #[schema(value_type = Option<String>, pattern = r"^[1-9][0-9]{0,2}(days|h|m)( [1-9][0-9]?(h|m))?$", example = "14days")]
     remove_older_than: Option<Span>,
     /// How long after its last download a version goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "7days 12h")]
+    #[schema(value_type = Option<String>, pattern = r"^[1-9][0-9]{0,2}(days|h|m)( [1-9][0-9]?(h|m))?$", example = "7days 12h")]
     remove_unused_for: Option<Span>,
 }
 

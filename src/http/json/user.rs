@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::super::head::Head;
-use super::{ShownVisibility, time};
+use super::{ShownVisibility, asked_visibility, time};
 use crate::access::{AccountEdit, NewUser};
 use crate::store::model::{Account, Visibility};
 
@@ -103,11 +103,11 @@ pub struct CreateUser {
     #[schema(min_length = 8, max_length = 256)]
     password: String,
     /// For people.
-    #[schema(max_length = 254)]
+    #[schema(max_length = 254, pattern = r"^\S*$")]
     email: Option<String>,
     /// Who may read what the user owns; public unless said otherwise.
     #[serde(default, deserialize_with = "visibility")]
-    #[schema(value_type = Option<ShownVisibility>)]
+    #[schema(required = false, schema_with = asked_visibility)]
     visibility: Option<Visibility>,
     /// Whether the user may sign in; true unless said otherwise.
     active: Option<bool>,
@@ -135,11 +135,11 @@ pub struct EditUser {
     #[schema(min_length = 8, max_length = 256)]
     password: Option<String>,
     /// For people.
-    #[schema(max_length = 254)]
+    #[schema(max_length = 254, pattern = r"^\S*$")]
     email: Option<String>,
     /// Who may read what the user owns.
     #[serde(default, deserialize_with = "visibility")]
-    #[schema(value_type = Option<ShownVisibility>)]
+    #[schema(required = false, schema_with = asked_visibility)]
     visibility: Option<Visibility>,
     /// Whether the user may sign in.
     active: Option<bool>,

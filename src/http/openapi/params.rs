@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "only described, never made")]
 
 use utoipa::IntoParams;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 /// Whose.
 #[derive(IntoParams)]
@@ -40,12 +41,24 @@ pub struct AtFile {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Paging {
-    /// The page; 0 and absent are the first, 1.
-    #[param(minimum = 0)]
+    /// The page; 0, empty and absent are the first, 1.
+    #[param(required = false, schema_with = whole_number)]
     page: Option<u64>,
-    /// Items on a page; 0 and absent are the default, and more than the most counts as the most.
-    #[param(minimum = 0)]
+    /// Items on a page; 0, empty and absent are the default, and more than the most counts as the most.
+    #[param(required = false, schema_with = whole_number)]
     limit: Option<u64>,
+}
+
+/// From 0, or left empty.
+fn whole_number() -> Schema {
+    let number = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0))
+        .maximum(Some(u64::MAX));
+    let empty = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some([""]));
+    OneOfBuilder::new().item(number).item(empty).build().into()
 }
 
 /// Which packages.
