@@ -24,8 +24,9 @@ use crate::store::model::{ChunkRef, Place};
 /// Buffer for verifying a chunk that there is no room to hold, in bytes.
 const SMALL_BUFFER: usize = 64 << 10;
 
-/// Below this many bytes a copy costs less than the kernel's way from the page cache to a socket.
-const WORTH_SENDING: u64 = 16 << 10;
+/// Up to this many bytes a copy costs less than the kernel's way from the page cache to a socket, page by page: a head
+/// and 64 KiB leave in one call, which wakes their reader once (32 against 44 us, measured).
+const COPIED: u64 = PIECE as u64;
 
 /// Everything a [`BlobReader`](super::BlobReader) works with; one for the store.
 pub struct Readers {
@@ -265,7 +266,7 @@ impl Source {
         };
         let len = range.end - range.start;
         let offset = place.offset + RECORD_HEADER_LEN as u64 + range.start;
-        let pays = len >= WORTH_SENDING && file.is_cached(offset) && file.is_cached(offset + len - 1);
+        let pays = len > COPIED && file.is_cached(offset) && file.is_cached(offset + len - 1);
         pays.then(|| FileRange::new(file.clone(), offset, len))
     }
 

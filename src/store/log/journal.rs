@@ -22,6 +22,13 @@ pub fn path(data: &Path, file: u64) -> PathBuf {
     files::path(data, FileKind::Journal, file)
 }
 
+/// Zeroes written ahead of groups, in bytes: a sync of space that was written before is done without the file system's
+/// own journal, in half the time.
+const AHEAD: u64 = 256 << 10;
+static ZEROES: [u8; AHEAD as usize] = [0; AHEAD as usize];
+/// Of longer groups so much is written that they gain nothing.
+const SHORT: u64 = 32 << 10;
+
 /// Why a group could not be appended.
 #[derive(Debug)]
 pub enum AppendError {
@@ -40,6 +47,8 @@ pub struct Journal {
     file: File,
     offset: u64,
     allocated: u64,
+    /// Up to here the file has been written, be it with zeroes.
+    written: u64,
     size: u64,
     footer: FooterBuilder,
 }
@@ -80,6 +89,7 @@ impl Journal {
                 file: handle,
                 offset: FILE_HEADER_LEN,
                 allocated,
+                written: FILE_HEADER_LEN,
                 size,
                 footer: FooterBuilder::default(),
             }),
@@ -155,6 +165,7 @@ impl Journal {
             .write_at(&self.file, &mut [IoSlice::new(bytes)], self.offset);
         match written {
             Ok(()) => {
+                self.write_ahead(end);
                 self.offset = end;
                 let listed = self.footer.add(std::mem::take(&mut group.entry));
                 listed.map_err(|error| AppendError::Failed(io::Error::other(error)))
@@ -167,6 +178,22 @@ impl Journal {
                 Err(AppendError::NoSpace)
             }
             Err(error) => Err(AppendError::Failed(error)),
+        }
+    }
+
+    /// Behind a short group that ends at `end`: zeroes for the next ones, which this group's sync makes durable as well.
+    /// Space that is reserved reads as zeroes anyway.
+    fn write_ahead(&mut self, end: u64) {
+        let begun = self.written.max(end);
+        self.written = begun;
+        let ahead = AHEAD.min(self.allocated.saturating_sub(begun));
+        if begun > end || end - self.offset > SHORT || ahead == 0 {
+            return;
+        }
+        // Without them the next sync takes longer, which is all.
+        let zeroes = &mut [IoSlice::new(&ZEROES[..ahead as usize])];
+        if self.disk.write_at(&self.file, zeroes, begun).is_ok() {
+            self.written += ahead;
         }
     }
 
