@@ -57,7 +57,7 @@
 //! Invariant 7: what reaches the disk carries magic and version; every past version opens.
 //! test: `store::log::format::tests::golden_bytes`,
 //! test: `store::identity::tests::another_format_and_a_lost_identity_are_refused`,
-//! test: `it::fixture::the_store_of_format_1_opens_and_serves_what_it_did`
+//! test: `it::fixture::the_store_of_format_2_opens_and_serves_what_it_did`
 //!
 //! Invariant 8: memory does not grow with the number of stored objects beyond the index cache and sled's page table,
 //! nor with the size of an upload.

@@ -13,7 +13,7 @@ use super::{Health, Store};
 use crate::telemetry::metrics::{counter, gauge, gauges, histogram};
 
 /// The format of the log that this build writes, as a label.
-const FORMAT: &[&str] = &["1"];
+const FORMAT: &[&str] = &["2"];
 
 struct Families {
     writing: IntGauge,

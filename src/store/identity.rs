@@ -84,7 +84,8 @@ impl Identity {
             toml::from_str(text).map_err(|error| OpenError::Format(format!("{place}: {error}")))?;
         if format != FORMAT_VERSION {
             return Err(OpenError::Format(format!(
-                "{place}: the store has format {format}; this version of larder reads format {FORMAT_VERSION}"
+                "{place}: the store has format {format}; this version of larder reads format \
+                 {FORMAT_VERSION}; nothing was changed, serve it with the version that wrote it"
             )));
         }
         toml::from_str(text).map_err(|error| OpenError::Format(format!("{place}: {error}")))

@@ -1,6 +1,6 @@
 //! Every version of the on-disk format that was ever written still opens (DESIGN.md §7, invariant 7).
 //!
-//! `LARDER_WRITE_FIXTURE=1 cargo test --test it fixture` writes `tests/fixtures/format-1` anew; nothing else does.
+//! `LARDER_WRITE_FIXTURE=1 cargo test --test it fixture` writes `tests/fixtures/format-2` anew; nothing else does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::support::{Daemon, Request, Setup, basic, bearer, file_path, seeded_by
 /// Where the store is; written first, once, if that was asked for.
 fn fixture() -> &'static Path {
     static FIXTURE: LazyLock<PathBuf> = LazyLock::new(|| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-2");
         if std::env::var_os("LARDER_WRITE_FIXTURE").is_some() {
             write_fixture(&path);
         }
@@ -113,7 +113,7 @@ fn prepared() -> Daemon {
 }
 
 #[test]
-fn the_store_of_format_1_opens_and_serves_what_it_did() {
+fn the_store_of_format_2_opens_and_serves_what_it_did() {
     let token = fs::read_to_string(fixture().join(TOKEN)).unwrap();
     let mut daemon = prepared();
     daemon.start();
@@ -186,11 +186,11 @@ fn stores_of_another_format_are_refused_by_name() {
     let cases: [(Find, Harm); 2] = [
         (store_toml, |bytes| {
             *bytes = String::from_utf8_lossy(bytes)
-                .replace("format = 1", "format = 2")
+                .replace("format = 2", "format = 1")
                 .into_bytes();
         }),
         (journal, |bytes| {
-            bytes[8] = 2;
+            bytes[8] = 1;
             let sum = crc32c::crc32c(&bytes[..36]);
             bytes[36..40].copy_from_slice(&sum.to_le_bytes());
         }),

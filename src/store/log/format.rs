@@ -7,7 +7,7 @@ use crate::chunk::Digest;
 use crate::store::model::FileKind;
 
 /// Version of everything on disk; in `store.toml` and in each file header.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Length of a file's header in bytes; the first record begins here.
 pub const FILE_HEADER_LEN: u64 = 4096;
