@@ -93,6 +93,8 @@ impl Collector {
     /// Starts the thread.
     pub fn start(store: Store, options: Options) -> io::Result<Self> {
         METRICS.start(options.enabled.then_some(options.every));
+        // Here, not on the thread: what is removed from now on counts, however late that begins.
+        let due = Due::new(&options, store.removed_bytes());
         let collector = Collector(Arc::new(Inner {
             store,
             options,
@@ -104,7 +106,7 @@ impl Collector {
         let worker = collector.clone();
         let thread = std::thread::Builder::new()
             .name("larder-gc".to_owned())
-            .spawn(move || worker.work())?;
+            .spawn(move || worker.work(due))?;
         *lock(&collector.0.thread) = Some(thread);
         Ok(collector)
     }
@@ -122,8 +124,7 @@ impl Collector {
         self.0.ended.send_modify(|count| *count += 1);
     }
 
-    fn work(&self) {
-        let mut due = Due::new(&self.0.options, self.0.store.removed_bytes());
+    fn work(&self, mut due: Due) {
         while !self.0.stop.wait(LOOK_EVERY) {
             let removed = self.0.store.removed_bytes();
             if due.is_due(&self.0.options, removed) && self.0.store.health() == Health::Ready {
