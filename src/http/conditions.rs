@@ -19,7 +19,7 @@ const IF_RANGE: &str = "If-Range";
 /// What a request's conditions are held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validators {
-    /// Of the file's bytes; its [`etag`] is the `ETag`.
+    /// Of the file's bytes; it is what the `ETag` says.
     pub etag: Digest,
     /// `Last-Modified`, milliseconds since 1970. Only its whole seconds count, for no more are ever sent.
     pub modified_ms: i64,
