@@ -44,6 +44,11 @@ pub fn start(options: &Options, run: u64) -> Result<(Server, Target), Fail> {
         .arg("--config")
         .arg(&config)
         .env("LARDER_ADMIN_PASSWORD", PASSWORD)
+        // Idle connections come on top of the default.
+        .env(
+            "LARDER__SERVER__MAX_CONNECTIONS",
+            (8192 + options.idle).to_string(),
+        )
         .stdout(Stdio::piped());
     let mut server = Server::spawn(command, dir, options.cores())?;
     let address = await_address(&mut server)?;
