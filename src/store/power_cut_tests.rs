@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use tempfile::TempDir;
 
 use super::bulk::testing::PARAMS;
 use super::change::{Expected, Publish};
@@ -71,7 +72,7 @@ fn names(name: u64) -> (String, String) {
 }
 
 /// A directory in memory where there is such a thing: the disk is simulated anyway.
-fn directory() -> tempfile::TempDir {
+fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
@@ -175,8 +176,12 @@ async fn step(store: &Store, rng: &mut Rng, ledger: &Mutex<Ledger>) {
     futures_util::future::join_all(changes).await;
 }
 
-/// A cut and what was known at that moment.
-type Cut = (Image, Ledger);
+/// A cut, what was known at that moment, and the index as it was when the store was last closed before it.
+struct Cut {
+    image: Image,
+    known: Ledger,
+    index: Option<Arc<TempDir>>,
+}
 
 /// Lives for a while; returns the cuts that happened.
 async fn live(data: &Path, seed: u64) -> Vec<Cut> {
@@ -186,22 +191,29 @@ async fn live(data: &Path, seed: u64) -> Vec<Cut> {
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let cuts = Arc::new(Mutex::new(Vec::new()));
     let moments: Vec<u64> = (0..CUTS_PER_LIFE).map(|_| rng.below(STEPS * 6)).collect();
-    let (known, made) = (ledger.clone(), cuts.clone());
+    let closed = Arc::new(Mutex::new(None));
+    let (known, made, index) = (ledger.clone(), cuts.clone(), closed.clone());
     disk.cut_at(moments, move |image| {
-        let known = known.lock().unwrap().clone();
-        made.lock().unwrap().push((image, known));
+        made.lock().unwrap().push(Cut {
+            image,
+            known: known.lock().unwrap().clone(),
+            index: index.lock().unwrap().clone(),
+        });
     });
     for _ in 0..STEPS {
         step(&store, &mut rng, &ledger).await;
         if rng.below(12) == 0 {
             if rng.below(2) == 0 {
                 store.close();
+                let copy = directory();
+                copy_index(&data.join("index"), copy.path());
+                *closed.lock().unwrap() = Some(Arc::new(copy));
             }
             drop(store);
             store = open_on(data, &disk);
         }
     }
-    store.close();
+    // Not closed: its index is then one that was open.
     drop(store);
     disk.assert_nothing_bypassed();
     std::mem::take(&mut cuts.lock().unwrap())
@@ -242,25 +254,37 @@ fn assert_kept(held: &BTreeMap<u64, Digest>, known: &Ledger) {
     }
 }
 
-/// The data directory that a cut leaves. The index may be there, of any state: it is another file now.
-fn left(image: &Image, from: &Path, rng: &mut Rng) -> tempfile::TempDir {
+fn copy_index(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// The data directory that a cut leaves. There may be an index: one that was open, of any state, which is another file
+/// now and proves nothing; or the one that was `closed` in order before the cut. Never one that was closed after it: that
+/// speaks for groups which the cut kept from being synced.
+fn left(image: &Image, from: &Path, closed: Option<&TempDir>, rng: &mut Rng) -> TempDir {
     let data = directory();
     image.write_to(data.path());
     fs::copy(from.join("store.toml"), data.path().join("store.toml")).unwrap();
-    if rng.below(4) == 0 {
-        fs::create_dir(data.path().join("index")).unwrap();
-        for entry in fs::read_dir(from.join("index")).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_file() {
-                fs::copy(entry.path(), data.path().join("index").join(entry.file_name())).unwrap();
-            }
-        }
+    let index = match rng.below(8) {
+        0 => Some(from.join("index")),
+        1 => closed.map(|closed| closed.path().to_owned()),
+        _ => None,
+    };
+    if let Some(index) = index {
+        copy_index(&index, &data.path().join("index"));
     }
     data
 }
 
 /// Recovers from a cut, is cut again on the way and once more when it is done.
-async fn survive(from: &Path, (image, known): &Cut, rng: &mut Rng) {
-    let data = left(image, from, rng);
+async fn survive(from: &Path, Cut { image, known, index }: &Cut, rng: &mut Rng) {
+    let closed = index.as_deref();
+    let data = left(image, from, closed, rng);
     let disk = Simulated::over(data.path(), rng.draw());
     let on_the_way = Arc::new(Mutex::new(None));
     let cut = on_the_way.clone();
@@ -268,7 +292,7 @@ async fn survive(from: &Path, (image, known): &Cut, rng: &mut Rng) {
     let store = open_on(data.path(), &disk);
     let served = read_all(&store, "after the cut").await;
     assert_kept(&served, known);
-    let next = left(&disk.cut(), data.path(), rng);
+    let next = left(&disk.cut(), data.path(), closed, rng);
     drop(store);
     disk.assert_nothing_bypassed();
 
@@ -278,7 +302,7 @@ async fn survive(from: &Path, (image, known): &Cut, rng: &mut Rng) {
     drop(store);
     let on_the_way = on_the_way.lock().unwrap().take();
     if let Some(image) = on_the_way {
-        let next = left(&image, data.path(), rng);
+        let next = left(&image, data.path(), closed, rng);
         let store = open_on(next.path(), &Simulated::over(next.path(), rng.draw()));
         assert_kept(&read_all(&store, "after a cut on the way").await, known);
     }
