@@ -272,12 +272,15 @@ fn open_bulk(
         metrics::damaged_stretch();
     }
     let room = Arc::new(Room::new(&options.data, options.limits)?);
+    let full_size = room
+        .share_of_a_file()
+        .clamp(SegmentOptions::FIRST_SIZE, SegmentOptions::FULL_SIZE);
     let segment_options = SegmentOptions {
         data: options.data.clone(),
         store: identity.uuid,
         next_file: segments.next_file,
-        first_size: SegmentOptions::size_after(segments.last_len),
-        full_size: SegmentOptions::FULL_SIZE,
+        first_size: SegmentOptions::size_after(segments.last_len).min(full_size),
+        full_size,
         queue_bytes: options.segment_queue,
     };
     let disk = Arc::new(Counted::new(options.disk.clone(), room.clone()));
