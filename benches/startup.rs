@@ -1,11 +1,12 @@
 //! How long a start takes, and how much memory: `cargo bench --bench startup -- --files 2000000`.
 //!
 //! Fills a store through `Store::commit`, then starts `larder serve` on it: after a clean end (twice: sled reads its
-//! log at the first and a snapshot at the second), after a writer was killed, and without an index.
+//! log at the first and a snapshot at the second), after a writer was killed, and without an index. What sled's own
+//! open, the journal and the segments took of it is what the server logs.
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -80,8 +81,8 @@ fn measure(args: &Args) -> Result<(), Fail> {
         println!("{part}: {} MiB", size(&data.join(part))? >> 20);
     }
     println!(
-        "{:<34} {:>9} {:>9} {:>9} {:>9}",
-        "start", "port s", "ready s", "RSS MiB", "peak MiB"
+        "{:<26} {:>7} {:>8} {:>7} {:>10} {:>11} {:>8} {:>9}",
+        "start", "port s", "ready s", "sled s", "journal s", "segments s", "RSS MiB", "peak MiB"
     );
     start(&data, "after a clean end")?;
     start(&data, "after a clean end, again")?;
@@ -195,9 +196,14 @@ fn start(data: &Path, what: &str) -> Result<(), Fail> {
         .args(["serve", "--listen", &address.to_string(), "--data"])
         .arg(data)
         .env("LARDER_ADMIN_PASSWORD", "a password for the bench")
+        .env("LARDER_LOG_FORMAT", "json")
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()?;
+    let logged = server
+        .stderr
+        .take()
+        .map(|log| thread::spawn(move || opening(log)));
     let measured = wait_ready(&mut server, address, began);
     let memory = ["VmRSS", "VmHWM"].map(|field| memory(server.id(), field));
     // SIGTERM: an orderly end.
@@ -207,14 +213,29 @@ fn start(data: &Path, what: &str) -> Result<(), Fail> {
     }
     server.wait()?;
     let (port, ready) = measured?;
+    let [sled, journal, segments] = logged.and_then(|log| log.join().ok()).unwrap_or_default();
     println!(
-        "{what:<34} {:>9.2} {:>9.2} {:>9} {:>9}",
+        "{what:<26} {:>7.2} {:>8.2} {sled:>7.2} {journal:>10.2} {segments:>11.2} {:>8} {:>9}",
         port.as_secs_f64(),
         ready.as_secs_f64(),
         memory[0],
         memory[1]
     );
     Ok(())
+}
+
+/// Seconds that the steps of opening the store took, from the server's log, which is read to its end.
+fn opening(log: impl Read) -> [f64; 3] {
+    let mut took = [0.0; 3];
+    for line in BufReader::new(log).lines().map_while(Result::ok) {
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        for (step, name) in took.iter_mut().zip(["index_ms", "journal_ms", "segments_ms"]) {
+            *step = line[name]
+                .as_f64()
+                .map_or(*step, |milliseconds| milliseconds / 1000.0);
+        }
+    }
+    took
 }
 
 /// When the port answers, and when the server is ready.

@@ -61,13 +61,15 @@ impl Ballast {
         *self.len.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives up at least `bytes`, or all where it has less. False: it had nothing to give.
-    pub fn give_up(&self, bytes: u64) -> bool {
+    /// Gives up at least `bytes`, but stays as long as `least`. False: it had nothing to give.
+    pub fn give_up(&self, bytes: u64, least: u64) -> bool {
         let mut len = self.len.lock().unwrap_or_else(PoisonError::into_inner);
-        if *len == 0 {
+        if *len <= least {
             return false;
         }
-        let left = len.saturating_sub(bytes.div_ceil(PIECE).saturating_mul(PIECE));
+        let left = len
+            .saturating_sub(bytes.div_ceil(PIECE).saturating_mul(PIECE))
+            .max(least);
         match self.file.set_len(left) {
             Ok(()) => {
                 tracing::warn!(
@@ -122,7 +124,7 @@ pub fn make_way(data: &Path) -> io::Result<()> {
         return Ok(());
     }
     if data.join("ballast").try_exists()? {
-        Ballast::open(data)?.give_up(needed);
+        Ballast::open(data)?.give_up(needed, 0);
     }
     if disk_of(data)?.free < needed {
         index::give_up_reserve(&index)?;
@@ -151,10 +153,10 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let path = data.path().join("ballast");
         let ballast = Ballast::open(data.path()).unwrap();
-        assert!(!ballast.give_up(1), "there is nothing to give");
+        assert!(!ballast.give_up(1, 0), "there is nothing to give");
         ballast.grow(LEAST).unwrap();
         assert!(path.metadata().unwrap().blocks() * 512 >= LEAST);
-        assert!(ballast.give_up(1));
+        assert!(ballast.give_up(1, 0));
         assert_eq!(ballast.len(), LEAST - PIECE);
         assert!(path.metadata().unwrap().blocks() * 512 <= LEAST - PIECE);
         drop(ballast);
@@ -162,7 +164,10 @@ mod tests {
         assert_eq!(ballast.len(), LEAST - PIECE);
         ballast.grow(LEAST / 2).unwrap();
         assert_eq!(ballast.len(), LEAST - PIECE, "it does not shrink by growing");
-        assert!(ballast.give_up(u64::MAX / 2));
+        assert!(ballast.give_up(LEAST, LEAST / 2));
+        assert_eq!(ballast.len(), LEAST / 2, "the rest is for others");
+        assert!(!ballast.give_up(1, LEAST / 2));
+        assert!(ballast.give_up(u64::MAX / 2, 0));
         assert_eq!((ballast.len(), path.metadata().unwrap().len()), (0, 0));
         ballast.grow(LEAST).unwrap();
         assert_eq!(path.metadata().unwrap().len(), LEAST);

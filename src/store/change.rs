@@ -98,6 +98,11 @@ impl Change {
                 | Change::Mark { .. }
         )
     }
+
+    /// Whether it is one of compaction's, which leave a part of the ballast to removals.
+    pub fn copies(&self) -> bool {
+        matches!(self, Change::Move(_) | Change::Copy(_))
+    }
 }
 
 /// What collection wants dropped. The committer leaves out what a publication has come to rely on meanwhile.

@@ -111,6 +111,8 @@ struct Filled {
     commits: usize,
     /// Some of it leads to more room.
     frees: bool,
+    /// All of that are compaction's copies.
+    only_copies: bool,
 }
 
 impl Waiters {
@@ -141,9 +143,11 @@ impl Waiters {
                 }
             }
         }
+        let mut freeing = self.changes.iter().filter(|change| change.frees()).peekable();
         Ok(Filled {
             commits: self.accepted.len(),
-            frees: self.changes.iter().any(Change::frees),
+            frees: freeing.peek().is_some(),
+            only_copies: freeing.all(Change::copies),
         })
     }
 
@@ -289,6 +293,7 @@ impl Committer {
                 Ok(Filled {
                     commits: 0,
                     frees: true,
+                    only_copies: false,
                 })
             }),
         };
@@ -382,7 +387,7 @@ impl Committer {
             index_sum: batch.sum(),
         });
         let start = self.journal.offset();
-        self.append(&mut group, filled.frees)?;
+        self.append(&mut group, filled)?;
         let bytes = group.bytes;
         let started = Instant::now();
         if let Err(error) = self.journal.sync() {
@@ -409,7 +414,7 @@ impl Committer {
     }
 
     /// Appends a group; one that leads to more room with the help of the ballast.
-    fn append(&mut self, group: &mut FinishedGroup, frees: bool) -> Result<(), CommitError> {
+    fn append(&mut self, group: &mut FinishedGroup, filled: Filled) -> Result<(), CommitError> {
         let (room, begun) = (self.bulk.room.clone(), self.journal.offset());
         loop {
             match self.journal.append(group) {
@@ -417,7 +422,15 @@ impl Committer {
                 Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
                 Err(AppendError::NoSpace) => {
                     room.write_failed();
-                    if !frees || !room.give_up_ballast(group.bytes.len() as u64) {
+                    let needed = group.bytes.len() as u64;
+                    let given = match filled {
+                        Filled { frees: false, .. } => false,
+                        Filled {
+                            only_copies: true, ..
+                        } => room.give_up_ballast_for_copies(needed),
+                        _ => room.give_up_ballast(needed),
+                    };
+                    if !given {
                         return Err(CommitError::NoSpace);
                     }
                 }

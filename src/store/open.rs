@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::blob::Readers;
 use super::bulk::{Bulk, ChunkPlaces};
@@ -54,6 +55,16 @@ struct Prepared {
     /// The index was found on disk and believed.
     believed: bool,
     sweeps: VecDeque<Removed>,
+    took: Took,
+}
+
+/// How long the steps of an opening took.
+#[derive(Clone, Copy)]
+struct Took {
+    /// sled's own open, of the index that was used at the end.
+    index: Duration,
+    /// The replay of the journal.
+    journal: Duration,
 }
 
 /// Opens a store, see [`Store::open`].
@@ -105,7 +116,9 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
     if rebuild {
         trust::move_aside(data)?;
     }
-    let (mut index, start) = trust::open(data, identity.uuid, options.index_cache)?;
+    let open_index = || timed(|| trust::open(data, identity.uuid, options.index_cache));
+    let (opened, mut index_took) = open_index();
+    let (mut index, start) = opened?;
     let recover = |start, index: &Index| {
         recovery::recover(&*options.disk, data, identity.uuid, index, start, progress)
             .and_then(|recovered| Ok((recovered, sweeps::pending(index)?)))
@@ -114,7 +127,7 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
                 error => OpenError::Failed(error),
             })
     };
-    let mut recovered = recover(start, &index);
+    let (mut recovered, mut journal_took) = timed(|| recover(start, &index));
     let wrong = match &recovered {
         Ok((recovered, _)) if recovered.report.differs => "it is not what the log says".to_owned(),
         Err(OpenError::Failed(StoreError::Index(why))) => why.clone(),
@@ -125,9 +138,10 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
         tracing::error!(why = wrong, "the index is rebuilt from the log");
         drop(index);
         trust::move_aside(data)?;
-        let (fresh, start) = trust::open(data, identity.uuid, options.index_cache)?;
-        index = fresh;
-        recovered = recover(start, &index);
+        let (opened, took) = open_index();
+        let (fresh, start) = opened?;
+        (index, index_took) = (fresh, took);
+        (recovered, journal_took) = timed(|| recover(start, &index));
         believed = false;
     }
     let (recovered, sweeps) = recovered?;
@@ -142,7 +156,17 @@ fn prepare(options: &Options, progress: &dyn Progress, rebuild: bool) -> Result<
         recovered,
         believed,
         sweeps,
+        took: Took {
+            index: index_took,
+            journal: journal_took,
+        },
     })
+}
+
+/// Does `step`; with how long it took.
+fn timed<T>(step: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = Instant::now();
+    (step(), begun.elapsed())
 }
 
 fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
@@ -153,9 +177,12 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         recovered,
         believed,
         sweeps,
+        took,
     } = prepared;
     let Recovered {
-        applied, next_file, ..
+        applied,
+        next_file,
+        report,
     } = recovered;
     let index = Arc::new(index);
     let shared = Arc::new(Shared::new(applied.next_id, index.clone()));
@@ -169,7 +196,8 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         damage: readers.damage().clone(),
         files: readers.files().clone(),
     };
-    let bulk = Arc::new(open_bulk(&options, &identity, Arc::new(sound), applied)?);
+    let (bulk, segments_took) = timed(|| open_bulk(&options, &identity, Arc::new(sound), applied));
+    let bulk = Arc::new(bulk?);
     let journal = Journal::create(
         options.disk.clone(),
         &options.data,
@@ -201,6 +229,13 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
     let quarantine = Quarantine::start(index.clone(), readers.files().clone(), commits.clone())?;
     readers.damage().load(&index)?;
     readers.damage().tell(quarantine.reports());
+    tracing::info!(
+        index_ms = took.index.as_millis() as u64,
+        journal_ms = took.journal.as_millis() as u64,
+        segments_ms = segments_took.as_millis() as u64,
+        groups = report.groups,
+        "the store is open: sled's own open, the journal's tail, the segments' ends"
+    );
     let inner = Inner {
         identity,
         data: options.data,
@@ -239,12 +274,15 @@ fn open_bulk(
         metrics::damaged_stretch();
     }
     let room = Arc::new(Room::new(&options.data, options.limits)?);
+    let full_size = room
+        .share_of_a_file()
+        .clamp(SegmentOptions::FIRST_SIZE, SegmentOptions::FULL_SIZE);
     let segment_options = SegmentOptions {
         data: options.data.clone(),
         store: identity.uuid,
         next_file: segments.next_file,
-        first_size: SegmentOptions::size_after(segments.last_len),
-        full_size: SegmentOptions::FULL_SIZE,
+        first_size: SegmentOptions::size_after(segments.last_len).min(full_size),
+        full_size,
         queue_bytes: options.segment_queue,
     };
     let disk = Arc::new(Counted::new(options.disk.clone(), room.clone()));

@@ -24,6 +24,7 @@ use super::ballast::Ballast;
 use super::error::StoreError;
 use super::index::Index;
 use super::metrics;
+use super::model::FileKind;
 pub use counted::Counted;
 use marks::Step;
 pub use marks::{Disk, Limits, Reason};
@@ -40,6 +41,9 @@ const LEAST_INDEX_AHEAD: u64 = 256 << 10;
 const ROOMY: u64 = 1 << 30;
 /// A file is given at most this part of the free space in advance, so that reserving does not fill the disk.
 const SPARE_PART: u64 = 8;
+/// A segment is at most this part of the limit or of the disk: compaction needs room for the copies of one, and uploads
+/// go on beside it.
+const FILE_PART: u64 = 32;
 /// A file is given this much in advance wherever it can be had, bytes.
 const LEAST_SPARE: u64 = 1 << 20;
 /// Rounds of [`Room::keep`] after which what is reserved is added up again: it looks at every log file.
@@ -206,9 +210,48 @@ impl Room {
         wanted.min(most.max(LEAST_SPARE))
     }
 
+    /// How large a file may become that is to be compacted in one step, bytes.
+    pub fn share_of_a_file(&self) -> u64 {
+        let disk = self.space.recent().size;
+        self.limits.max_size.map_or(disk, |limit| limit.min(disk)) / FILE_PART
+    }
+
     /// Gives up `bytes` of the ballast for removals or collection. False: nothing is left of it.
     pub fn give_up_ballast(&self, bytes: u64) -> bool {
-        self.ballast.give_up(bytes)
+        self.ballast.give_up(bytes, 0)
+    }
+
+    /// The same for compaction's copies, which leave half of it to removals. False: nothing is left for them.
+    pub fn give_up_ballast_for_copies(&self, bytes: u64) -> bool {
+        self.ballast.give_up(bytes, self.kept_ballast())
+    }
+
+    /// Bytes that compaction may write again before it has removed a file. What is kept stays untouched, and so does
+    /// half the ballast; the store's own limit does not count, since the copies soon take the place of more than they
+    /// are.
+    pub fn for_copies(&self, to: FileKind) -> u64 {
+        let disk = self.space.now();
+        let ballast = match to {
+            FileKind::Journal => self.ballast.len().saturating_sub(self.kept_ballast()),
+            FileKind::Segment => 0,
+        };
+        disk.free.saturating_sub(marks::kept(disk.size)) + ballast
+    }
+
+    /// Whether uploads would go on if the log had `bytes` more.
+    pub fn stays_below_high(&self, bytes: u64) -> bool {
+        let disk = self.space.now();
+        let used = self.used.load(Ordering::Relaxed).saturating_add(bytes);
+        let after = Disk {
+            free: disk.free.saturating_sub(bytes),
+            ..disk
+        };
+        !self.limits.above_high(used, after)
+    }
+
+    fn kept_ballast(&self) -> u64 {
+        let used = self.used.load(Ordering::Relaxed);
+        Ballast::wanted(used, self.space.recent().size) / 2
     }
 
     /// Whether sled will find room for what a group may write. False: nothing may be written.
@@ -228,7 +271,7 @@ impl Room {
                 }
                 Err(_) => self.write_failed(),
             }
-            if !self.ballast.give_up(INDEX_AHEAD) {
+            if !self.ballast.give_up(INDEX_AHEAD, 0) {
                 break;
             }
         }

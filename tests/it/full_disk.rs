@@ -61,6 +61,15 @@ fn on_disk(options: &str, setup: Setup) -> Option<(SmallDisk, Daemon)> {
     Some((disk, daemon))
 }
 
+/// Bytes of the log files.
+fn log_bytes(daemon: &Daemon) -> u64 {
+    ["journal", "segments"]
+        .iter()
+        .flat_map(|directory| fs::read_dir(daemon.data().join(directory)).unwrap())
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum()
+}
+
 /// Sends the head of a PUT and nothing else; the status, which must come all the same.
 fn refused_before_the_body(daemon: &Daemon, size: usize) -> u16 {
     let mut connection = daemon.connect();
@@ -140,6 +149,74 @@ fn a_full_disk_refuses_uploads_and_nothing_else() {
     }
     stored.verify(&daemon);
     assert!(within(PATIENCE, || daemon.metric("larder_store_above_high", "") == 0));
+}
+
+/// What compaction writes again must not fill the disk before what it makes free is free: half of everything is copied
+/// here, and a fifth of the disk is left.
+#[test]
+fn compaction_of_a_store_that_is_nearly_full_shuts_no_upload_out() {
+    let Some((_disk, daemon)) = on_disk("size=128m", Setup::default()) else {
+        return;
+    };
+    let mut stored = Stored::default();
+    for number in 0..330 {
+        assert!(stored.put(&daemon, number, 300_000), "{number}");
+    }
+    for number in (0..330).step_by(2) {
+        assert_eq!(daemon.delete(&Stored::target(number)), 204);
+    }
+    stored.0.retain(|(number, _)| number % 2 == 1);
+    let before = log_bytes(&daemon);
+    let passes = || daemon.metric("larder_gc_runs_total", "");
+    let (begun, mut number) = (passes(), 1000);
+    assert_eq!(
+        daemon.as_admin(Request::new("POST", "/api/v1/admin/gc")).status,
+        202
+    );
+    let ended = within(PATIENCE, || {
+        number += 1;
+        assert!(stored.put(&daemon, number, 1000), "refused during compaction");
+        passes() > begun
+    });
+    assert!(ended, "no pass within {PATIENCE:?}");
+    assert_eq!(daemon.metric("larder_gc_runs_total", "result=\"ok\""), passes());
+    let after = log_bytes(&daemon);
+    assert!(after < before / 100 * 60, "{before} bytes became {after}");
+    stored.verify(&daemon);
+}
+
+/// Where there is no room for the copies of even one file, compaction does not begin: the ballast is for removals.
+#[test]
+fn compaction_leaves_the_ballast_of_a_full_disk_to_removals() {
+    let Some((disk, daemon)) = on_disk("size=64m", Setup::default()) else {
+        return;
+    };
+    let mut stored = Stored::default();
+    for number in 0..600 {
+        assert!(stored.put(&daemon, number, 40_000), "{number}");
+    }
+    disk.fill();
+    // The oldest file of the journal, which would go first, is alive.
+    for _ in 0..400 {
+        stored.delete_last(&daemon);
+    }
+    let passes = || daemon.metric("larder_gc_runs_total", "");
+    let begun = passes();
+    assert_eq!(
+        daemon.as_admin(Request::new("POST", "/api/v1/admin/gc")).status,
+        202
+    );
+    assert!(
+        within(PATIENCE, || passes() > begun),
+        "no pass within {PATIENCE:?}"
+    );
+    disk.fill();
+    for _ in 0..50 {
+        stored.delete_last(&daemon);
+    }
+    stored.verify(&daemon);
+    disk.clear();
+    resumes(&daemon, &mut stored, 10_000);
 }
 
 #[track_caller]
@@ -319,11 +396,7 @@ fn the_store_s_own_limit_has_watermarks() {
     // The same figure after a restart, from what is on the disk.
     let before = daemon.metric("larder_store_used_bytes", "");
     daemon.terminate();
-    let on_disk: u64 = ["journal", "segments"]
-        .iter()
-        .flat_map(|directory| fs::read_dir(daemon.data().join(directory)).unwrap())
-        .map(|entry| entry.unwrap().metadata().unwrap().len())
-        .sum();
+    let on_disk = log_bytes(&daemon);
     daemon.start();
     assert_eq!(daemon.metric("larder_store_used_bytes", ""), on_disk);
     assert!(

@@ -11,6 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::index::keys;
 use crate::store::log::files::{self, LogFile};
 use crate::store::log::format::RECORD_HEADER_LEN;
+use crate::store::log::journal::MIN_FILE;
 use crate::store::log::journal_footer;
 use crate::store::log::record::{OwnerRules, Record};
 use crate::store::log::scan::{ALL_DURABLE, Found, RecordAt, Scan};
@@ -39,7 +40,9 @@ pub(super) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Comp
     };
     let live = usage.of_journal();
     let mut total = pass.inner.log_sizes(FileKind::Journal)?.total();
-    if full && pass.is_worth_it(total.saturating_sub(live), total) {
+    // On a full disk the room that the active file has left is for removals.
+    let can_rotate = inner.bulk.room.for_copies(FileKind::Journal) >= MIN_FILE;
+    if full && can_rotate && pass.is_worth_it(total.saturating_sub(live), total) {
         pass.commit(Change::Mark { last_of_file: true })?;
         // So that the index no longer relies on the file before.
         pass.commit(Change::Mark { last_of_file: false })?;
@@ -51,7 +54,10 @@ pub(super) fn journal(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Comp
         if number >= end || is_small || !pass.is_worth_it(total.saturating_sub(live), total) {
             break;
         }
-        let before = pass.done.copied;
+        let (before, alive) = (pass.done.copied, usage.of_journal_file(number, len, total));
+        if alive > inner.bulk.room.for_copies(FileKind::Journal) {
+            return Err(StoreError::NoSpace);
+        }
         let fate = pass.empty_journal_file(number)?;
         if fate != Fate::Forsaken {
             pass.keep(fate);

@@ -29,7 +29,18 @@ const RETIRE_TOGETHER: usize = 16;
 pub(super) fn segments(inner: &Inner, full: bool, pace: &dyn Pace) -> Result<Compacted, StoreError> {
     let mut pass = Pass::new(inner, full, pace)?;
     let mut ready = Vec::new();
-    for number in pass.candidates()? {
+    let room = &inner.bulk.room;
+    for (live, number) in pass.candidates()? {
+        if !room.stays_below_high(live) {
+            // What has been copied already makes room for more.
+            pass.retire(&ready)?;
+            ready.clear();
+        }
+        if live > 0 && live > room.for_copies(FileKind::Segment) {
+            // The others have more to copy.
+            pass.retire(&ready)?;
+            return Err(StoreError::NoSpace);
+        }
         match pass.empty_segment(number)? {
             Fate::Forsaken => ready.push((FileKind::Segment, number)),
             Fate::Stopped => {
@@ -67,8 +78,8 @@ impl Window {
 }
 
 impl Pass<'_> {
-    /// Segments that are worth it, those with the least to copy first.
-    fn candidates(&self) -> Result<Vec<u64>, StoreError> {
+    /// Live bytes and numbers of the segments that are worth it, those with the least to copy first.
+    fn candidates(&self) -> Result<Vec<(u64, u64)>, StoreError> {
         let Some(usage) = self.usage()? else {
             return Ok(Vec::new());
         };
@@ -85,7 +96,7 @@ impl Pass<'_> {
             wait(self.inner.bulk.segments.rotate())?;
         }
         candidates.sort_unstable();
-        Ok(candidates.into_iter().map(|(_, number)| number).collect())
+        Ok(candidates)
     }
 
     /// Copies what is alive in a segment elsewhere.

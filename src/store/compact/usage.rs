@@ -52,6 +52,14 @@ impl Usage {
         bodies.map(|(_, bytes)| bytes).sum::<u64>() + self.metadata
     }
 
+    /// About what has to be copied of a journal file of `len` bytes, where all of them have `total`. Nobody knows which
+    /// file has how much of the metadata, so each counts by its length.
+    pub fn of_journal_file(&self, number: u64, len: u64, total: u64) -> u64 {
+        let bodies = self.live.get(&(FileKind::Journal, number)).copied().unwrap_or(0);
+        let share = u128::from(self.metadata) * u128::from(len) / u128::from(total.max(1));
+        (bodies + share as u64).min(len)
+    }
+
     /// Counts an entry of the index.
     pub fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let len = value.len() as u64;

@@ -126,7 +126,8 @@ fn headroom(size: u64, percent: u8) -> u64 {
     size / 100 * u64::from(100_u8.saturating_sub(percent))
 }
 
-fn kept(size: u64) -> u64 {
+/// What uploads leave of a limit or disk of `size` bytes.
+pub fn kept(size: u64) -> u64 {
     (size / KEPT_PART).min(KEPT)
 }
 
