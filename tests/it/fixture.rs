@@ -103,7 +103,7 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 /// A daemon on a copy of the fixture.
-fn prepared() -> Daemon {
+pub fn prepared() -> Daemon {
     let daemon = setup().prepare();
     for part in ["journal", "segments"] {
         copy_dir(&fixture().join(part), &daemon.data().join(part));

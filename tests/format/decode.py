@@ -1,0 +1,383 @@
+#!/usr/bin/env python3
+"""Reads the log of a Larder store as docs/format.md draws it, and by nothing else: decode.py FORMAT.md DATA
+
+The layout of the payloads is taken from the document itself (its block `schema`), the rest is written from its text. Every
+byte of every file in journal/ and segments/ must be explained, or this ends with 1 and says which is not. Standard output
+is JSON: the live files with the extents of their bytes on disk, and every record with its place and digest.
+The store must not be open.
+"""
+
+import json
+import os
+import re
+import struct
+import sys
+
+BLOCK = 4096
+KINDS = {"journal": (b"LRDRJRNL", 1, ".log"), "segments": (b"LRDRSEGM", 2, ".seg")}
+CHUNK, MANIFEST, PLACES, PUBLISH = 1, 2, 3, 4
+REMOVE_FILE, REMOVE_VERSION, DROP, GROUP, FOOTER, REMOVE_PACKAGE = 5, 6, 11, 16, 17, 18
+
+
+class Unexplained(Exception):
+    """Bytes that the document does not explain."""
+
+
+# CRC-32C, and the one bound to a place.
+
+TABLE = []
+for value in range(256):
+    for _ in range(8):
+        value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    TABLE.append(value)
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+# Payloads: postcard, by the schema in the document.
+
+
+class Schema:
+    """Types by name, and the payload of each type of record."""
+
+    def __init__(self, document):
+        block = re.search(r"```schema\n(.*?)```", document, re.S).group(1)
+        self.types, self.records = {}, {}
+        for line in re.sub(r"\n +", " ", block).splitlines():
+            head, body = (part.strip() for part in line.split("=", 1))
+            number = re.match(r"\d+", head)
+            if number:
+                self.records[int(number.group())] = body
+            else:
+                self.types[head] = body
+
+    def read(self, text, data):
+        """All of `data`, as the type `text` says."""
+        cursor = Cursor(data)
+        value = self.value(text.strip(), cursor)
+        if cursor.at != len(data):
+            raise Unexplained(f"{len(data) - cursor.at} bytes behind {text}")
+        return value
+
+    def value(self, text, cursor):
+        if text in self.types:
+            return self.value(self.types[text], cursor)
+        if len(split(text, "|")) > 1:
+            name, _, inner = split(text, "|")[cursor.varint()].partition(" ")
+            return {name: self.value(inner, cursor)} if inner else name
+        if re.match(r"\w+ ", text):
+            fields = (field.split(" ", 1) for field in split(text, ","))
+            return {name: self.value(inner, cursor) for name, inner in fields}
+        if text.endswith("?"):
+            return self.value(text[:-1], cursor) if cursor.flag() else None
+        if text.startswith("["):
+            return [self.value(text[1:-1], cursor) for _ in range(cursor.varint())]
+        if text.startswith("("):
+            return [self.value(part, cursor) for part in split(text[1:-1], ",")]
+        return cursor.plain(text)
+
+
+def split(text, separator):
+    """The parts of `text`, but not of what is in brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[(") - (character in "])")
+        if character == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+class Cursor:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        if self.at + count > len(self.data):
+            raise Unexplained("a payload is cut short")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    def flag(self):
+        byte = self.take(1)[0]
+        if byte > 1:
+            raise Unexplained(f"{byte} for yes or no")
+        return byte == 1
+
+    def plain(self, name):
+        if name in ("u32", "u64", "u128"):
+            return self.varint()
+        if name == "u8":
+            return self.take(1)[0]
+        if name == "i64":
+            value = self.varint()
+            return value >> 1 ^ -(value & 1)
+        if name == "bool":
+            return self.flag()
+        if name == "string":
+            return self.take(self.varint()).decode()
+        if name == "bytes":
+            return self.take(self.varint()).hex()
+        if re.fullmatch(r"b\d+", name):
+            return self.take(int(name[1:])).hex()
+        raise Unexplained(f"the document does not say what {name!r} is")
+
+
+# Files, records, groups.
+
+
+class LogFile:
+    """A file of the log, checked from its first byte to its last."""
+
+    def __init__(self, data, directory, name, uuid, schema):
+        self.magic, self.kind, ending = KINDS[directory]
+        self.path = f"{directory}/{name}"
+        self.number = int(name.removesuffix(ending), 16)
+        self.uuid, self.schema = uuid, schema
+        with open(os.path.join(data, self.path), "rb") as file:
+            self.bytes = file.read()
+        self.records = []
+        self.head()
+        self.end = self.trailer()
+
+    def fail(self, at, what):
+        raise Unexplained(f"{self.path}: byte {at}: {what}")
+
+    def zeroes(self, start, end, what):
+        if any(self.bytes[start:end]):
+            self.fail(start, f"{what} should be zeroes up to {end}")
+
+    def bound(self, data, at):
+        place = self.uuid + bytes([self.kind]) + struct.pack("<QQ", self.number, at)
+        return crc32c(data + place)
+
+    def head(self):
+        magic, version, uuid, number, crc = struct.unpack_from("<8sI16sQI", self.bytes)
+        if (magic, version, uuid, number) != (self.magic, 2, self.uuid, self.number):
+            self.fail(0, "the header is not of this file")
+        if crc != crc32c(self.bytes[:36]):
+            self.fail(36, "checksum of the header")
+        self.zeroes(40, BLOCK, "the rest of the header")
+
+    def trailer(self):
+        """Where the footer begins; `None` in a file that is not sealed."""
+        at = len(self.bytes) - 24
+        magic, footer, zero, crc = struct.unpack_from("<8sQII", self.bytes, at)
+        if magic != b"LRDRTRLR":
+            return None
+        if zero != 0 or crc != self.bound(self.bytes[at : at + 20], at):
+            self.fail(at, "the trailer's checksum")
+        return footer
+
+    def record(self, at):
+        """The record at `at` and where it ends; its payload is decoded."""
+        header = self.bytes[at : at + 64]
+        magic, type_, codec, version, length, stored, number, digest, payload_crc, crc = struct.unpack(
+            "<4sBBHIIQ32sII", header
+        )
+        if magic != b"RLRD" or crc != self.bound(header[:60], at):
+            self.fail(at, "there should be a record")
+        payload = self.bytes[at + 64 : at + 64 + stored]
+        if (codec, version, length) != (0, 1, stored) or payload_crc != crc32c(payload):
+            self.fail(at, "the record's payload is not what its header says")
+        end = at + 64 + (stored + 7) // 8 * 8
+        self.zeroes(at + 64 + stored, end, "behind the payload")
+        found = {"file": self.path, "at": at, "type": type_, "number": number, "digest": digest.hex(), "len": stored}
+        found["value"] = self.payload(type_, payload, at)
+        return found, end
+
+    def payload(self, type_, payload, at):
+        if type_ in (CHUNK, GROUP):
+            return None
+        known = f"{type_}" if type_ != FOOTER else "journal footer" if self.kind == 1 else "segment footer"
+        layout = self.schema.records.get(type_) if type_ != FOOTER else self.schema.types[known]
+        if layout is None:
+            self.fail(at, f"the document has no type {type_}")
+        try:
+            return self.schema.read(layout, payload)
+        except Unexplained as why:
+            self.fail(at, f"type {type_}: {why}")
+
+    def footer(self):
+        """Footer records, up to the trailer."""
+        at, entries = self.end, []
+        while at < len(self.bytes) - 24:
+            record, at = self.record(at)
+            if record["type"] != FOOTER:
+                self.fail(record["at"], "a footer has only footer records")
+            self.records.append(record)
+            entries += record["value"] if self.kind == 1 else record["value"]["entries"]
+        if at != len(self.bytes) - 24:
+            self.fail(at, "the footer does not end at the trailer")
+        return entries
+
+
+def read_journal(file):
+    """The records of all groups, in order."""
+    at, end, groups, records = BLOCK, file.end or len(file.bytes), [], []
+    while at < end and any(file.bytes[at : at + 64]):
+        head, body = file.record(at)
+        if head["type"] != GROUP:
+            file.fail(at, "a group begins with its head")
+        length, crc, count = struct.unpack_from("<QII", file.bytes, at + 64)
+        if head["len"] != 64 or crc != crc32c(file.bytes[body : body + length]):
+            file.fail(at, "the group is not what its head says")
+        file.records.append(head)
+        inner, next_ = [], body
+        while next_ < body + length:
+            record, next_ = file.record(next_)
+            inner.append(record)
+        if next_ != body + length or len(inner) != count:
+            file.fail(at, f"the group has {len(inner)} records, and should have {count}")
+        at = -(-next_ // BLOCK) * BLOCK
+        file.zeroes(next_, min(at, end), "behind the group")
+        groups.append((head, inner))
+        records += inner
+    file.records += records
+    if file.end is None:
+        file.zeroes(at, end, "room for more")
+        return records
+    if at != end:
+        file.fail(at, "the groups do not end where the footer begins")
+    listed = file.footer()
+    if [entry["number"] for entry in listed] != [head["number"] for head, _ in groups]:
+        file.fail(end, "the footer lists other groups")
+    for entry, (head, inner) in zip(listed, groups):
+        start = head["at"] + 64
+        if entry["head"] != file.bytes[start : start + 64].hex() or len(entry["records"]) != len(inner):
+            file.fail(end, f"the footer lists another group {head['number']}")
+        for said, record in zip(entry["records"], inner):
+            payload = b"" if record["type"] == CHUNK else payload_of(file, record)
+            found = [record[key] for key in ("number", "at", "len", "type", "digest")]
+            if [said[key] for key in ("number", "offset", "stored_len", "kind", "digest")] != found:
+                file.fail(record["at"], "the footer says otherwise of this record")
+            if said["payload"] != payload.hex():
+                file.fail(record["at"], "the footer repeats another payload")
+    return records
+
+
+def payload_of(file, record):
+    return file.bytes[record["at"] + 64 : record["at"] + 64 + record["len"]]
+
+
+def read_segment(file):
+    at, end = BLOCK, file.end or len(file.bytes)
+    while at < end:
+        if not any(file.bytes[at : at + 64]):
+            # Behind a sync the next record begins a block; in an open file there is room for more.
+            block = end if file.end is None and not any(file.bytes[at:end]) else -(-(at + 1) // BLOCK) * BLOCK
+            file.zeroes(at, min(block, end), "between records")
+            at = block
+            continue
+        record, at = file.record(at)
+        if record["type"] != CHUNK:
+            file.fail(record["at"], "a segment has only chunks")
+        file.records.append(record)
+    if file.end is not None:
+        chunks = [[record[key] for key in ("digest", "at", "len")] for record in file.records]
+        listed = [[entry[key] for key in ("digest", "offset", "stored_len")] for entry in file.footer()]
+        if listed != chunks:
+            file.fail(end, "the footer lists other chunks")
+
+
+# What the log says.
+
+
+class Replay:
+    """The names that are there after all records, in order."""
+
+    def __init__(self):
+        self.chunks, self.manifests, self.files, self.package_of = {}, {}, {}, {}
+
+    def apply(self, record):
+        type_, value = record["type"], record["value"]
+        if type_ == CHUNK:
+            self.chunks[record["digest"]] = [record["file"], record["at"] + 64, record["len"]]
+        elif type_ == MANIFEST:
+            self.manifests[record["digest"]] = value["chunks"]
+        elif type_ == PLACES:
+            for placed in value:
+                place = placed["place"]
+                directory = "journal" if place["kind"] == "journal" else "segments"
+                path = f"{directory}/{place['file']:016x}{KINDS[directory][2]}"
+                self.chunks[placed["digest"]] = [path, place["offset"] + 64, place["stored_len"]]
+        elif type_ == PUBLISH:
+            package, version = value["package"], value["version"]
+            name = value["file"]["name"] if package["exact_case"] else value["file"]["name"].lower()
+            self.package_of[version["id"]] = package["id"]
+            self.files[version["id"], name] = value
+        elif type_ == REMOVE_FILE:
+            gone = value["file"]
+            self.files = {key: kept for key, kept in self.files.items() if kept["file"]["id"] != gone}
+        elif type_ == REMOVE_VERSION:
+            self.forget(lambda version: version == value["version"]["id"])
+        elif type_ == REMOVE_PACKAGE:
+            self.forget(lambda version: self.package_of[version] == value["package"]["id"])
+        elif type_ == DROP:
+            for digest in value["chunks"]:
+                self.chunks.pop(digest, None)
+            for digest in value["manifests"]:
+                self.manifests.pop(digest, None)
+
+    def forget(self, is_gone):
+        self.files = {key: kept for key, kept in self.files.items() if not is_gone(key[0])}
+
+    def live(self):
+        for value in self.files.values():
+            file = value["file"]
+            single = file["shape"] == "single"
+            digests = [file["blob"]] if single else [chunk["digest"] for chunk in self.manifests[file["blob"]]]
+            yield {
+                "owner": value["owner"],
+                "package": value["package"]["name"],
+                "version": value["version"]["name"],
+                "file": file["name"],
+                "size": file["size"],
+                "blob": file["blob"],
+                "extents": [self.chunks[digest] for digest in digests],
+            }
+
+
+def main(document, data):
+    with open(document, encoding="utf-8") as text:
+        schema = Schema(text.read())
+    with open(os.path.join(data, "store.toml"), encoding="utf-8") as text:
+        settings = dict(re.findall(r"^(\w+) = \"?([^\"\n]*)\"?$", text.read(), re.M))
+    if settings["format"] != "2":
+        raise Unexplained(f"store.toml: format {settings['format']}")
+    uuid = bytes.fromhex(settings["uuid"])
+    replay, records = Replay(), []
+    for directory in ("journal", "segments"):
+        for name in sorted(os.listdir(os.path.join(data, directory))):
+            file = LogFile(data, directory, name, uuid, schema)
+            if directory == "journal":
+                for record in read_journal(file):
+                    replay.apply(record)
+            else:
+                read_segment(file)
+            records += file.records
+    for record in records:
+        record.pop("value")
+    json.dump({"live": list(replay.live()), "records": records}, sys.stdout)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except (Unexplained, struct.error, KeyError, IndexError, ValueError) as why:
+        sys.exit(f"{type(why).__name__}: {why}")
