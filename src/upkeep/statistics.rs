@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
 
-use super::throttle::{Stop, Unbraked};
+use super::throttle::{Aside, Stop, Unbraked};
 use crate::store::error::StoreError;
+use crate::store::pace::Pace;
 use crate::store::stats::Stats;
 use crate::store::{Health, Store};
 use crate::telemetry::metrics::gauge;
 
 /// The figures are never counted more often by themselves.
 const AT_MOST_EVERY: Duration = Duration::from_secs(60);
-/// Counting takes at most one part in so many of one core.
+/// Counting takes at most one part in so many of one core, over the time; a tenth of one while it lasts.
 const PART: u32 = 200;
 /// Who asks waits for a count that takes no longer than this; else the last one has to do.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ pub struct Counted {
     pub stats: Stats,
     /// When counting ended.
     pub at: Instant,
-    /// How long it took.
+    /// How long it took, without rests.
     pub took: Duration,
 }
 
@@ -87,7 +88,10 @@ impl Statistics {
         let last = *lock(&self.0.last);
         match last.filter(|last| last.took > PATIENCE) {
             Some(last) => Ok(last),
-            None => self.count(),
+            None => {
+                let begun = Instant::now();
+                self.count(&Unbraked(&self.0.stop), || begun.elapsed())
+            }
         }
     }
 
@@ -98,7 +102,8 @@ impl Statistics {
             if matches!(self.0.store.health(), Health::Rebuilding { .. }) {
                 continue;
             }
-            match self.count() {
+            let aside = Aside::new(&self.0.stop);
+            match self.count(&aside, || aside.worked()) {
                 Ok(counted) => rest = rest.max(counted.took * PART),
                 Err(StoreError::Closed) => return,
                 Err(error) => tracing::warn!(%error, "what the store holds could not be counted"),
@@ -106,13 +111,12 @@ impl Statistics {
         }
     }
 
-    fn count(&self) -> Result<Counted, StoreError> {
-        let begun = Instant::now();
-        let stats = self.0.store.stats(&Unbraked(&self.0.stop))?;
+    fn count(&self, pace: &dyn Pace, took: impl Fn() -> Duration) -> Result<Counted, StoreError> {
+        let stats = self.0.store.stats(pace)?;
         let counted = Counted {
             stats,
             at: Instant::now(),
-            took: begun.elapsed(),
+            took: took(),
         };
         *lock(&self.0.last) = Some(counted);
         if let Ok(now) = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {

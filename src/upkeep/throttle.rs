@@ -18,6 +18,11 @@ const BURST: Duration = Duration::from_millis(100);
 /// Waits shorter than this are saved up.
 const SHORT: Duration = Duration::from_millis(5);
 
+/// What has taken no longer than this altogether is done without a rest.
+const AT_ONCE: Duration = Duration::from_millis(200);
+/// Then it rests so many times as long as it worked.
+const REST: u32 = 9;
+
 /// Says once and for all that work shall end.
 #[derive(Debug, Default)]
 pub struct Stop {
@@ -98,6 +103,45 @@ impl Pace for Throttle<'_> {
     }
 }
 
+/// A tenth of one core, but for what is done in moments; an end at once.
+#[derive(Debug)]
+pub struct Aside<'a> {
+    stop: &'a Stop,
+    /// Since when it works, and how long it has before.
+    worked: Mutex<(Instant, Duration)>,
+}
+
+impl<'a> Aside<'a> {
+    /// Work begins.
+    pub fn new(stop: &'a Stop) -> Self {
+        Aside {
+            stop,
+            worked: Mutex::new((Instant::now(), Duration::ZERO)),
+        }
+    }
+
+    /// How long it has worked, without its rests.
+    pub fn worked(&self) -> Duration {
+        let (since, before) = *self.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        before + since.elapsed()
+    }
+}
+
+impl Pace for Aside<'_> {
+    fn spend(&self, _bytes: u64) -> bool {
+        let mut worked = self.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = worked.0.elapsed();
+        worked.1 += step;
+        let rest = match worked.1 > AT_ONCE {
+            true => step * REST,
+            false => Duration::ZERO,
+        };
+        let stopped = self.stop.wait(rest);
+        worked.0 = Instant::now();
+        !stopped
+    }
+}
+
 /// As fast as it goes, until work shall end.
 #[derive(Debug)]
 pub struct Unbraked<'a>(pub &'a Stop);
@@ -111,6 +155,24 @@ impl Pace for Unbraked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_aside_rests_once_it_takes_long_and_does_not_count_its_rests() {
+        let stop = Stop::default();
+        let aside = Aside::new(&stop);
+        let begun = Instant::now();
+        assert!(aside.spend(1));
+        std::thread::sleep(AT_ONCE + Duration::from_millis(1));
+        assert!(aside.spend(1));
+        let (worked, passed) = (aside.worked(), begun.elapsed());
+        assert!(
+            worked > AT_ONCE && passed > AT_ONCE * REST,
+            "{worked:?} of {passed:?}"
+        );
+        assert!(passed > worked * 2);
+        stop.stop();
+        assert!(!aside.spend(1), "it ends at once");
+    }
 
     fn time_for(bytes: u64, latency: Duration) -> Duration {
         let stop = Stop::default();
