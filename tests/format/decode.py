@@ -276,7 +276,8 @@ class LogFile:
         offset, end = self.at, self.at + 64 + stored
         payload = self.bytes[self.at + 64:end]
         self.expect(end <= self.end and payload_sum == crc32c(payload), "checksum of a payload")
-        self.expect(kind == 2 or name == blake3(payload), "digest of a record")
+        # Of a manifest and of checksums it is the blob that they are about.
+        self.expect(kind in (2, 21) or name == blake3(payload), "digest of a record")
         self.at = end
         self.zeroes(end + 7 & ~7)
         return {"number": number, "offset": offset, "stored_len": stored, "kind": kind, "digest": name,

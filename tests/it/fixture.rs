@@ -12,7 +12,7 @@ use larder::store::{Options, Progress, Store};
 use crate::support::{Daemon, Request, Setup, basic, bearer, file_path, seeded_bytes, version_path};
 
 /// Where the store is; written first, once, if that was asked for.
-fn fixture() -> &'static Path {
+pub fn fixture() -> &'static Path {
     static FIXTURE: LazyLock<PathBuf> = LazyLock::new(|| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-2");
         if std::env::var_os("LARDER_WRITE_FIXTURE").is_some() {
@@ -27,9 +27,9 @@ fn fixture() -> &'static Path {
 const TOKEN: &str = "token.txt";
 
 /// Sizes from nothing to several chunks of the fixture's small chunk sizes.
-const SIZES: [usize; 6] = [0, 1, 700, 1800, 9_000, 14_000];
+pub const SIZES: [usize; 6] = [0, 1, 700, 1800, 9_000, 14_000];
 
-fn body(number: usize) -> Vec<u8> {
+pub fn body(number: usize) -> Vec<u8> {
     seeded_bytes(number as u64 + 77, SIZES[number % SIZES.len()])
 }
 
@@ -44,7 +44,7 @@ fn setup() -> Setup {
         .policy("*/kept", "write-once")
 }
 
-struct Quiet;
+pub struct Quiet;
 
 impl Progress for Quiet {
     fn replayed(&self, _done: u64, _total: u64) {}
@@ -94,7 +94,7 @@ fn write_fixture(to: &Path) {
     fs::write(to.join(TOKEN), token).unwrap();
 }
 
-fn copy_dir(from: &Path, to: &Path) {
+pub fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

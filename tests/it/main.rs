@@ -20,6 +20,7 @@ mod durability;
 mod eviction;
 mod faults;
 mod fixture;
+mod format;
 mod full_disk;
 mod gc;
 mod generic;
