@@ -8,6 +8,7 @@ replays the names. Prints them as JSON and exits with 0; at the first byte that 
 exits with 1. Meant for the store of a daemon that was stopped; a tear, which a crash may leave, is an error here.
 Standard library only, so BLAKE3 and CRC-32C are written out: slow, for stores of some megabytes.
 """
+import hashlib
 import json
 import os
 import re
@@ -295,10 +296,6 @@ class LogFile:
             self.expect(records[-1]["kind"] == 17, "a footer of other records")
         return records
 
-    def rest(self):
-        """What is behind the last record of a file that is not sealed: preallocated zeroes."""
-        self.zeroes(len(self.bytes))
-
 
 class Store:
     def __init__(self, data):
@@ -308,7 +305,8 @@ class Store:
         if not found:
             raise Wrong("store.toml: not that of a store of format 2")
         self.uuid = bytes.fromhex(found[1])
-        self.chunks, self.manifests, self.files, self.counts, self.group = {}, {}, {}, {}, 0
+        self.chunks, self.manifests, self.checksums, self.files = {}, {}, {}, {}
+        self.counts, self.group = {}, 0
         self.found = {}  # what stands at (kind, file, offset): digest and length of a chunk
         for kind, directory, read_file in ((2, "segments", self.segment), (1, "journal", self.journal)):
             for name in sorted(os.listdir(os.path.join(data, directory))):
@@ -338,7 +336,9 @@ class Store:
             self.found["segment", log.number, record["offset"]] = (record["digest"], record["stored_len"])
             self.count("chunk of a segment")
         if log.trailer is None:
-            return log.rest()
+            # Not sealed: behind the last record there are preallocated zeroes.
+            self.count("file not sealed")
+            return log.zeroes(log.end)
         [footer] = log.footer()
         log.expect(footer["number"] == len(listed), "number of the footer")
         log.expect(decode(SEGMENT_FOOTER, footer["payload"]) == listed, "the footer lists other chunks")
@@ -351,7 +351,9 @@ class Store:
             log.expect(log.at % BLOCK == 0, "a group begins a block")
             groups.append(self.one_group(log))
         if log.trailer is None:
-            return log.rest()
+            # Not sealed: behind the last record there are preallocated zeroes.
+            self.count("file not sealed")
+            return log.zeroes(log.end)
         repeated = []
         for record in log.footer():
             log.expect(record["number"] == 0, "number of a footer's record")
@@ -391,6 +393,8 @@ class Store:
         """Names only: by id of version, and name of file as it is matched."""
         if name == "manifest":
             self.manifests[blob] = value["chunks"]
+        elif name == "checksums":
+            self.checksums[blob] = value
         elif name == "places":
             for item in value:
                 at = item["place"]
@@ -407,20 +411,23 @@ class Store:
             gone = value["file"] if what == "file" else value[what]["id"]
             self.files = {key: live for key, live in self.files.items() if live[what]["id"] != gone}
 
-    def content(self, live):
-        """The bytes of a file, from its chunks."""
+    def check_content(self, live):
+        """Whether the chunks of a file are the bytes that it names."""
         blob = live["blob"]
         parts = [{"digest": blob, "len": live["size"]}] if live["shape"] == "single" else self.manifests[blob]
         body = b"".join(self.chunks[part["digest"]] for part in parts)
         if [len(self.chunks[part["digest"]]) for part in parts] != [part["len"] for part in parts] \
                 or len(body) != live["size"] or blake3(body) != blob:
             raise Wrong(f"the chunks of {blob.hex()} are not its bytes")
-        return body
+        claims = list(self.checksums.get(blob, {}).items()) + [("sha256", live["sha256"])]
+        for algorithm, claim in claims:
+            if claim is not None and hashlib.new(algorithm, body).digest() != claim:
+                raise Wrong(f"the {algorithm} of {blob.hex()} is another one")
 
     def names(self):
         for live in self.files.values():
             try:
-                self.content(live["file"])
+                self.check_content(live["file"])
             except KeyError:
                 raise Wrong(f"file {live['file']['name']}: its bytes are nowhere") from None
             yield {"owner": live["owner"], "package": live["package"]["name"], "version": live["version"]["name"],

@@ -29,6 +29,7 @@ const TOKEN: &str = "token.txt";
 /// Sizes from nothing to several chunks of the fixture's small chunk sizes.
 pub const SIZES: [usize; 6] = [0, 1, 700, 1800, 9_000, 14_000];
 
+/// What file number `number` holds.
 pub fn body(number: usize) -> Vec<u8> {
     seeded_bytes(number as u64 + 77, SIZES[number % SIZES.len()])
 }
@@ -44,6 +45,7 @@ fn setup() -> Setup {
         .policy("*/kept", "write-once")
 }
 
+/// Says nothing of the progress.
 pub struct Quiet;
 
 impl Progress for Quiet {
@@ -94,7 +96,7 @@ fn write_fixture(to: &Path) {
     fs::write(to.join(TOKEN), token).unwrap();
 }
 
-pub fn copy_dir(from: &Path, to: &Path) {
+fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
