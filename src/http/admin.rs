@@ -1,7 +1,6 @@
 //! Accounts and tokens, in Gitea's own shapes (API.md §6).
 
 use actix_web::HttpResponse;
-use serde::Serialize;
 
 use super::auth;
 use super::error::{Door, Refusal};
@@ -11,11 +10,11 @@ use super::json;
 use super::json::problem::ApiError;
 use super::json::token::{AccessToken, CreateToken};
 use super::json::user::{CreateUser, EditUser, User};
-use super::openapi::{AtUser, BadBody, Missing, Purge, Refused, Writing};
+use super::openapi::{AtUser, BadBody, BadQuery, Missing, Paging, Purge, Refused, Writing};
+use super::paging::listed;
 use super::purge::remove_owner;
 use super::state::{Engine, State};
 use crate::access::{Caller, permit_admin, permit_tokens};
-use crate::store::error::StoreError;
 use crate::store::model::{Account, AccountKind};
 
 /// Create a user
@@ -42,24 +41,28 @@ pub async fn before_user<'a>(state: &'a State, head: Head<'_>) -> Result<&'a Eng
 }
 
 /// All users
+///
+/// A page has 30 users unless asked for fewer or more, and at most 50.
 #[utoipa::path(
     get,
     operation_id = "list_users",
     path = "/api/v1/admin/users",
     tag = "accounts",
+    params(Paging),
     responses(
         (status = 200, description = "By name.", body = [User],
-            headers(("X-Total-Count" = u64, description = "How many there are."))),
-        Refused
+            headers(
+                ("X-Total-Count" = u64, description = "How many there are on all pages."),
+                ("Link" = Option<String>, description = "The next, last, first and previous page, as far as there are."),
+            )),
+        BadQuery, Refused
     )
 )]
 pub async fn users(state: &State, head: Head<'_>) -> Result<HttpResponse, Refusal> {
     let accounts = before_user(state, head).await?.access.accounts()?;
-    let users = accounts
-        .iter()
-        .filter(|account| account.kind == AccountKind::User);
-    let shown: Vec<User> = users.map(|account| User::of(account, head)).collect();
-    Ok(listed(shown))
+    let is_user = |account: &Account| account.kind == AccountKind::User;
+    let users: Vec<Account> = accounts.into_iter().filter(is_user).collect();
+    listed(&users, |account| Ok(User::of(account, head)), head)
 }
 
 /// Change a user
@@ -156,28 +159,20 @@ pub async fn before_token<'a>(
     operation_id = "list_tokens",
     path = "/api/v1/users/{user}/tokens",
     tag = "accounts",
-    params(AtUser),
+    params(AtUser, Paging),
     responses(
         (status = 200, description = "Without their secrets.", body = [AccessToken],
-            headers(("X-Total-Count" = u64, description = "How many there are."))),
-        Missing, Refused
+            headers(
+                ("X-Total-Count" = u64, description = "How many there are on all pages."),
+                ("Link" = Option<String>, description = "The next, last, first and previous page, as far as there are."),
+            )),
+        BadQuery, Missing, Refused
     )
 )]
 pub async fn tokens(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
     let (engine, account) = before_token(state, head, name).await?;
-    let tokens = engine.access.tokens(&account)?;
-    let shown: Result<Vec<AccessToken>, StoreError> = tokens
-        .iter()
-        .map(|known| Ok(AccessToken::of(known, engine.access.last_use(known)?, "")))
-        .collect();
-    Ok(listed(shown?))
-}
-
-/// A list as a response.
-pub fn listed<T: Serialize>(items: Vec<T>) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header(("x-total-count", items.len().to_string()))
-        .json(items)
+    let show = |known: &_| Ok(AccessToken::of(known, engine.access.last_use(known)?, ""));
+    listed(&engine.access.tokens(&account)?, show, head)
 }
 
 /// Revoke a token, at once

@@ -36,6 +36,7 @@ documents! {
     "errors.md": "../../docs/errors.md",
     "format.md": "../../docs/format.md",
     "metrics.md": "../../docs/metrics.md",
+    "monitoring.md": "../../docs/monitoring.md",
     "operations.md": "../../docs/operations.md",
     "performance.md": "../../docs/performance.md",
     "retention.md": "../../docs/retention.md",

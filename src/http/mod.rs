@@ -39,6 +39,7 @@ mod options;
 mod organisations;
 mod owners;
 mod packages;
+mod paging;
 mod path;
 mod pins;
 pub mod purge;

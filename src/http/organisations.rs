@@ -2,7 +2,6 @@
 
 use actix_web::HttpResponse;
 
-use super::admin::listed;
 use super::auth;
 use super::error::{Door, Refusal};
 use super::head::Head;
@@ -10,7 +9,8 @@ use super::incoming::Incoming;
 use super::json;
 use super::json::organisation::{CreateOrganization, EditOrganization, Member, Organization, PutMember};
 use super::json::problem::ApiError;
-use super::openapi::{AtOrganization, AtUser, BadBody, Missing, Purge, Refused, Writing};
+use super::openapi::{AtOrganization, AtUser, BadBody, BadQuery, Missing, Paging, Purge, Refused, Writing};
+use super::paging::listed;
 use super::purge::remove_owner;
 use super::state::{Engine, State};
 use crate::access::{
@@ -114,20 +114,21 @@ pub async fn delete(state: &State, head: Head<'_>, name: &str) -> Result<HttpRes
     operation_id = "list_members",
     path = "/api/v1/orgs/{org}/members",
     tag = "accounts",
-    params(AtOrganization),
+    params(AtOrganization, Paging),
     responses(
         (status = 200, description = "With what they may do.", body = [Member],
-            headers(("X-Total-Count" = u64, description = "How many there are."))),
-        Missing, Refused
+            headers(
+                ("X-Total-Count" = u64, description = "How many there are on all pages."),
+                ("Link" = Option<String>, description = "The next, last, first and previous page, as far as there are."),
+            )),
+        BadQuery, Missing, Refused
     )
 )]
 pub async fn members(state: &State, head: Head<'_>, name: &str) -> Result<HttpResponse, Refusal> {
     let (engine, found) = visible(state, head, name).await?;
     let members = engine.access.members(&found)?;
-    let shown = members
-        .iter()
-        .map(|(account, permission)| Member::of(account, *permission, head));
-    Ok(listed(shown.collect()))
+    let show = |(account, permission): &(_, _)| Ok(Member::of(account, *permission, head));
+    listed(&members, show, head)
 }
 
 /// Make a user a member, or change what a member may do

@@ -1,27 +1,19 @@
 //! Packages, versions and files, in Gitea's own shapes (API.md §6).
 
-use std::num::NonZeroUsize;
-
 use actix_web::HttpResponse;
-use serde::Serialize;
 
 use super::auth;
 use super::error::{Door, Refusal};
-use super::fields::BadField;
 use super::head::Head;
 use super::json::package::{Package, PackageFile};
 use super::json::user::User;
 use super::openapi::{AtName, AtOwner, AtVersion, BadQuery, Missing, Paging, Refused, Search, Writing};
+use super::paging::{DEFAULT_LIMIT, MAX_LIMIT, paged, window};
 use super::state::{Engine, State};
 use crate::access::{Action, Caller, Target, permit};
 use crate::artifact::browse::{Listed, Page, Window};
 use crate::artifact::checksums::MAX_FILES;
 use crate::store::model::Account;
-
-/// Items on a page of versions, unless asked for fewer or more.
-const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(30).unwrap();
-/// Most items on a page of versions.
-const MAX_LIMIT: NonZeroUsize = NonZeroUsize::new(50).unwrap();
 
 /// The versions of all packages of an owner, the last created first
 ///
@@ -237,24 +229,6 @@ pub async fn permitted<'a>(
     Ok((engine, caller, owner))
 }
 
-/// The page that the query asks for. Zero and what is beyond the bounds count as unsaid, as with Gitea.
-pub fn window(head: Head<'_>, default: NonZeroUsize, most: NonZeroUsize) -> Result<Window, BadField> {
-    let number = |field: &'static str| match head.query(field).as_deref() {
-        None | Some("") => Ok(None),
-        Some(text) => match text.parse() {
-            Ok(number) => Ok(NonZeroUsize::new(number)),
-            Err(_) => {
-                let what = "a whole number";
-                Err(BadField::Wrong { field, what })
-            }
-        },
-    };
-    Ok(Window {
-        page: number("page")?.unwrap_or(NonZeroUsize::MIN),
-        limit: number("limit")?.unwrap_or(default).min(most),
-    })
-}
-
 fn versions(
     engine: &Engine,
     owner: &Account,
@@ -268,50 +242,6 @@ fn versions(
         .map(|listed| shown_version(engine, owner, listed, head))
         .collect();
     Ok(paged(items?, page.total, window, head))
-}
-
-/// A page as a response, with what Gitea says about the others.
-pub fn paged<T: Serialize>(answer: T, total: u64, window: Window, head: Head<'_>) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
-    response
-        .insert_header(("x-total-count", total.to_string()))
-        .insert_header(("access-control-expose-headers", "X-Total-Count, Link"));
-    let (page, limit) = (window.page.get() as u64, window.limit.get() as u64);
-    let last = total.div_ceil(limit).max(1);
-    let link = |page: u64, relation: &str| {
-        let url = format!("{}{}", head.base_url(), head.path);
-        format!(
-            "<{url}?{}>; rel=\"{relation}\"",
-            with_page(head.uri.query(), page, limit)
-        )
-    };
-    let mut links = Vec::new();
-    if page < last {
-        links.extend([link(page + 1, "next"), link(last, "last")]);
-    }
-    if page > 1 {
-        links.extend([link(1, "first"), link(page - 1, "prev")]);
-    }
-    if !links.is_empty() {
-        response.insert_header(("link", links.join(",")));
-    }
-    response.json(answer)
-}
-
-/// The query with another page; tokens in it are left out.
-fn with_page(query: Option<&str>, page: u64, limit: u64) -> String {
-    let mut query: Vec<String> = query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| {
-            ["q=", "type=", "verdict="]
-                .iter()
-                .any(|kept| pair.starts_with(kept))
-        })
-        .map(str::to_owned)
-        .collect();
-    query.extend([format!("page={page}"), format!("limit={limit}")]);
-    query.join("&")
 }
 
 fn shown_version(

@@ -14,7 +14,7 @@ use super::json;
 use super::json::retention::{EditRules, OwnerRules, RetentionPreview, RetentionRun};
 use super::openapi::{AtOwner, BadBody, Missing, Paging, Refused, Verdicts, Writing};
 use super::owners::before;
-use super::packages::{paged, window};
+use super::paging::{paged, window};
 use super::state::{Engine, State};
 use crate::artifact::retention::{RuleError, Rules};
 use crate::store::model::Account;

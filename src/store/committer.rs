@@ -26,6 +26,7 @@ use super::position::{Applied, Witness};
 use super::proof::Proof;
 use super::room::Room;
 use super::shared::Shared;
+use super::siblings::Siblings;
 use super::stage::{Stage, Staged};
 use super::sweeps::{self, Removed};
 use super::ticket::Settle;
@@ -84,6 +85,8 @@ pub struct Committer {
     pub(super) sweeps: VecDeque<Removed>,
     /// Accounts whose removal has been staged.
     pub(super) removed: HashSet<Id>,
+    /// Tell whether a removed file was the last one of its version.
+    pub(super) siblings: Siblings,
     /// The last step of sweeping failed.
     pub(super) sweep_failed: bool,
     /// The proof of an index that was found on disk, until it is done.
@@ -322,6 +325,7 @@ impl Committer {
             files: &self.files,
             counts: Counts::default(),
             removed: &mut self.removed,
+            siblings: &mut self.siblings,
             barrier: &self.barrier,
             removed_bytes: 0,
         };

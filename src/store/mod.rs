@@ -49,6 +49,7 @@ mod room;
 mod rope;
 mod scrub;
 mod shared;
+mod siblings;
 pub mod snapshot;
 mod stage;
 pub mod stats;

@@ -25,6 +25,7 @@ use super::quarantine::Quarantine;
 use super::recovery::{self, Recovered, Report};
 use super::room::{Counted, Room};
 use super::shared::Shared;
+use super::siblings::Siblings;
 use super::sweeps::{self, Removed};
 use super::threads::Threads;
 use super::{Inner, OpenError, Options, Progress, Store, ballast, flow, metrics, trust};
@@ -219,6 +220,7 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         seal,
         sweeps,
         removed: HashSet::new(),
+        siblings: Siblings::default(),
         sweep_failed: false,
         proof,
         index_cache: options.index_cache,

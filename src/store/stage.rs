@@ -25,6 +25,7 @@ use super::model::{
     Permission, Place, Token, TokenUse, Version,
 };
 use super::replay::{self, SWEEP_STEP};
+use super::siblings::Siblings;
 use super::upload::{BulkContent, Content, NewBlob};
 use crate::chunk::Digest;
 
@@ -64,6 +65,8 @@ pub struct Stage<'a, 'b> {
     pub counts: Counts,
     /// Accounts whose removal has been staged since the store was opened.
     pub removed: &'a mut HashSet<Id>,
+    /// Tell whether a removed file was the last one of its version.
+    pub siblings: &'a mut Siblings,
     /// Is told what publications rely on.
     pub barrier: &'a Barrier,
     /// Bytes of files whose names went: a hint for when to collect.
@@ -312,12 +315,13 @@ impl Stage<'_, '_> {
         if !self.version_stands(package, version)? || (*spare_pinned && self.is_pinned(version.id)?) {
             return Ok(Staged::Conflict);
         }
-        let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
+        let key = keys::file(package, version.id, &file.name);
+        let stands: Option<File> = self.batch.get(&key)?;
         let Some(stands) = stands.filter(|stands| stands.id == file.id) else {
             return Ok(Staged::Conflict);
         };
         self.removed_bytes += stands.size;
-        let version_gone = self.batch.keys(&keys::files(version.id), 2)?.len() == 1;
+        let version_gone = self.siblings.is_only(self.batch, version.id, &key)?;
         let mut delta = Delta::file(stands.size, -1);
         delta.versions = -i64::from(version_gone);
         self.charge(*owner, package.id, delta);

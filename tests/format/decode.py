@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
-"""Reads a store of Larder by docs/format.md and by nothing else: an independent second reading of the format.
+"""Reads the log of a Larder store as docs/format.md draws it, and by nothing else: decode.py FORMAT.md DATA
 
-    python3 decode.py DATA_DIRECTORY
-
-Explains every byte of store.toml, journal/* and segments/*, checks every checksum and digest, decodes every record and
-replays the names. Prints them as JSON and exits with 0; at the first byte that no rule explains it says where, and
-exits with 1. Meant for the store of a daemon that was stopped; a tear, which a crash may leave, is an error here.
-Standard library only, so BLAKE3 and CRC-32C are written out: slow, for stores of some megabytes.
+The layout of the payloads is taken from the document itself (its block `schema`), the rest is written from its text. Every
+byte of every file in journal/ and segments/ must be explained, or this ends with 1 and says which is not. Standard output
+is JSON: the live files with the extents of their bytes on disk, and every record with its place and digest.
+The store must not be open.
 """
-import hashlib
+
 import json
 import os
 import re
@@ -16,433 +14,370 @@ import struct
 import sys
 
 BLOCK = 4096
+KINDS = {"journal": (b"LRDRJRNL", 1, ".log"), "segments": (b"LRDRSEGM", 2, ".seg")}
+CHUNK, MANIFEST, PLACES, PUBLISH = 1, 2, 3, 4
+REMOVE_FILE, REMOVE_VERSION, DROP, GROUP, FOOTER, REMOVE_PACKAGE = 5, 6, 11, 16, 17, 18
 
 
-class Wrong(Exception):
-    """A byte that no rule explains."""
+class Unexplained(Exception):
+    """Bytes that the document does not explain."""
 
 
-# ---- The two checksums -----------------------------------------------------------------------------------------------
+# CRC-32C, and the one bound to a place.
 
-CRC_TABLE = []
-for byte in range(256):
+TABLE = []
+for value in range(256):
     for _ in range(8):
-        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-    CRC_TABLE.append(byte)
+        value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    TABLE.append(value)
 
 
 def crc32c(data):
     crc = 0xFFFFFFFF
     for byte in data:
-        crc = crc >> 8 ^ CRC_TABLE[(crc ^ byte) & 255]
+        crc = TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
     return crc ^ 0xFFFFFFFF
 
 
-IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
-PERMUTATION = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
-COLUMNS_AND_DIAGONALS = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
-                         (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
-CHUNK_START, CHUNK_END, PARENT, ROOT = 1, 2, 4, 8
+# Payloads: postcard, by the schema in the document.
 
 
-def compress(chaining, words, counter, length, flags):
-    v = [*chaining, *IV[:4], counter & 0xFFFFFFFF, counter >> 32, length, flags]
-    for _ in range(7):
-        at = 0
-        for a, b, c, d in COLUMNS_AND_DIAGONALS:
-            for word, right, left in ((words[at], 16, 12), (words[at + 1], 8, 7)):
-                v[a] = v[a] + v[b] + word & 0xFFFFFFFF
-                x = v[d] ^ v[a]
-                v[d] = (x >> right | x << 32 - right) & 0xFFFFFFFF
-                v[c] = v[c] + v[d] & 0xFFFFFFFF
-                x = v[b] ^ v[c]
-                v[b] = (x >> left | x << 32 - left) & 0xFFFFFFFF
-            at += 2
-        words = [words[i] for i in PERMUTATION]
-    return [v[i] ^ v[i + 8] for i in range(8)]
+class Schema:
+    """Types by name, and the payload of each type of record."""
+
+    def __init__(self, document):
+        block = re.search(r"```schema\n(.*?)```", document, re.S).group(1)
+        self.types, self.records = {}, {}
+        for line in re.sub(r"\n +", " ", block).splitlines():
+            head, body = (part.strip() for part in line.split("=", 1))
+            number = re.match(r"\d+", head)
+            if number:
+                self.records[int(number.group())] = body
+            else:
+                self.types[head] = body
+
+    def read(self, text, data):
+        """All of `data`, as the type `text` says."""
+        cursor = Cursor(data)
+        value = self.value(text.strip(), cursor)
+        if cursor.at != len(data):
+            raise Unexplained(f"{len(data) - cursor.at} bytes behind {text}")
+        return value
+
+    def value(self, text, cursor):
+        if text in self.types:
+            return self.value(self.types[text], cursor)
+        if len(split(text, "|")) > 1:
+            name, _, inner = split(text, "|")[cursor.varint()].partition(" ")
+            return {name: self.value(inner, cursor)} if inner else name
+        if re.match(r"\w+ ", text):
+            fields = (field.split(" ", 1) for field in split(text, ","))
+            return {name: self.value(inner, cursor) for name, inner in fields}
+        if text.endswith("?"):
+            return self.value(text[:-1], cursor) if cursor.flag() else None
+        if text.startswith("["):
+            return [self.value(text[1:-1], cursor) for _ in range(cursor.varint())]
+        if text.startswith("("):
+            return [self.value(part, cursor) for part in split(text[1:-1], ",")]
+        return cursor.plain(text)
 
 
-def blake3_node(data, counter, root):
-    """The chaining value of a subtree whose first chunk of 1 KiB has this number."""
-    if len(data) > 1024:
-        left = 1024
-        while left * 2 < len(data):
-            left *= 2
-        pair = blake3_node(data[:left], counter, 0) + blake3_node(data[left:], counter + left // 1024, 0)
-        return compress(IV, pair, 0, 64, PARENT | root)
-    value = IV
-    for at in range(0, max(len(data), 1), 64):
-        block = data[at:at + 64]
-        last = at + 64 >= len(data)
-        flags = (CHUNK_START if at == 0 else 0) | (CHUNK_END | root if last else 0)
-        value = compress(value, struct.unpack("<16I", block.ljust(64, b"\0")), counter, len(block), flags)
-    return value
+def split(text, separator):
+    """The parts of `text`, but not of what is in brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[(") - (character in "])")
+        if character == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
-
-def blake3(data):
-    return struct.pack("<8I", *blake3_node(bytes(data), 0, ROOT))
-
-
-# ---- Payloads: postcard ----------------------------------------------------------------------------------------------
-# A shape is a function of a cursor, or a list of (field, shape) in the order of the bytes.
 
 class Cursor:
     def __init__(self, data):
-        self.data, self.at = bytes(data), 0
+        self.data, self.at = data, 0
 
     def take(self, count):
         if self.at + count > len(self.data):
-            raise Wrong("payload is too short")
+            raise Unexplained("a payload is cut short")
         self.at += count
-        return self.data[self.at - count:self.at]
+        return self.data[self.at - count : self.at]
+
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    def flag(self):
+        byte = self.take(1)[0]
+        if byte > 1:
+            raise Unexplained(f"{byte} for yes or no")
+        return byte == 1
+
+    def plain(self, name):
+        if name in ("u32", "u64", "u128"):
+            return self.varint()
+        if name == "u8":
+            return self.take(1)[0]
+        if name == "i64":
+            value = self.varint()
+            return value >> 1 ^ -(value & 1)
+        if name == "bool":
+            return self.flag()
+        if name == "string":
+            return self.take(self.varint()).decode()
+        if name == "bytes":
+            return self.take(self.varint()).hex()
+        if re.fullmatch(r"b\d+", name):
+            return self.take(int(name[1:])).hex()
+        raise Unexplained(f"the document does not say what {name!r} is")
 
 
-def read(shape, cursor):
-    if callable(shape):
-        return shape(cursor)
-    return {field: read(inner, cursor) for field, inner in shape}
+# Files, records, groups.
 
-
-def uint(cursor):
-    value = shift = 0
-    while True:
-        byte = cursor.take(1)[0]
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value
-        if shift >= 70:
-            raise Wrong("integer of more than 10 bytes")
-
-
-def sint(cursor):
-    value = uint(cursor)
-    return value >> 1 ^ -(value & 1)
-
-
-def one_byte(cursor):
-    return cursor.take(1)[0]
-
-
-def boolean(cursor):
-    return choice(False, True)(cursor)
-
-
-def raw(cursor):
-    return cursor.take(uint(cursor))
-
-
-def text(cursor):
-    return raw(cursor).decode()
-
-
-def exactly(count):
-    return lambda cursor: cursor.take(count)
-
-
-def choice(*names):
-    def shape(cursor):
-        number = uint(cursor)
-        if number >= len(names):
-            raise Wrong(f"there is no choice {number} of {names}")
-        name = names[number]
-        return (name[0], read(name[1], cursor)) if isinstance(name, tuple) else name
-    return shape
-
-
-def optional(inner):
-    return lambda cursor: read(inner, cursor) if boolean(cursor) else None
-
-
-def many(inner):
-    return lambda cursor: [read(inner, cursor) for _ in range(uint(cursor))]
-
-
-digest = exactly(32)
-place = [("kind", choice("journal", "segment")), ("file", uint), ("offset", uint), ("stored_len", uint)]
-placed = [("digest", digest), ("place", place)]
-package = [("id", uint), ("name", text), ("exact_case", boolean), ("created", sint)]
-version = [("id", uint), ("name", text), ("created", sint), ("creator", uint)]
-file = [("id", uint), ("name", text), ("blob", digest), ("size", uint), ("shape", choice("single", "chunked")),
-        ("created", sint), ("creator", uint), ("sha256", optional(digest))]
-account = [("id", uint), ("name", text), ("kind", choice("user", "organisation")),
-           ("visibility", choice("public", "limited", "private")), ("active", boolean), ("admin", boolean),
-           ("email", text), ("password", optional(text)), ("created", sint)]
-token = [("id", uint), ("account", uint), ("name", text), ("hash", digest), ("last_eight", text), ("scopes", uint),
-         ("created", sint), ("expires", optional(sint)), ("grants", many([("packages", text), ("write", boolean)]))]
-membership = [("organisation", uint), ("user", uint), ("permission", choice("read", "write", "admin"))]
-policy = choice("release", "package", "write-once", "cache")
-limit = choice("unlimited", ("at most", uint))
-settings = [("policy", optional(policy)), ("policies", many([("packages", text), ("policy", policy)])),
-            ("max_bytes", optional(limit)), ("max_versions", optional(limit)), ("max_file_size", optional(limit))]
-rule = [("packages", text), ("keep_newest", optional(uint)), ("keep", many(text)), ("remove", many(text)),
-        ("older_than", optional(sint)), ("unused_for", optional(sint))]
-holder = choice(("owner", uint), ("package", uint))
-totals = [("bytes", uint), ("files", uint), ("versions", uint)]
-id_and_name = [("id", uint), ("name", text)]
-
-PAYLOADS = {
-    2: ("manifest", [("chunks", many([("digest", digest), ("len", uint)]))]),
-    3: ("places", many(placed)),
-    4: ("publish", [("owner", uint), ("package", package), ("version", version), ("file", file)]),
-    5: ("remove file", [("owner", uint), ("package", package), ("version", version), ("file", uint), ("name", text),
-                        ("version_gone", boolean), ("package_gone", boolean)]),
-    6: ("remove version", [("owner", uint), ("package", package), ("version", version), ("package_gone", boolean),
-                           ("swept_later", boolean)]),
-    7: ("account", account),
-    8: ("token", token),
-    9: ("token revoked", token),
-    10: ("sweep", [("version", uint), ("through", raw), ("done", boolean)]),
-    11: ("drop", [("chunks", many(digest)), ("manifests", many(digest))]),
-    12: ("quarantine", placed),
-    13: ("remove account", [("account", account), ("tokens", many([("id", uint), ("hash", digest)])),
-                            ("memberships", many([("organisation", uint), ("user", uint)]))]),
-    14: ("member", membership),
-    15: ("member left", membership),
-    18: ("remove package", [("owner", uint), ("package", package)]),
-    19: ("sweep package", [("package", package), ("versions", many(id_and_name)), ("large", optional(id_and_name)),
-                           ("done", boolean)]),
-    20: ("totals", many([("holder", holder), ("totals", totals)])),
-    21: ("checksums", [("md5", exactly(16)), ("sha1", exactly(20)), ("sha256", digest), ("sha512", exactly(64))]),
-    22: ("settings", [("owner", uint), ("settings", settings)]),
-    32: ("pin", [("version", uint), ("by", uint), ("since", sint)]),
-    33: ("unpin", uint),
-    34: ("rules", [("owner", uint), ("rules", optional(many(rule)))]),
-    40: ("token uses", many([("token", digest), ("at", sint)])),
-}
-SEGMENT_FOOTER = many([("digest", digest), ("offset", uint), ("stored_len", uint)])
-JOURNAL_FOOTER = many([("number", uint), ("head", raw),
-                       ("records", many([("number", uint), ("offset", uint), ("stored_len", uint), ("kind", one_byte),
-                                         ("digest", digest), ("payload", raw)]))])
-
-
-def decode(shape, payload):
-    cursor = Cursor(payload)
-    value = read(shape, cursor)
-    if cursor.at != len(payload):
-        raise Wrong(f"{len(payload) - cursor.at} bytes behind the payload's value")
-    return value
-
-
-# ---- Files -----------------------------------------------------------------------------------------------------------
 
 class LogFile:
-    """A file of the log; `at` is how far its bytes are explained."""
+    """A file of the log, checked from its first byte to its last."""
 
-    def __init__(self, path, kind, uuid):
-        self.path, self.kind, self.at = path, kind, 0
-        with open(path, "rb") as opened:
-            self.bytes = opened.read()
-        name = re.fullmatch(r"([0-9a-f]{16})\.(log|seg)", os.path.basename(path))
-        self.expect(name and name[2] == ("log" if kind == 1 else "seg"), "name of the file")
-        self.number = int(name[1], 16)
-        magic = b"LRDRJRNL" if kind == 1 else b"LRDRSEGM"
-        header = magic + struct.pack("<I16sQ", 2, uuid, self.number)
-        self.expect(self.bytes[:40] == header + struct.pack("<I", crc32c(header)), "file header")
-        self.at = 40
-        self.zeroes(BLOCK)
-        self.binding = uuid + struct.pack("<BQ", kind, self.number)
-        self.end = len(self.bytes)
-        self.trailer = self.read_trailer()
+    def __init__(self, data, directory, name, uuid, schema):
+        self.magic, self.kind, ending = KINDS[directory]
+        self.path = f"{directory}/{name}"
+        self.number = int(name.removesuffix(ending), 16)
+        self.uuid, self.schema = uuid, schema
+        with open(os.path.join(data, self.path), "rb") as file:
+            self.bytes = file.read()
+        self.records = []
+        self.head()
+        self.end = self.trailer()
 
-    def expect(self, true, what):
-        if not true:
-            raise Wrong(f"{self.path} at {self.at}: {what}")
+    def fail(self, at, what):
+        raise Unexplained(f"{self.path}: byte {at}: {what}")
 
-    def zeroes(self, end):
-        self.expect(end <= len(self.bytes) and not any(self.bytes[self.at:end]), f"not zeroes up to {end}")
-        self.at = end
+    def zeroes(self, start, end, what):
+        if any(self.bytes[start:end]):
+            self.fail(start, f"{what} should be zeroes up to {end}")
 
-    def sealed_sum(self, data, offset):
-        return crc32c(data + self.binding + struct.pack("<Q", offset))
+    def bound(self, data, at):
+        place = self.uuid + bytes([self.kind]) + struct.pack("<QQ", self.number, at)
+        return crc32c(data + place)
 
-    def read_trailer(self):
-        """The offset of the footer of a sealed file, None of another one."""
-        offset, tail = len(self.bytes) - 24, self.bytes[-24:]
-        if tail[:8] != b"LRDRTRLR":
+    def head(self):
+        magic, version, uuid, number, crc = struct.unpack_from("<8sI16sQI", self.bytes)
+        if (magic, version, uuid, number) != (self.magic, 2, self.uuid, self.number):
+            self.fail(0, "the header is not of this file")
+        if crc != crc32c(self.bytes[:36]):
+            self.fail(36, "checksum of the header")
+        self.zeroes(40, BLOCK, "the rest of the header")
+
+    def trailer(self):
+        """Where the footer begins; `None` in a file that is not sealed."""
+        at = len(self.bytes) - 24
+        magic, footer, zero, crc = struct.unpack_from("<8sQII", self.bytes, at)
+        if magic != b"LRDRTRLR":
             return None
-        footer, zero, checksum = struct.unpack("<QII", tail[8:])
-        self.expect(zero == 0 and checksum == self.sealed_sum(tail[:20], offset), "trailer")
-        self.end = offset
+        if zero != 0 or crc != self.bound(self.bytes[at : at + 20], at):
+            self.fail(at, "the trailer's checksum")
         return footer
 
-    def record(self):
-        head = self.bytes[self.at:self.at + 64]
-        self.expect(len(head) == 64 and self.at % 8 == 0, "no room for a record")
-        magic, kind, codec, encoding, content, stored, number, name, payload_sum, checksum = struct.unpack(
-            "<4sBBHIIQ32sII", head)
-        self.expect(magic == b"RLRD", "magic of a record")
-        self.expect(checksum == self.sealed_sum(head[:60], self.at), "checksum of a record's header")
-        self.expect((codec, encoding) == (0, 1) and content == stored, "codec, version or length of a record")
-        offset, end = self.at, self.at + 64 + stored
-        payload = self.bytes[self.at + 64:end]
-        self.expect(end <= self.end and payload_sum == crc32c(payload), "checksum of a payload")
-        # Of a manifest and of checksums it is the blob that they are about.
-        self.expect(kind in (2, 21) or name == blake3(payload), "digest of a record")
-        self.at = end
-        self.zeroes(end + 7 & ~7)
-        return {"number": number, "offset": offset, "stored_len": stored, "kind": kind, "digest": name,
-                "payload": payload}
+    def record(self, at):
+        """The record at `at` and where it ends; its payload is decoded."""
+        header = self.bytes[at : at + 64]
+        magic, type_, codec, version, length, stored, number, digest, payload_crc, crc = struct.unpack(
+            "<4sBBHIIQ32sII", header
+        )
+        if magic != b"RLRD" or crc != self.bound(header[:60], at):
+            self.fail(at, "there should be a record")
+        payload = self.bytes[at + 64 : at + 64 + stored]
+        if (codec, version, length) != (0, 1, stored) or payload_crc != crc32c(payload):
+            self.fail(at, "the record's payload is not what its header says")
+        end = at + 64 + (stored + 7) // 8 * 8
+        self.zeroes(at + 64 + stored, end, "behind the payload")
+        found = {"file": self.path, "at": at, "type": type_, "number": number, "digest": digest.hex(), "len": stored}
+        found["value"] = self.payload(type_, payload, at)
+        return found, end
 
-    def next_block(self):
-        self.zeroes(min(self.at + BLOCK - 1 & -BLOCK, self.end))
+    def payload(self, type_, payload, at):
+        if type_ in (CHUNK, GROUP):
+            return None
+        known = f"{type_}" if type_ != FOOTER else "journal footer" if self.kind == 1 else "segment footer"
+        layout = self.schema.records.get(type_) if type_ != FOOTER else self.schema.types[known]
+        if layout is None:
+            self.fail(at, f"the document has no type {type_}")
+        try:
+            return self.schema.read(layout, payload)
+        except Unexplained as why:
+            self.fail(at, f"type {type_}: {why}")
 
     def footer(self):
-        """The values of the footer's records, up to the trailer."""
-        self.expect(self.at == self.trailer, f"the footer begins at {self.trailer}")
-        records = []
-        while self.at < self.end:
-            records.append(self.record())
-            self.expect(records[-1]["kind"] == 17, "a footer of other records")
+        """Footer records, up to the trailer."""
+        at, entries = self.end, []
+        while at < len(self.bytes) - 24:
+            record, at = self.record(at)
+            if record["type"] != FOOTER:
+                self.fail(record["at"], "a footer has only footer records")
+            self.records.append(record)
+            entries += record["value"] if self.kind == 1 else record["value"]["entries"]
+        if at != len(self.bytes) - 24:
+            self.fail(at, "the footer does not end at the trailer")
+        return entries
+
+
+def read_journal(file):
+    """The records of all groups, in order."""
+    at, end, groups, records = BLOCK, file.end or len(file.bytes), [], []
+    while at < end and any(file.bytes[at : at + 64]):
+        head, body = file.record(at)
+        if head["type"] != GROUP:
+            file.fail(at, "a group begins with its head")
+        length, crc, count = struct.unpack_from("<QII", file.bytes, at + 64)
+        if head["len"] != 64 or crc != crc32c(file.bytes[body : body + length]):
+            file.fail(at, "the group is not what its head says")
+        file.records.append(head)
+        inner, next_ = [], body
+        while next_ < body + length:
+            record, next_ = file.record(next_)
+            inner.append(record)
+        if next_ != body + length or len(inner) != count:
+            file.fail(at, f"the group has {len(inner)} records, and should have {count}")
+        at = -(-next_ // BLOCK) * BLOCK
+        file.zeroes(next_, min(at, end), "behind the group")
+        groups.append((head, inner))
+        records += inner
+    file.records += records
+    if file.end is None:
+        file.zeroes(at, end, "room for more")
         return records
+    if at != end:
+        file.fail(at, "the groups do not end where the footer begins")
+    listed = file.footer()
+    if [entry["number"] for entry in listed] != [head["number"] for head, _ in groups]:
+        file.fail(end, "the footer lists other groups")
+    for entry, (head, inner) in zip(listed, groups):
+        start = head["at"] + 64
+        if entry["head"] != file.bytes[start : start + 64].hex() or len(entry["records"]) != len(inner):
+            file.fail(end, f"the footer lists another group {head['number']}")
+        for said, record in zip(entry["records"], inner):
+            payload = b"" if record["type"] == CHUNK else payload_of(file, record)
+            found = [record[key] for key in ("number", "at", "len", "type", "digest")]
+            if [said[key] for key in ("number", "offset", "stored_len", "kind", "digest")] != found:
+                file.fail(record["at"], "the footer says otherwise of this record")
+            if said["payload"] != payload.hex():
+                file.fail(record["at"], "the footer repeats another payload")
+    return records
 
 
-class Store:
-    def __init__(self, data):
-        with open(os.path.join(data, "store.toml")) as opened:
-            toml = opened.read()
-        found = re.search(r'^format = 2\nuuid = "([0-9a-f]{32})"\nsecret = "[0-9a-f]{64}"$', toml, re.M)
-        if not found:
-            raise Wrong("store.toml: not that of a store of format 2")
-        self.uuid = bytes.fromhex(found[1])
-        self.chunks, self.manifests, self.checksums, self.files = {}, {}, {}, {}
-        self.counts, self.group = {}, 0
-        self.found = {}  # what stands at (kind, file, offset): digest and length of a chunk
-        for kind, directory, read_file in ((2, "segments", self.segment), (1, "journal", self.journal)):
-            for name in sorted(os.listdir(os.path.join(data, directory))):
-                log = LogFile(os.path.join(data, directory, name), kind, self.uuid)
-                try:
-                    read_file(log)
-                except (Wrong, UnicodeDecodeError) as error:
-                    raise Wrong(error if str(error).startswith(log.path) else f"{log.path} at {log.at}: {error}")
+def payload_of(file, record):
+    return file.bytes[record["at"] + 64 : record["at"] + 64 + record["len"]]
 
-    def count(self, name):
-        self.counts[name] = self.counts.get(name, 0) + 1
 
-    def segment(self, log):
-        listed = []
-        while log.at != log.trailer and log.at < log.end:
-            if log.bytes[log.at:log.at + 4] != b"RLRD":
-                # Behind a sync the next record, or the footer, begins a block; or nothing more was written.
-                if not any(log.bytes[log.at:log.end]) and log.trailer is None:
-                    break
-                log.expect(log.at % BLOCK, "neither a record nor the end")
-                log.next_block()
-                continue
-            record = log.record()
-            log.expect(record["kind"] == 1 and record["number"] == len(listed), "type or number of a segment's record")
-            listed.append({key: record[key] for key in ("digest", "offset", "stored_len")})
-            self.chunks[record["digest"]] = record["payload"]
-            self.found["segment", log.number, record["offset"]] = (record["digest"], record["stored_len"])
-            self.count("chunk of a segment")
-        if log.trailer is None:
-            # Not sealed: behind the last record there are preallocated zeroes.
-            self.count("file not sealed")
-            return log.zeroes(log.end)
-        [footer] = log.footer()
-        log.expect(footer["number"] == len(listed), "number of the footer")
-        log.expect(decode(SEGMENT_FOOTER, footer["payload"]) == listed, "the footer lists other chunks")
+def read_segment(file):
+    at, end = BLOCK, file.end or len(file.bytes)
+    while at < end:
+        if not any(file.bytes[at : at + 64]):
+            # Behind a sync the next record begins a block; in an open file there is room for more.
+            block = end if file.end is None and not any(file.bytes[at:end]) else -(-(at + 1) // BLOCK) * BLOCK
+            file.zeroes(at, min(block, end), "between records")
+            at = block
+            continue
+        record, at = file.record(at)
+        if record["type"] != CHUNK:
+            file.fail(record["at"], "a segment has only chunks")
+        file.records.append(record)
+    if file.end is not None:
+        chunks = [[record[key] for key in ("digest", "at", "len")] for record in file.records]
+        listed = [[entry[key] for key in ("digest", "offset", "stored_len")] for entry in file.footer()]
+        if listed != chunks:
+            file.fail(end, "the footer lists other chunks")
 
-    def journal(self, log):
-        groups = []
-        while log.at != log.trailer and log.at < log.end:
-            if log.trailer is None and not any(log.bytes[log.at:]):
-                break
-            log.expect(log.at % BLOCK == 0, "a group begins a block")
-            groups.append(self.one_group(log))
-        if log.trailer is None:
-            # Not sealed: behind the last record there are preallocated zeroes.
-            self.count("file not sealed")
-            return log.zeroes(log.end)
-        repeated = []
-        for record in log.footer():
-            log.expect(record["number"] == 0, "number of a footer's record")
-            repeated += decode(JOURNAL_FOOTER, record["payload"])
-        log.expect(repeated == groups, "the footer repeats other groups")
 
-    def one_group(self, log):
-        head = log.record()
-        log.expect(head["kind"] == 16 and head["stored_len"] == 64, "a group's head")
-        length, checksum, count, durable, _, _, _, _ = struct.unpack("<QIIQQQQ16s", head["payload"])
-        number, begin = head["number"], log.at
-        log.expect(self.group < number < 1 << 62 and durable < number, "number of a group")
-        self.group = number
-        log.expect(checksum == crc32c(log.bytes[begin:begin + length]), "checksum of a group")
-        self.count("group")
-        records = []
-        for _ in range(count):
-            record = log.record()
-            log.expect(record["number"] == number, "a record of another group")
-            if record["kind"] == 1:
-                self.chunks[record["digest"]] = record["payload"]
-                found_at = ("journal", log.number, record["offset"])
-                self.found[found_at] = (record["digest"], record["stored_len"])
-                self.count("chunk of the journal")
-                record["payload"] = b""
+# What the log says.
+
+
+class Replay:
+    """The names that are there after all records, in order."""
+
+    def __init__(self):
+        self.chunks, self.manifests, self.files, self.package_of = {}, {}, {}, {}
+
+    def apply(self, record):
+        type_, value = record["type"], record["value"]
+        if type_ == CHUNK:
+            self.chunks[record["digest"]] = [record["file"], record["at"] + 64, record["len"]]
+        elif type_ == MANIFEST:
+            self.manifests[record["digest"]] = value["chunks"]
+        elif type_ == PLACES:
+            for placed in value:
+                place = placed["place"]
+                directory = "journal" if place["kind"] == "journal" else "segments"
+                path = f"{directory}/{place['file']:016x}{KINDS[directory][2]}"
+                self.chunks[placed["digest"]] = [path, place["offset"] + 64, place["stored_len"]]
+        elif type_ == PUBLISH:
+            package, version = value["package"], value["version"]
+            name = value["file"]["name"] if package["exact_case"] else value["file"]["name"].lower()
+            self.package_of[version["id"]] = package["id"]
+            self.files[version["id"], name] = value
+        elif type_ == REMOVE_FILE:
+            gone = value["file"]
+            self.files = {key: kept for key, kept in self.files.items() if kept["file"]["id"] != gone}
+        elif type_ == REMOVE_VERSION:
+            self.forget(lambda version: version == value["version"]["id"])
+        elif type_ == REMOVE_PACKAGE:
+            self.forget(lambda version: self.package_of[version] == value["package"]["id"])
+        elif type_ == DROP:
+            for digest in value["chunks"]:
+                self.chunks.pop(digest, None)
+            for digest in value["manifests"]:
+                self.manifests.pop(digest, None)
+
+    def forget(self, is_gone):
+        self.files = {key: kept for key, kept in self.files.items() if not is_gone(key[0])}
+
+    def live(self):
+        for value in self.files.values():
+            file = value["file"]
+            single = file["shape"] == "single"
+            digests = [file["blob"]] if single else [chunk["digest"] for chunk in self.manifests[file["blob"]]]
+            yield {
+                "owner": value["owner"],
+                "package": value["package"]["name"],
+                "version": value["version"]["name"],
+                "file": file["name"],
+                "size": file["size"],
+                "blob": file["blob"],
+                "extents": [self.chunks[digest] for digest in digests],
+            }
+
+
+def main(document, data):
+    with open(document, encoding="utf-8") as text:
+        schema = Schema(text.read())
+    with open(os.path.join(data, "store.toml"), encoding="utf-8") as text:
+        settings = dict(re.findall(r"^(\w+) = \"?([^\"\n]*)\"?$", text.read(), re.M))
+    if settings["format"] != "2":
+        raise Unexplained(f"store.toml: format {settings['format']}")
+    uuid = bytes.fromhex(settings["uuid"])
+    replay, records = Replay(), []
+    for directory in ("journal", "segments"):
+        for name in sorted(os.listdir(os.path.join(data, directory))):
+            file = LogFile(data, directory, name, uuid, schema)
+            if directory == "journal":
+                for record in read_journal(file):
+                    replay.apply(record)
             else:
-                log.expect(record["kind"] in PAYLOADS, f"record of type {record['kind']}")
-                name, shape = PAYLOADS[record["kind"]]
-                self.count(name)
-                self.replay(name, record["digest"], decode(shape, record["payload"]))
-            records.append(record)
-        log.expect(log.at == begin + length, "length of a group")
-        log.next_block()
-        return {"number": number, "head": head["payload"], "records": records}
-
-    def replay(self, name, blob, value):
-        """Names only: by id of version, and name of file as it is matched."""
-        if name == "manifest":
-            self.manifests[blob] = value["chunks"]
-        elif name == "checksums":
-            self.checksums[blob] = value
-        elif name == "places":
-            for item in value:
-                at = item["place"]
-                # Nothing is there where compaction has removed the file since.
-                there = self.found.get((at["kind"], at["file"], at["offset"]), (item["digest"], at["stored_len"]))
-                if there != (item["digest"], at["stored_len"]):
-                    raise Wrong(f"something else is at the place of {item['digest'].hex()}")
-        elif name == "publish":
-            exact = value["package"]["exact_case"]
-            key = value["file"]["name"] if exact else value["file"]["name"].lower()
-            self.files[value["version"]["id"], key] = value
-        elif name in ("remove file", "remove version", "remove package"):
-            what = name.removeprefix("remove ")
-            gone = value["file"] if what == "file" else value[what]["id"]
-            self.files = {key: live for key, live in self.files.items() if live[what]["id"] != gone}
-
-    def check_content(self, live):
-        """Whether the chunks of a file are the bytes that it names."""
-        blob = live["blob"]
-        parts = [{"digest": blob, "len": live["size"]}] if live["shape"] == "single" else self.manifests[blob]
-        body = b"".join(self.chunks[part["digest"]] for part in parts)
-        if [len(self.chunks[part["digest"]]) for part in parts] != [part["len"] for part in parts] \
-                or len(body) != live["size"] or blake3(body) != blob:
-            raise Wrong(f"the chunks of {blob.hex()} are not its bytes")
-        claims = list(self.checksums.get(blob, {}).items()) + [("sha256", live["sha256"])]
-        for algorithm, claim in claims:
-            if claim is not None and hashlib.new(algorithm, body).digest() != claim:
-                raise Wrong(f"the {algorithm} of {blob.hex()} is another one")
-
-    def names(self):
-        for live in self.files.values():
-            try:
-                self.check_content(live["file"])
-            except KeyError:
-                raise Wrong(f"file {live['file']['name']}: its bytes are nowhere") from None
-            yield {"owner": live["owner"], "package": live["package"]["name"], "version": live["version"]["name"],
-                   "file": live["file"]["name"], "size": live["file"]["size"], "blake3": live["file"]["blob"].hex()}
-
-
-def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: decode.py DATA_DIRECTORY")
-    try:
-        store = Store(sys.argv[1])
-        json.dump({"names": list(store.names()), "records": store.counts}, sys.stdout, indent=1)
-    except (Wrong, OSError) as error:
-        sys.exit(f"decode.py: {error}")
+                read_segment(file)
+            records += file.records
+    for record in records:
+        record.pop("value")
+    json.dump({"live": list(replay.live()), "records": records}, sys.stdout)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(*sys.argv[1:])
+    except (Unexplained, struct.error, KeyError, IndexError, ValueError) as why:
+        sys.exit(f"{type(why).__name__}: {why}")

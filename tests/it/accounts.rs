@@ -179,3 +179,65 @@ fn the_last_use_of_a_token_is_shown_and_survives_a_restart() {
     let put = write("alice", "2").header("Authorization", bearer(&token));
     assert_eq!(daemon.send(&put).status, 401);
 }
+
+#[test]
+fn users_tokens_and_members_come_in_pages() {
+    let daemon = daemon();
+    let as_admin = |method: &str, path: &str, fields: serde_json::Value| {
+        let made = daemon.as_admin(Request::new(method, path).json(&fields));
+        assert!(matches!(made.status, 200 | 201 | 204), "{path}: {}", made.text());
+    };
+    as_admin("POST", "/api/v1/orgs", json!({"username": "crew"}));
+    for number in 0..55 {
+        let user = format!("user{number:02}");
+        as_admin(
+            "POST",
+            "/api/v1/admin/users",
+            json!({"username": user, "password": "a long password"}),
+        );
+        as_admin(
+            "PUT",
+            &format!("/api/v1/orgs/crew/members/{user}"),
+            json!({"permission": "read"}),
+        );
+        let token = json!({"name": format!("t{number}"), "scopes": ["read:package"]});
+        as_admin("POST", "/api/v1/users/user00/tokens", token);
+    }
+    for list in [
+        "/api/v1/admin/users",
+        "/api/v1/orgs/crew/members",
+        "/api/v1/users/user00/tokens",
+    ] {
+        let get = |query: &str| daemon.as_admin(Request::get(&format!("{list}{query}")));
+        let total: usize = get("").header("x-total-count").unwrap().parse().unwrap();
+        assert!(total >= 55, "{list}: {total}");
+        let len = |query: &str| get(query).json().as_array().unwrap().len();
+        let last = total.div_ceil(20);
+        assert_eq!(
+            (
+                len(""),
+                len("?limit=1000"),
+                len("?limit=20&page=2"),
+                len("?page=9")
+            ),
+            (30, 50, 20, 0),
+            "{list}"
+        );
+        assert_eq!(
+            len(&format!("?limit=20&page={last}")),
+            total - 20 * (last - 1),
+            "{list}"
+        );
+        let second = get("?limit=20&page=2");
+        let links = second.header("link").unwrap();
+        for part in [
+            "page=3&limit=20>; rel=\"next\"",
+            &format!("page={last}&limit=20>; rel=\"last\""),
+            "page=1&limit=20>; rel=\"prev\"",
+        ] {
+            assert!(links.contains(part), "{list}: {links}");
+        }
+        assert_ne!(second.json(), get("?limit=20").json(), "{list}");
+        assert_eq!(get("?page=one").status, 422, "{list}");
+    }
+}

@@ -12,7 +12,7 @@ use larder::store::{Options, Progress, Store};
 use crate::support::{Daemon, Request, Setup, basic, bearer, file_path, seeded_bytes, version_path};
 
 /// Where the store is; written first, once, if that was asked for.
-pub fn fixture() -> &'static Path {
+fn fixture() -> &'static Path {
     static FIXTURE: LazyLock<PathBuf> = LazyLock::new(|| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-2");
         if std::env::var_os("LARDER_WRITE_FIXTURE").is_some() {
@@ -27,10 +27,9 @@ pub fn fixture() -> &'static Path {
 const TOKEN: &str = "token.txt";
 
 /// Sizes from nothing to several chunks of the fixture's small chunk sizes.
-pub const SIZES: [usize; 6] = [0, 1, 700, 1800, 9_000, 14_000];
+const SIZES: [usize; 6] = [0, 1, 700, 1800, 9_000, 14_000];
 
-/// What file number `number` holds.
-pub fn body(number: usize) -> Vec<u8> {
+fn body(number: usize) -> Vec<u8> {
     seeded_bytes(number as u64 + 77, SIZES[number % SIZES.len()])
 }
 
@@ -45,8 +44,7 @@ fn setup() -> Setup {
         .policy("*/kept", "write-once")
 }
 
-/// Says nothing of the progress.
-pub struct Quiet;
+struct Quiet;
 
 impl Progress for Quiet {
     fn replayed(&self, _done: u64, _total: u64) {}
@@ -105,7 +103,7 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 /// A daemon on a copy of the fixture.
-fn prepared() -> Daemon {
+pub fn prepared() -> Daemon {
     let daemon = setup().prepare();
     for part in ["journal", "segments"] {
         copy_dir(&fixture().join(part), &daemon.data().join(part));

@@ -1,277 +1,241 @@
-//! docs/format.md says what is on disk: a decoder written from it alone explains every byte of a store that has all
-//! kinds of content, and finds in it what was uploaded.
+//! docs/format.md says all of it: a decoder that was written from that page, and takes the layout of payloads from it,
+//! explains every byte of a store and finds the files that the API served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use larder::chunk::ChunkerParams;
-use larder::store::{Options, Store};
 use serde_json::{Value, json};
 
-use crate::fixture::{Quiet, SIZES, body, fixture};
-use crate::support::{
-    Daemon, PATIENCE, Request, Setup, blake3_hex, found, path, seeded_bytes, version_path, within,
-};
+use crate::fixture;
+use crate::support::{Daemon, PATIENCE, Request, Setup, file_path, found, seeded_bytes, within};
 
-/// A live file as the decoder names it: package, version, file, size, blake3.
-type Name = (String, String, String, u64, String);
+/// Types of records that carry another digest than that of their payload: chunks have it, too, but a manifest and
+/// checksums have their blob's.
+const OF_THEIR_BLOB: [u64; 2] = [2, 21];
+/// All types but quarantine, which takes damage, and the steps that sweep what is large.
+const EVERY_TYPE: &[u64] = &[
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15, 16, 17, 18, 20, 21, 22, 32, 33, 34, 40,
+];
 
-fn name(package: &str, version: &str, file: &str, body: &[u8]) -> Name {
-    let owned = [package, version, file].map(str::to_owned);
-    let [package, version, file] = owned;
-    (package, version, file, body.len() as u64, blake3_hex(body))
+fn decode(data: &Path) -> Output {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Command::new("python3")
+        .arg(repository.join("tests/format/decode.py"))
+        .arg(repository.join("docs/format.md"))
+        .arg(data)
+        .output()
+        .expect("python3 runs")
 }
 
-fn run_decoder(data: &Path) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/decode.py");
-    let output = Command::new("python3").arg(script).arg(data).output();
-    output.expect("python3 runs")
-}
-
-/// What the decoder says of a store that it explains.
-#[track_caller]
-fn decoded(data: &Path) -> (BTreeSet<Name>, Value) {
-    let output = run_decoder(data);
+fn decoded(data: &Path) -> Value {
+    let output = decode(data);
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let names = said["names"].as_array().expect("names").iter().map(|item| {
-        let text = |field: &str| item[field].as_str().expect("a text").to_owned();
-        let size = item["size"].as_u64().expect("a size");
-        (
-            text("package"),
-            text("version"),
-            text("file"),
-            size,
-            text("blake3"),
-        )
-    });
-    (names.collect(), said["records"].clone())
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-#[test]
-fn the_fixture_is_explained() {
-    if !found("the_fixture_is_explained", &["python3"]) {
-        return;
+/// The bytes at these places of the log.
+fn bytes_at(data: &Path, extents: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for extent in extents.as_array().unwrap() {
+        let file = fs::read(data.join(extent[0].as_str().unwrap())).unwrap();
+        let (at, len) = (
+            extent[1].as_u64().unwrap() as usize,
+            extent[2].as_u64().unwrap() as usize,
+        );
+        bytes.extend(&file[at..at + len]);
     }
-    let (names, _) = decoded(fixture());
-    let mut expected = BTreeSet::new();
-    for number in (0..SIZES.len()).filter(|number| *number != 4) {
-        expected.insert(name("Tool", &format!("1.{number}"), "App.bin", &body(number)));
-    }
-    for number in 0..3 {
-        expected.insert(name("kept", "1", &format!("F{number}"), b"kept"));
-    }
-    expected.insert(name("cached", "Key", "blob", &body(2)));
-    expected.insert(name("again", "1", "same", &body(4)));
-    assert_eq!(names, expected);
+    bytes
 }
 
-#[test]
-fn a_store_of_all_kinds_of_content_is_explained_and_a_flipped_byte_is_not() {
-    if !found("a_store_of_all_kinds_of_content_is_explained", &["python3"]) {
-        return;
-    }
-    let mut daemon = prepared();
-    daemon.start();
-    daemon.fetch_admin_token();
-    let expected = publish(&daemon);
-    set_all_kinds(&daemon);
-    // The files of a run are sealed when it ends, and only sealed ones are compacted.
-    daemon.terminate();
-    daemon.start();
-    remove(&daemon);
-    daemon.terminate();
-    let (names, records) = decoded(&daemon.data());
-    assert_eq!(names, expected);
-    for kind in KINDS {
-        assert!(records[kind].as_u64() > Some(0), "no {kind}: {records}");
-    }
-    daemon.start();
-    collect(&daemon);
-    // Files that are not sealed, with their preallocated ends.
-    daemon.kill9();
-    let (names, records) = decoded(&daemon.data());
-    assert_eq!(names, expected, "not sealed");
-    assert!(records["file not sealed"].as_u64() > Some(0), "{records}");
-    daemon.start();
-    daemon.terminate();
-    let (names, records) = decoded(&daemon.data());
-    assert_eq!(names, expected, "after a collection");
-    assert!(records["drop"].as_u64() > Some(0), "{records}");
-    assert_flips_are_found(&daemon.data());
+/// The live files by package, version and name; what their bytes are must be what their digests say.
+fn live(data: &Path, decoded: &Value) -> BTreeMap<[String; 3], Vec<u8>> {
+    let files = decoded["live"].as_array().unwrap().iter();
+    files
+        .map(|file| {
+            let name = ["package", "version", "file"].map(|key| file[key].as_str().unwrap().to_owned());
+            let bytes = bytes_at(data, &file["extents"]);
+            assert_eq!(file["size"], bytes.len(), "{name:?}");
+            assert_eq!(file["blob"], blake3::hash(&bytes).to_hex().as_str(), "{name:?}");
+            (name, bytes)
+        })
+        .collect()
 }
 
-/// What is asked for below; of the types in docs/format.md only those are missing that take thousands of files
-/// (sweep), damage (quarantine) or a collection (drop).
-const KINDS: [&str; 21] = [
-    "checksums",
-    "chunk of a segment",
-    "chunk of the journal",
-    "manifest",
-    "places",
-    "publish",
-    "remove file",
-    "remove version",
-    "remove package",
-    "account",
-    "remove account",
-    "token",
-    "token revoked",
-    "token uses",
-    "member",
-    "member left",
-    "totals",
-    "settings",
-    "pin",
-    "unpin",
-    "rules",
-];
-
-/// A daemon on a new store whose chunks are small.
-fn prepared() -> Daemon {
-    let daemon = Setup::default()
-        .config("[store]\ninline_limit = \"2KiB\"\n\n")
-        .policy("*/kept", "write-once")
-        .prepare();
-    let mut small = Options::at(daemon.data());
-    small.chunking = ChunkerParams {
-        min_size: 1024,
-        avg_size: 2048,
-        max_size: 4096,
-    };
-    Store::open(small, &Quiet).expect("a store").close();
-    daemon
-}
-
-/// Small, medium and large files, duplicates, and what [`remove`] takes away; what is left then.
-fn publish(daemon: &Daemon) -> BTreeSet<Name> {
-    let mut left = BTreeSet::new();
-    for (number, size) in [0, 1, 900, 3_000, 60_000].into_iter().enumerate() {
-        let bytes = seeded_bytes(size as u64, size);
-        for package in ["app", "twin"] {
-            let version = format!("1.{number}");
+/// The digests of records are those of what they hold. Returns the types that there are.
+fn types(data: &Path, decoded: &Value) -> BTreeSet<u64> {
+    let mut types = BTreeSet::new();
+    for record in decoded["records"].as_array().unwrap() {
+        let type_ = record["type"].as_u64().unwrap();
+        types.insert(type_);
+        if !OF_THEIR_BLOB.contains(&type_) {
+            let at = record["at"].as_u64().unwrap() + 64;
+            let held = bytes_at(data, &json!([[record["file"], at, record["len"]]]));
             assert_eq!(
-                daemon.put(&path(package, &version, "App.bin"), bytes.clone()),
-                201
+                record["digest"],
+                blake3::hash(&held).to_hex().as_str(),
+                "{record}"
             );
-            left.insert(name(package, &version, "App.bin", &bytes));
         }
     }
-    // The sha256 of "abc", from FIPS 180.
-    let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    let checked = Request::put(&path("app", "checked", "abc"), "abc").header("X-Checksum-Sha256", sha256);
-    assert_eq!(daemon.as_admin(checked).status, 201);
-    left.insert(name("app", "checked", "abc", b"abc"));
-    for file in ["f", "F"] {
-        assert_eq!(daemon.put(&path("kept", "1", file), file), 201);
-        left.insert(name("kept", "1", file, file.as_bytes()));
-    }
-    for (package, version, seed) in [
-        ("app", "file", 1),
-        ("app", "version", 2),
-        ("gone", "1", 3),
-        ("gone", "2", 4),
-    ] {
-        let bytes = seeded_bytes(seed, 50_000);
-        assert_eq!(daemon.put(&path(package, version, "f"), bytes), 201);
-    }
-    left
+    types
 }
 
-/// Accounts, members, tokens, settings, rules, pins and checksums.
-fn set_all_kinds(daemon: &Daemon) {
-    let ask = |method: &str, target: &str, fields: Value| {
-        let answer = daemon.as_admin(Request::new(method, target).json(&fields));
-        let status = answer.status;
+/// Does everything that leaves a record; returns what is live at the end.
+fn fill(daemon: &Daemon) -> BTreeMap<[String; 3], Vec<u8>> {
+    let call = |method: &str, path: &str, fields: Value| {
+        let answer = daemon.as_admin(Request::new(method, path).json(&fields));
         assert!(
-            (200..300).contains(&status),
-            "{method} {target}: {}",
+            (200..300).contains(&answer.status),
+            "{method} {path}: {}",
             answer.text()
         );
         answer
     };
-    daemon.create_user("alice", "password of alice", "limited");
-    daemon.create_user("bob", "password of bob", "private");
-    ask(
-        "POST",
-        "/api/v1/orgs",
-        json!({"username": "tools", "visibility": "private"}),
-    );
-    for user in ["alice", "bob"] {
-        let member = format!("/api/v1/orgs/tools/members/{user}");
-        ask("PUT", &member, json!({"permission": "write"}));
-    }
-    assert_eq!(daemon.delete("/api/v1/orgs/tools/members/alice"), 204);
-    daemon.create_token("bob", &["read:package"]);
-    let narrowed = json!({"name": "ci", "scopes": ["all"], "packages": ["tools/app*"], "expires_at": "2099-01-01T00:00:00Z"});
-    let token = ask("POST", "/api/v1/users/alice/tokens", narrowed).json();
-    let revoked = format!("/api/v1/users/alice/tokens/{}", token["id"]);
-    assert_eq!(daemon.delete(&revoked), 204);
-    assert_eq!(daemon.delete("/api/v1/admin/users/bob?purge=true"), 204);
-    daemon.set_owner(
-        "alice",
-        json!({"policy": "cache", "max_bytes": "1GiB", "max_versions": 7}),
-    );
-    let rules = json!([{"packages": "none*", "keep_newest": 3, "keep": ["v*"], "remove": ["n*"], "remove_older_than": "1h"}]);
-    ask(
-        "PUT",
-        "/api/v1/admin/owners/admin/retention",
-        json!({"rules": rules}),
-    );
-    for version in ["1.0", "1.1"] {
-        let pin = format!("/api/v1/packages/admin/generic/app/{version}/-/pin");
-        assert_eq!(daemon.as_admin(Request::new("PUT", &pin)).status, 204);
-    }
-    assert_eq!(daemon.delete("/api/v1/packages/admin/generic/app/1.1/-/pin"), 204);
-    let files = daemon.get("/api/v1/packages/admin/generic/app/1.4/files");
-    assert!(files.text().contains("sha256"), "{}", files.text());
-}
-
-fn remove(daemon: &Daemon) {
-    assert_eq!(daemon.delete(&path("app", "file", "f")), 204);
-    assert_eq!(daemon.delete(&version_path("app", "version")), 204);
-    assert_eq!(daemon.delete("/api/v1/packages/admin/generic/gone"), 204);
-}
-
-/// A full pass and the compaction in it.
-fn collect(daemon: &Daemon) {
-    let passes = || daemon.metric("larder_gc_runs_total", "result=\"ok\"");
-    let before = passes();
-    let answer = daemon.as_admin(Request::new("POST", "/api/v1/admin/gc"));
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    let expected = before + 1 + u64::from(answer.json()["queued"] == true);
-    assert!(within(PATIENCE, || passes() >= expected), "no pass");
-    let removed = daemon.metric("larder_compaction_removed_files_total", "kind=\"segment\"");
-    assert!(removed > 0, "nothing was compacted");
-}
-
-/// A byte of another value, anywhere: header, payload, padding, footer, trailer.
-fn assert_flips_are_found(data: &Path) {
-    let first = |part: &str| -> PathBuf {
-        let entries = fs::read_dir(data.join(part)).expect("a directory");
-        let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-        files.sort();
-        files.swap_remove(0)
+    let mut files = BTreeMap::new();
+    let mut put = |package: &str, version: &str, body: Vec<u8>| {
+        assert_eq!(
+            daemon.put(&file_path("admin", package, version, "F"), body.clone()),
+            201
+        );
+        files.insert([package, version, "F"].map(str::to_owned), body);
     };
-    for part in ["journal", "segments"] {
-        let path = first(part);
-        let bytes = fs::read(&path).expect("a log file");
-        for at in [9, 100, 4096 + 20, 4096 + 70, bytes.len() - 30, bytes.len() - 6] {
-            let mut harmed = bytes.clone();
-            harmed[at] ^= 4;
-            fs::write(&path, &harmed).expect("it can be written");
-            let output = run_decoder(data);
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(output.status.code(), Some(1), "{part} at {at}: {said}");
-            let file = path.file_name().expect("a name").to_string_lossy();
-            assert!(said.contains(&*file), "{part} at {at}: {said}");
+    for (number, size) in [0, 1, 700, 5_000, 300_000, 3_000_000].into_iter().enumerate() {
+        put("sizes", &number.to_string(), seeded_bytes(number as u64, size));
+    }
+    put("again", "1", seeded_bytes(5, 3_000_000));
+    for version in ["1", "2"] {
+        put("whole", version, seeded_bytes(50, 900_000));
+        put("single", version, seeded_bytes(51, 400));
+    }
+    put("file", "1", seeded_bytes(52, 400_000));
+    for (method, path, fields) in [
+        (
+            "POST",
+            "/api/v1/admin/users",
+            json!({"username": "alice", "password": "a long password"}),
+        ),
+        (
+            "POST",
+            "/api/v1/admin/users",
+            json!({"username": "bob", "password": "a long password"}),
+        ),
+        ("POST", "/api/v1/orgs", json!({"username": "crew"})),
+        (
+            "PUT",
+            "/api/v1/orgs/crew/members/alice",
+            json!({"permission": "write"}),
+        ),
+        (
+            "PUT",
+            "/api/v1/orgs/crew/members/bob",
+            json!({"permission": "read"}),
+        ),
+        (
+            "POST",
+            "/api/v1/users/bob/tokens",
+            json!({"name": "old", "scopes": ["read:package"]}),
+        ),
+        (
+            "PATCH",
+            "/api/v1/admin/owners/admin",
+            json!({"max_bytes": 1_000_000_000}),
+        ),
+        (
+            "PUT",
+            "/api/v1/admin/owners/admin/retention",
+            json!({"rules": [{"packages": "sizes", "keep_newest": 50, "keep": ["1*"], "remove_older_than": "90d"}]}),
+        ),
+        ("PUT", "/api/v1/packages/admin/generic/sizes/1/-/pin", json!({})),
+        ("PUT", "/api/v1/packages/admin/generic/sizes/2/-/pin", json!({})),
+        (
+            "DELETE",
+            "/api/v1/packages/admin/generic/sizes/2/-/pin",
+            json!({}),
+        ),
+        ("DELETE", "/api/v1/users/bob/tokens/old", json!({})),
+        ("DELETE", "/api/v1/orgs/crew/members/bob", json!({})),
+        ("DELETE", "/api/v1/admin/users/bob", json!({})),
+        ("GET", "/api/v1/packages/admin/generic/sizes/4/files", json!({})),
+        ("DELETE", "/api/v1/packages/admin/generic/whole", json!({})),
+        ("DELETE", "/api/packages/admin/generic/single/1", json!({})),
+        ("DELETE", "/api/packages/admin/generic/file/1/F", json!({})),
+    ] {
+        call(method, path, fields);
+    }
+    files.retain(|[package, version, _], _| match package.as_str() {
+        "whole" | "file" => false,
+        "single" => version != "1",
+        _ => true,
+    });
+    files
+}
+
+#[test]
+fn every_byte_of_a_store_is_as_the_document_draws_it() {
+    if !found("every_byte_of_a_store_is_as_the_document_draws_it", &["python3"]) {
+        return;
+    }
+    let mut daemon = Setup::default().start();
+    let files = fill(&daemon);
+    daemon.terminate();
+    let data = daemon.data();
+    let all = decoded(&data);
+    assert_eq!(live(&data, &all), files);
+    let mut seen = types(&data, &all);
+
+    // Collected and compacted, and not sealed: as `kill -9` leaves it.
+    daemon.start();
+    assert_eq!(
+        daemon.as_admin(Request::new("POST", "/api/v1/admin/gc")).status,
+        202
+    );
+    let collected = || daemon.metric("larder_gc_runs_total", "result=\"ok\"") == 1;
+    assert!(within(PATIENCE, collected));
+    assert_eq!(
+        daemon.put(&file_path("admin", "late", "1", "F"), seeded_bytes(60, 700_000)),
+        201
+    );
+    daemon.kill9();
+    let all = decoded(&data);
+    let late = live(&data, &all);
+    assert!(files.iter().all(|file| late.get(file.0) == Some(file.1)));
+    assert_eq!(late.len(), files.len() + 1);
+    seen.extend(types(&data, &all));
+    let missing: Vec<_> = EVERY_TYPE.iter().filter(|type_| !seen.contains(type_)).collect();
+    assert!(
+        missing.is_empty(),
+        "the store has no records of types {missing:?}"
+    );
+}
+
+#[test]
+fn the_fixture_is_as_the_document_draws_it_and_a_changed_byte_is_not() {
+    if !found(
+        "the_fixture_is_as_the_document_draws_it_and_a_changed_byte_is_not",
+        &["python3"],
+    ) {
+        return;
+    }
+    let daemon = fixture::prepared();
+    let data = daemon.data();
+    let all = decoded(&data);
+    types(&data, &all);
+    assert!(live(&data, &all).len() > 5);
+    for file in ["journal/0000000000000001.log", "segments/0000000000000001.seg"] {
+        let whole = fs::read(data.join(file)).unwrap();
+        for part in 0..16 {
+            let mut harmed = whole.clone();
+            let at = whole.len() * part / 16 + part;
+            harmed[at] ^= 0x10;
+            fs::write(data.join(file), harmed).unwrap();
+            assert_eq!(decode(&data).status.code(), Some(1), "{file}: byte {at}");
         }
-        fs::write(&path, &bytes).expect("it can be written");
+        fs::write(data.join(file), whole).unwrap();
     }
 }

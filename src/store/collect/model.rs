@@ -350,6 +350,7 @@ impl<'a> World<'a> {
             barrier: &self.barrier,
             counts: Default::default(),
             removed: &mut Default::default(),
+            siblings: &mut Default::default(),
             removed_bytes: 0,
         };
         for change in &changes {

@@ -3,9 +3,10 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, Guard};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
@@ -31,7 +32,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
-    tree: RwLock<Arc<Tree>>,
+    /// Looked at by every look-up of every thread, so without a lock that they would share.
+    tree: ArcSwap<Tree>,
     alarm: OnceLock<Alarm>,
     restored: Notify,
 }
@@ -51,7 +53,7 @@ impl Index {
         let tree = Tree::open(path, cache)?;
         Ok(Index {
             path: path.to_owned(),
-            tree: RwLock::new(Arc::new(tree)),
+            tree: ArcSwap::from_pointee(tree),
             alarm: OnceLock::new(),
             restored: Notify::new(),
         })
@@ -96,7 +98,7 @@ impl Index {
 
     /// Goes on with the tree of `other`, which stands where this index stood.
     pub fn adopt(&self, other: Index) {
-        self.replace_by(other.tree());
+        self.replace_by(other.tree.load_full());
     }
 
     /// Goes on with `tree`.
@@ -105,12 +107,7 @@ impl Index {
     }
 
     fn replace_by(&self, tree: Arc<Tree>) {
-        let old = std::mem::replace(
-            &mut *self.tree.write().unwrap_or_else(PoisonError::into_inner),
-            tree,
-        );
-        // Not under the lock: sled flushes when it closes.
-        drop(old);
+        self.tree.store(tree);
         self.restored.notify_waiters();
     }
 
@@ -118,8 +115,8 @@ impl Index {
         &self.path
     }
 
-    fn tree(&self) -> Arc<Tree> {
-        self.tree.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn tree(&self) -> Guard<Arc<Tree>> {
+        self.tree.load()
     }
 
     /// Asks the tree, unless it has failed.

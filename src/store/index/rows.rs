@@ -4,11 +4,11 @@
 //! Exact, not merely fresh: whoever writes a row changes it here before the write returns, and a look-up that was
 //! overtaken by a write is not kept. So a token is gone from here when its revocation is answered.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 
 use super::tree::Value;
 use crate::store::metrics;
@@ -19,12 +19,28 @@ const SHARDS: usize = 16;
 const OVERHEAD: usize = 128;
 
 /// Rows that were asked for recently, and absences, which are remembered like rows.
+///
+/// A key comes with its hash, so that it is hashed once for whatever is asked about it.
 #[derive(Debug)]
 pub struct Rows {
     shards: Vec<Mutex<Shard>>,
     /// Bytes of one generation of one shard.
     generation: usize,
     hasher: RandomState,
+}
+
+/// A key and its [`Rows::hash`].
+#[derive(Clone, Copy, Debug)]
+pub struct Hashed<'a> {
+    key: &'a [u8],
+    hash: u64,
+}
+
+impl Hashed<'_> {
+    /// The hash.
+    pub fn hash(self) -> u64 {
+        self.hash
+    }
 }
 
 /// What is known of a key.
@@ -39,7 +55,29 @@ pub enum Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(u64);
 
-type Generation = HashMap<Box<[u8]>, Option<Value>, RandomState>;
+#[derive(Debug)]
+struct Row {
+    hash: u64,
+    key: Box<[u8]>,
+    value: Option<Value>,
+}
+
+impl Row {
+    fn is(&self, key: Hashed<'_>) -> bool {
+        self.hash == key.hash && *self.key == *key.key
+    }
+
+    /// What it counts for, in bytes.
+    fn bytes(&self) -> usize {
+        OVERHEAD + self.key.len() + len(&self.value)
+    }
+}
+
+fn len(value: &Option<Value>) -> usize {
+    value.as_ref().map_or(0, |value| value.len())
+}
+
+type Generation = HashTable<Row>;
 
 /// What was asked for since the younger generation was begun is in it; the older is dropped whole when that is full.
 #[derive(Debug, Default)]
@@ -62,42 +100,51 @@ impl Rows {
         }
     }
 
-    /// The hash of a key, as long as these rows live.
-    pub fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+    /// A key with its hash, which stays the same as long as these rows live.
+    pub fn hashed<'a>(&self, key: &'a [u8]) -> Hashed<'a> {
+        let hash = self.hasher.hash_one(key);
+        Hashed { key, hash }
     }
 
-    /// What makes the hashes of [`Rows::hash`].
+    /// What makes the hashes of [`Rows::hashed`].
     pub fn hasher(&self) -> RandomState {
         self.hasher.clone()
     }
 
     /// What is known of a key.
-    pub fn get(&self, key: &[u8]) -> Known {
+    pub fn get(&self, key: Hashed<'_>) -> Known {
         let mut shard = self.shard(key);
-        let known = shard.young.get(key).cloned();
-        if let Some(row) = known {
+        if let Some(row) = shard.young.find(key.hash, |row| row.is(key)) {
+            let value = row.value.clone();
+            drop(shard);
             metrics::index_lookup(true);
-            return Known::Row(row);
+            return Known::Row(value);
         }
-        let Some((key, row)) = shard.old.remove_entry(key) else {
+        let Some(row) = shard.take_old(key) else {
+            let stamp = Stamp(shard.writes);
+            drop(shard);
             metrics::index_lookup(false);
-            return Known::Nothing(Stamp(shard.writes));
+            return Known::Nothing(stamp);
         };
-        let dropped = shard.insert(key, row.clone(), self.generation);
+        let value = row.value.clone();
+        let dropped = shard.insert(row, self.generation);
         drop(shard);
         drop(dropped);
         metrics::index_lookup(true);
-        Known::Row(row)
+        Known::Row(value)
     }
 
     /// Keeps what the tree has answered, unless the shard has been written to since it was asked.
-    pub fn keep(&self, key: &[u8], row: Option<Value>, stamp: Stamp) {
+    pub fn keep(&self, key: Hashed<'_>, value: Option<Value>, stamp: Stamp) {
         let mut shard = self.shard(key);
         if Stamp(shard.writes) != stamp {
             return;
         }
-        let dropped = shard.insert(key.into(), row, self.generation);
+        // Another look-up may have kept the same meanwhile.
+        let dropped = match shard.young.find(key.hash, |row| row.is(key)) {
+            Some(_) => None,
+            None => shard.insert(row(key, value), self.generation),
+        };
         // Not under the lock: there may be thousands of rows in it.
         drop(shard);
         drop(dropped);
@@ -105,52 +152,75 @@ impl Rows {
 
     /// A row has been written. It is kept, as what was stored is often asked for soon; the absence of one that nobody
     /// has asked for is not.
-    pub fn written(&self, key: &[u8], row: Option<Value>) {
+    pub fn written(&self, key: Hashed<'_>, value: Option<Value>) {
         let mut shard = self.shard(key);
         shard.writes += 1;
-        if let Some(known) = shard.young.get_mut(key) {
-            let len = |row: &Option<Value>| row.as_ref().map_or(0, |row| row.len());
-            let (before, after) = (len(known), len(&row));
-            *known = row;
+        if let Some(known) = shard.young.find_mut(key.hash, |row| row.is(key)) {
+            let (before, after) = (len(&known.value), len(&value));
+            let replaced = std::mem::replace(&mut known.value, value);
             shard.young_bytes = shard.young_bytes + after - before;
+            drop(shard);
+            drop(replaced);
             return;
         }
-        let known = shard.old.remove_entry(key).map(|(key, _)| key);
-        if let Some(key) = known.or_else(|| row.is_some().then(|| key.into())) {
-            let dropped = shard.insert(key, row, self.generation);
-            drop(shard);
-            drop(dropped);
-        }
+        let written = match shard.take_old(key) {
+            Some(known) => Row { value, ..known },
+            None if value.is_some() => row(key, value),
+            None => return,
+        };
+        let dropped = shard.insert(written, self.generation);
+        drop(shard);
+        drop(dropped);
     }
 
     /// A write has failed: nobody knows what the row is.
-    pub fn forget(&self, key: &[u8]) {
+    pub fn forget(&self, key: Hashed<'_>) {
         let mut shard = self.shard(key);
         shard.writes += 1;
-        shard.young.remove(key);
-        shard.old.remove(key);
+        if let Ok(known) = shard.young.find_entry(key.hash, |row| row.is(key)) {
+            let (gone, _) = known.remove();
+            shard.young_bytes -= gone.bytes();
+        }
+        drop(shard.take_old(key));
     }
 
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard> {
-        let shard = self.hash(key) as usize % SHARDS;
+    /// The tables choose by the lowest bits of the hash and tell rows apart by the highest: neither may be the same
+    /// for all rows of a shard.
+    fn shard(&self, key: Hashed<'_>) -> MutexGuard<'_, Shard> {
+        let shard = (key.hash >> 32) as usize % SHARDS;
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+fn row(key: Hashed<'_>, value: Option<Value>) -> Row {
+    Row {
+        hash: key.hash,
+        key: key.key.into(),
+        value,
+    }
+}
+
 impl Shard {
-    /// Adds a row; returns the generation that had to go for it.
-    fn insert(&mut self, key: Box<[u8]>, row: Option<Value>, limit: usize) -> Option<Generation> {
-        let bytes = OVERHEAD + key.len() + row.as_ref().map_or(0, |row| row.len());
+    fn take_old(&mut self, key: Hashed<'_>) -> Option<Row> {
+        let known = self.old.find_entry(key.hash, |row| row.is(key)).ok()?;
+        Some(known.remove().0)
+    }
+
+    /// Adds a row that is not in the younger generation; returns the generation that had to go for it.
+    fn insert(&mut self, row: Row, limit: usize) -> Option<Generation> {
+        let bytes = row.bytes();
         if bytes > limit {
             return None;
         }
         let full = self.young_bytes + bytes > limit;
         let dropped = full.then(|| {
             self.young_bytes = 0;
-            std::mem::replace(&mut self.old, std::mem::take(&mut self.young))
+            // The next one becomes about as long.
+            let next = Generation::with_capacity(self.young.len());
+            std::mem::replace(&mut self.old, std::mem::replace(&mut self.young, next))
         });
         self.young_bytes += bytes;
-        self.young.insert(key, row);
+        self.young.insert_unique(row.hash, row, |row| row.hash);
         dropped
     }
 }
@@ -165,14 +235,14 @@ mod tests {
     }
 
     fn row(rows: &Rows, key: &[u8]) -> Option<Option<Value>> {
-        match rows.get(key) {
+        match rows.get(rows.hashed(key)) {
             Known::Row(row) => Some(row),
             Known::Nothing(_) => None,
         }
     }
 
     fn stamp(rows: &Rows, key: &[u8]) -> Stamp {
-        match rows.get(key) {
+        match rows.get(rows.hashed(key)) {
             Known::Nothing(stamp) => stamp,
             Known::Row(row) => panic!("{row:?}"),
         }
@@ -181,29 +251,32 @@ mod tests {
     #[test]
     fn a_write_is_known_and_a_removal_where_the_row_was() {
         let rows = Rows::new(1 << 20);
-        rows.written(b"new", value("1"));
+        rows.written(rows.hashed(b"new"), value("1"));
         assert_eq!(row(&rows, b"new"), Some(value("1")));
-        rows.written(b"k", None);
+        rows.written(rows.hashed(b"k"), None);
         assert_eq!(row(&rows, b"k"), None);
-        rows.keep(b"k", None, stamp(&rows, b"k"));
+        rows.keep(rows.hashed(b"k"), None, stamp(&rows, b"k"));
         assert_eq!(row(&rows, b"k"), Some(None));
-        rows.written(b"k", value("2"));
+        rows.written(rows.hashed(b"k"), value("2"));
         assert_eq!(row(&rows, b"k"), Some(value("2")));
-        rows.written(b"k", None);
+        rows.written(rows.hashed(b"k"), None);
         assert_eq!(row(&rows, b"k"), Some(None));
-        rows.forget(b"k");
+        rows.forget(rows.hashed(b"k"));
         assert_eq!(row(&rows, b"k"), None);
     }
 
     #[test]
     fn an_answer_that_a_write_overtook_is_not_kept() {
         let rows = Rows::new(1 << 20);
-        for overtake in [Rows::forget as fn(&Rows, &[u8]), |rows, key| {
-            rows.written(key, value("new"));
-        }] {
+        for overtake in [
+            (|rows, key| rows.forget(rows.hashed(key))) as fn(&Rows, &[u8]),
+            |rows, key| {
+                rows.written(rows.hashed(key), value("new"));
+            },
+        ] {
             let asked = stamp(&rows, b"k");
             overtake(&rows, b"k");
-            rows.keep(b"k", value("old"), asked);
+            rows.keep(rows.hashed(b"k"), value("old"), asked);
             assert_ne!(row(&rows, b"k"), Some(value("old")));
         }
     }
@@ -214,12 +287,12 @@ mod tests {
         let rows = Rows::new(CAPACITY as u64);
         for number in 0..10_000_u32 {
             let key = number.to_be_bytes();
-            rows.keep(&key, value("a value"), stamp(&rows, &key));
+            rows.keep(rows.hashed(&key), value("a value"), stamp(&rows, &key));
             assert!(row(&rows, &key).is_some());
             // Asked for all the time, so never forgotten.
             if row(&rows, b"hot").is_none() {
                 assert_eq!(number, 0);
-                rows.keep(b"hot", value("hot"), stamp(&rows, b"hot"));
+                rows.keep(rows.hashed(b"hot"), value("hot"), stamp(&rows, b"hot"));
             }
         }
         let known = (0..10_000_u32)

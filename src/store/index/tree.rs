@@ -164,9 +164,10 @@ impl Tree {
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         let Open { rows, filter, .. } = self.open_db()?;
-        let stamp = match rows.get(key) {
+        let hashed = rows.hashed(key);
+        let stamp = match rows.get(hashed) {
             Known::Row(row) => return Ok(row),
-            Known::Nothing(_) if filter.is_absent(rows.hash(key)) => {
+            Known::Nothing(_) if filter.is_absent(hashed.hash()) => {
                 #[cfg(test)]
                 guard(|| {
                     self.count_call();
@@ -179,7 +180,7 @@ impl Tree {
         let row = self.with(|db| db.get(key))?;
         // A copy, as sled's own may keep a whole page in memory.
         let copy = row.as_deref().map(Value::from);
-        rows.keep(key, copy, stamp);
+        rows.keep(hashed, copy, stamp);
         Ok(row)
     }
 
@@ -187,16 +188,17 @@ impl Tree {
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
         let value = value.map(Value::from);
         let Open { rows, filter, .. } = self.open_db()?;
+        let hashed = rows.hashed(key);
         if value.is_some() {
-            filter.note(rows.hash(key));
+            filter.note(hashed.hash());
         }
         let set = self.with(|db| match &value {
             Some(value) => db.insert(key, value.clone()).map(drop),
             None => db.remove(key).map(drop),
         });
         match set {
-            Ok(()) => rows.written(key, value),
-            Err(_) => rows.forget(key),
+            Ok(()) => rows.written(hashed, value),
+            Err(_) => rows.forget(hashed),
         }
         set
     }

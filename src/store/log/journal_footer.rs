@@ -121,7 +121,9 @@ impl FooterBuilder {
     }
 
     fn flush(&mut self) -> Result<(), postcard::Error> {
-        self.payloads.push(postcard::to_stdvec(&self.pending)?);
+        // It takes about what it was counted for: growing to that step by step would cost as much as filling it.
+        let payload = Vec::with_capacity(self.pending_bytes);
+        self.payloads.push(postcard::to_extend(&self.pending, payload)?);
         self.pending.clear();
         self.pending_bytes = 0;
         Ok(())

@@ -13,7 +13,7 @@ pub fn repository(path: &str) -> PathBuf {
 }
 
 /// Compares a committed file with what it should be, or writes it where that is asked for.
-fn committed(path: &str, expected: &str) {
+pub fn committed(path: &str, expected: &str) {
     let file = repository(path);
     if std::env::var_os("LARDER_UPDATE").is_some() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -26,7 +26,7 @@ fn committed(path: &str, expected: &str) {
         .find(|(number, line)| found.lines().nth(number - 1) != Some(line));
     assert!(
         found == expected,
-        "{path} is not what the code says, from line {:?} on; LARDER_UPDATE=1 cargo test --test it monitoring::files",
+        "{path} is not what the code says, from line {:?} on; LARDER_UPDATE=1 cargo test --test it monitoring",
         line
     );
 }

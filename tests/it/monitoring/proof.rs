@@ -110,6 +110,14 @@ fn every_query_is_answered_and_every_family_is_shown() {
     picture::draw_if_wanted(&prometheus, traffic.seconds());
 }
 
+/// Why the panel of this title has nothing to show in the proof's traffic, if so.
+pub fn why_empty(title: &str) -> Option<&'static str> {
+    EMPTY
+        .iter()
+        .find(|(empty, _)| *empty == title)
+        .map(|(_, why)| *why)
+}
+
 impl Asked {
     fn of(prometheus: &Prometheus) -> Self {
         let mut asked = Asked::default();
