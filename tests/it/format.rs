@@ -216,6 +216,8 @@ fn every_byte_of_a_store_is_as_the_document_draws_it() {
     );
     let collected = || daemon.metric("larder_gc_runs_total", "result=\"ok\"") == 1;
     assert!(within(PATIENCE, collected));
+    let compacted = daemon.metric("larder_compaction_removed_files_total", "kind=\"segment\"");
+    assert!(compacted > 0, "no segment was compacted");
     assert_eq!(
         daemon.put(&file_path("admin", "late", "1", "F"), seeded_bytes(60, 700_000)),
         201
