@@ -216,10 +216,15 @@ class LogFile:
     def footer(self):
         """Footer records, up to the trailer."""
         at, entries = self.end, []
+        if at % BLOCK != 0:
+            self.fail(at, "a footer begins a block")
         while at < len(self.bytes) - 24:
             record, at = self.record(at)
             if record["type"] != FOOTER:
                 self.fail(record["at"], "a footer has only footer records")
+            listed = 0 if self.kind == 1 else len(record["value"]["entries"])
+            if record["number"] != listed:
+                self.fail(record["at"], f"the footer record should have the number {listed}")
             self.records.append(record)
             entries += record["value"] if self.kind == 1 else record["value"]["entries"]
         if at != len(self.bytes) - 24:
@@ -227,20 +232,25 @@ class LogFile:
         return entries
 
 
-def read_journal(file):
-    """The records of all groups, in order."""
+def read_journal(file, last):
+    """The records of all groups, in order; `last` is the last group of the file before, and of this one at the end."""
     at, end, groups, records = BLOCK, file.end or len(file.bytes), [], []
     while at < end and any(file.bytes[at : at + 64]):
         head, body = file.record(at)
         if head["type"] != GROUP:
             file.fail(at, "a group begins with its head")
-        length, crc, count = struct.unpack_from("<QII", file.bytes, at + 64)
+        length, crc, count, durable = struct.unpack_from("<QIIQ", file.bytes, at + 64)
         if head["len"] != 64 or crc != crc32c(file.bytes[body : body + length]):
             file.fail(at, "the group is not what its head says")
+        if not last < head["number"] < 1 << 62 or durable >= head["number"]:
+            file.fail(at, f"group {head['number']} behind {last}, when {durable} was durable")
+        last = head["number"]
         file.records.append(head)
         inner, next_ = [], body
         while next_ < body + length:
             record, next_ = file.record(next_)
+            if record["number"] != last:
+                file.fail(record["at"], f"a record of group {record['number']} in group {last}")
             inner.append(record)
         if next_ != body + length or len(inner) != count:
             file.fail(at, f"the group has {len(inner)} records, and should have {count}")
@@ -251,7 +261,7 @@ def read_journal(file):
     file.records += records
     if file.end is None:
         file.zeroes(at, end, "room for more")
-        return records
+        return records, last
     if at != end:
         file.fail(at, "the groups do not end where the footer begins")
     listed = file.footer()
@@ -268,7 +278,7 @@ def read_journal(file):
                 file.fail(record["at"], "the footer says otherwise of this record")
             if said["payload"] != payload.hex():
                 file.fail(record["at"], "the footer repeats another payload")
-    return records
+    return records, last
 
 
 def payload_of(file, record):
@@ -287,6 +297,8 @@ def read_segment(file):
         record, at = file.record(at)
         if record["type"] != CHUNK:
             file.fail(record["at"], "a segment has only chunks")
+        if record["number"] != len(file.records):
+            file.fail(record["at"], f"record {len(file.records)} has the number {record['number']}")
         file.records.append(record)
     if file.end is not None:
         chunks = [[record[key] for key in ("digest", "at", "len")] for record in file.records]
@@ -361,12 +373,13 @@ def main(document, data):
     if settings["format"] != "2":
         raise Unexplained(f"store.toml: format {settings['format']}")
     uuid = bytes.fromhex(settings["uuid"])
-    replay, records = Replay(), []
+    replay, records, last = Replay(), [], 0
     for directory in ("journal", "segments"):
         for name in sorted(os.listdir(os.path.join(data, directory))):
             file = LogFile(data, directory, name, uuid, schema)
             if directory == "journal":
-                for record in read_journal(file):
+                found, last = read_journal(file, last)
+                for record in found:
                     replay.apply(record)
             else:
                 read_segment(file)

@@ -108,6 +108,11 @@ fn fill(daemon: &Daemon) -> BTreeMap<[String; 3], Vec<u8>> {
     for (number, size) in [0, 1, 700, 5_000, 300_000, 3_000_000].into_iter().enumerate() {
         put("sizes", &number.to_string(), seeded_bytes(number as u64, size));
     }
+    // The sha256 of "abc", from FIPS 180: a file that has one in its own record.
+    let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let target = file_path("admin", "checked", "1", "F");
+    let checked = Request::put(&target, "abc").header("X-Checksum-Sha256", sha256);
+    assert_eq!(daemon.as_admin(checked).status, 201);
     put("again", "1", seeded_bytes(5, 3_000_000));
     for version in ["1", "2"] {
         put("whole", version, seeded_bytes(50, 900_000));
@@ -142,9 +147,22 @@ fn fill(daemon: &Daemon) -> BTreeMap<[String; 3], Vec<u8>> {
             json!({"name": "old", "scopes": ["read:package"]}),
         ),
         (
+            "POST",
+            "/api/v1/users/alice/tokens",
+            json!({
+                "name": "ci", "scopes": ["all"], "expires_at": "2099-01-01T00:00:00Z",
+                "grants": [{"packages": "crew/app*", "permission": "write"}],
+            }),
+        ),
+        (
             "PATCH",
             "/api/v1/admin/owners/admin",
             json!({"max_bytes": 1_000_000_000}),
+        ),
+        (
+            "PATCH",
+            "/api/v1/admin/owners/alice",
+            json!({"policy": "cache", "policies": [{"packages": "rel-*", "policy": "release"}], "max_versions": 7}),
         ),
         (
             "PUT",
@@ -168,6 +186,7 @@ fn fill(daemon: &Daemon) -> BTreeMap<[String; 3], Vec<u8>> {
     ] {
         call(method, path, fields);
     }
+    files.insert(["checked", "1", "F"].map(str::to_owned), b"abc".to_vec());
     files.retain(|[package, version, _], _| match package.as_str() {
         "whole" | "file" => false,
         "single" => version != "1",
@@ -197,6 +216,8 @@ fn every_byte_of_a_store_is_as_the_document_draws_it() {
     );
     let collected = || daemon.metric("larder_gc_runs_total", "result=\"ok\"") == 1;
     assert!(within(PATIENCE, collected));
+    let compacted = daemon.metric("larder_compaction_removed_files_total", "kind=\"segment\"");
+    assert!(compacted > 0, "no segment was compacted");
     assert_eq!(
         daemon.put(&file_path("admin", "late", "1", "F"), seeded_bytes(60, 700_000)),
         201
