@@ -1,4 +1,4 @@
-//! docs/format.md says all of it: a decoder that was written from that page, and takes the layout of payloads from it,
+//! docs/format.md says all of it: a decoder that goes by that page, and takes the layout of payloads from it,
 //! explains every byte of a store and finds the files that the API served.
 
 use std::collections::{BTreeMap, BTreeSet};
