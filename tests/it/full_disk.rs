@@ -70,6 +70,18 @@ fn log_bytes(daemon: &Daemon) -> u64 {
         .sum()
 }
 
+fn passes(daemon: &Daemon) -> u64 {
+    daemon.metric("larder_gc_runs_total", "")
+}
+
+/// Asks for a full pass; how many had ended before.
+fn ask_for_a_pass(daemon: &Daemon) -> u64 {
+    let before = passes(daemon);
+    let answer = daemon.as_admin(Request::new("POST", "/api/v1/admin/gc"));
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    before
+}
+
 /// Sends the head of a PUT and nothing else; the status, which must come all the same.
 fn refused_before_the_body(daemon: &Daemon, size: usize) -> u16 {
     let mut connection = daemon.connect();
@@ -167,19 +179,17 @@ fn compaction_of_a_store_that_is_nearly_full_shuts_no_upload_out() {
     }
     stored.0.retain(|(number, _)| number % 2 == 1);
     let before = log_bytes(&daemon);
-    let passes = || daemon.metric("larder_gc_runs_total", "");
-    let (begun, mut number) = (passes(), 1000);
-    assert_eq!(
-        daemon.as_admin(Request::new("POST", "/api/v1/admin/gc")).status,
-        202
-    );
+    let (begun, mut number) = (ask_for_a_pass(&daemon), 1000);
     let ended = within(PATIENCE, || {
         number += 1;
         assert!(stored.put(&daemon, number, 1000), "refused during compaction");
-        passes() > begun
+        passes(&daemon) > begun
     });
     assert!(ended, "no pass within {PATIENCE:?}");
-    assert_eq!(daemon.metric("larder_gc_runs_total", "result=\"ok\""), passes());
+    assert_eq!(
+        daemon.metric("larder_gc_runs_total", "result=\"ok\""),
+        passes(&daemon)
+    );
     let after = log_bytes(&daemon);
     assert!(after < before / 100 * 60, "{before} bytes became {after}");
     stored.verify(&daemon);
@@ -200,14 +210,9 @@ fn compaction_leaves_the_ballast_of_a_full_disk_to_removals() {
     for _ in 0..400 {
         stored.delete_last(&daemon);
     }
-    let passes = || daemon.metric("larder_gc_runs_total", "");
-    let begun = passes();
-    assert_eq!(
-        daemon.as_admin(Request::new("POST", "/api/v1/admin/gc")).status,
-        202
-    );
+    let begun = ask_for_a_pass(&daemon);
     assert!(
-        within(PATIENCE, || passes() > begun),
+        within(PATIENCE, || passes(&daemon) > begun),
         "no pass within {PATIENCE:?}"
     );
     disk.fill();
