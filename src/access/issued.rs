@@ -101,7 +101,7 @@ impl Access {
             id: self.gate.directory.next_id(),
             account: account.id,
             name: new.name.clone(),
-            hash: made.form().hash(self.gate.directory.secret()),
+            hash: made.form().hash(&self.gate.token_key),
             last_eight: made.form().last_eight().to_owned(),
             scopes: scopes.0,
             created: wall_millis(),

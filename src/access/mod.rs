@@ -65,6 +65,7 @@ use hashing::Hashing;
 use oidc::{Issuer, Issuers, Rejected, Workload};
 use remembered::Remembered;
 use throttle::Throttle;
+use token::HashKey;
 use uses::Uses;
 
 /// Who sends a request.
@@ -138,6 +139,7 @@ pub struct Access {
 /// What the clones share.
 struct Gate {
     directory: Arc<dyn Directory>,
+    token_key: HashKey,
     clock: Clock,
     remembered: Remembered,
     throttle: Throttle,
@@ -161,6 +163,7 @@ impl Access {
     fn over(directory: Arc<dyn Directory>, clock: Clock, issuers: Vec<Issuer>) -> Self {
         metrics::init();
         let gate = Gate {
+            token_key: HashKey::of(directory.secret()),
             directory,
             issuers: Issuers::new(issuers, clock.clone()),
             uses: Uses::default(),

@@ -94,7 +94,7 @@ impl Access {
 
     fn by_token(&self, token: WellFormed<'_>) -> Result<Caller, AuthError> {
         let directory = &self.gate.directory;
-        let hash = token.hash(directory.secret());
+        let hash = token.hash(&self.gate.token_key);
         let token = directory.token(&hash)?.ok_or(AuthError::Wrong)?;
         if !bool::from(token.hash.ct_eq(&hash)) {
             return Err(AuthError::Wrong);

@@ -26,6 +26,22 @@ pub(super) const LEN: usize = PREFIX.len() + RANDOM_LEN + CHECKSUM_LEN;
 #[derive(Clone, Copy)]
 pub(super) struct WellFormed<'a>(&'a str);
 
+/// What a store's tokens are hashed with. Derived once: two of three compressions of a check would go into it.
+pub(super) struct HashKey([u8; 32]);
+
+impl HashKey {
+    /// The key of the store with this secret.
+    pub(super) fn of(store_secret: &[u8; 32]) -> Self {
+        HashKey(blake3::derive_key(HASH_CONTEXT, store_secret))
+    }
+}
+
+impl std::fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HashKey(..)")
+    }
+}
+
 /// A token that was just made.
 pub(super) struct NewToken(String);
 
@@ -66,10 +82,9 @@ impl<'a> WellFormed<'a> {
         (sum == checksum(random)).then_some(WellFormed(text))
     }
 
-    /// The name under which the store of this secret keeps the token.
-    pub(super) fn hash(self, store_secret: &[u8; 32]) -> [u8; 32] {
-        let key = blake3::derive_key(HASH_CONTEXT, store_secret);
-        *blake3::keyed_hash(&key, self.0.as_bytes()).as_bytes()
+    /// The name under which the store with this key keeps the token.
+    pub(super) fn hash(self, key: &HashKey) -> [u8; 32] {
+        *blake3::keyed_hash(&key.0, self.0.as_bytes()).as_bytes()
     }
 
     /// What lists show of it.
@@ -149,8 +164,9 @@ mod tests {
     fn the_hash_depends_on_the_store() {
         let token = generate().unwrap();
         let parsed = token.form();
-        assert_eq!(parsed.hash(&[1; 32]), parsed.hash(&[1; 32]));
-        assert_ne!(parsed.hash(&[1; 32]), parsed.hash(&[2; 32]));
+        let [one, other] = [1, 2].map(|secret| HashKey::of(&[secret; 32]));
+        assert_eq!(parsed.hash(&one), parsed.hash(&HashKey::of(&[1; 32])));
+        assert_ne!(parsed.hash(&one), parsed.hash(&other));
     }
 
     proptest! {
