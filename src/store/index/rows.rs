@@ -29,7 +29,7 @@ pub struct Rows {
     hasher: RandomState,
 }
 
-/// A key and its [`Rows::hash`].
+/// A key and its hash, see [`Rows::hashed`].
 #[derive(Clone, Copy, Debug)]
 pub struct Hashed<'a> {
     key: &'a [u8],
