@@ -6,8 +6,13 @@ use prometheus::IntCounter;
 
 use super::metrics;
 
-/// The counters, registered at first use.
+/// The counters.
 pub static DROPPED: LazyLock<Dropped> = LazyLock::new(Dropped::register);
+
+/// Registers them, so that they are exported from 0 on and not from the first line that is lost.
+pub fn init() {
+    LazyLock::force(&DROPPED);
+}
 
 /// By log and reason.
 #[derive(Debug)]

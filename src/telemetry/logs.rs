@@ -59,6 +59,7 @@ pub fn check_level(level: &str) -> Result<(), String> {
 
 /// Sends events to stderr from now on. Events before are lost; a second call changes nothing.
 pub fn init(options: &LogOptions) -> Result<(), String> {
+    super::dropped::init();
     let (filter, handle) = reload::Layer::new(filter(&options.level)?);
     let terminal = io::stderr().is_terminal();
     let json = match options.format {

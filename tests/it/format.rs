@@ -86,6 +86,23 @@ fn types(data: &Path, decoded: &Value) -> BTreeSet<u64> {
     types
 }
 
+/// What is in the data directory and not in the drawing of it.
+fn not_drawn(data: &Path) -> BTreeSet<String> {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/format.md")).unwrap();
+    let tree = page.split("```").nth(1).unwrap();
+    let drawn: BTreeSet<&str> = tree
+        .lines()
+        .filter(|line| line.starts_with("  "))
+        .flat_map(|line| line.split_whitespace().take(2))
+        .map(|name| name.split('/').next().unwrap())
+        .collect();
+    let names = fs::read_dir(data)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    names.filter(|name| !drawn.contains(name.as_str())).collect()
+}
+
 /// Does everything that leaves a record; returns what is live at the end.
 fn fill(daemon: &Daemon) -> BTreeMap<[String; 3], Vec<u8>> {
     let call = |method: &str, path: &str, fields: Value| {
@@ -204,6 +221,7 @@ fn every_byte_of_a_store_is_as_the_document_draws_it() {
     let files = fill(&daemon);
     daemon.terminate();
     let data = daemon.data();
+    assert_eq!(not_drawn(&data), BTreeSet::<String>::new());
     let all = decoded(&data);
     assert_eq!(live(&data, &all), files);
     let mut seen = types(&data, &all);

@@ -16,6 +16,7 @@ mod checked;
 mod command_line;
 mod damage;
 mod dedupe;
+mod documents;
 mod durability;
 mod eviction;
 mod faults;

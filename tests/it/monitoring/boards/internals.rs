@@ -159,6 +159,8 @@ fn trust() -> Row {
                 .query("{{method}} {{result}}", "sum by (method, result) (rate(larder_auth_attempts_total{@}[~])) > 0"),
             stack("Audit events", "cps", "Events of the audit log a second: written, dropped, lost.")
                 .query("{{result}}", "sum by (result) (rate(larder_audit_events_total{@}[~]))"),
+            stack("Log lines left out", "cps", "Lines a second that the daemon's log or the access log left out: too many, or the disk did not take them.")
+                .query("{{log}}: {{reason}}", "sum by (log, reason) (rate(larder_log_lines_dropped_total{@}[~]))"),
             stack("Key fetches", "cps", "Fetches a second of the keys of issuers of workload tokens.")
                 .query("{{result}}", "sum by (result) (rate(larder_oidc_key_fetches_total{@}[~]))"),
         ],
