@@ -14,7 +14,7 @@ use crate::support::{Daemon, PATIENCE, Request, Setup, file_path, found, seeded_
 /// Types of records that carry another digest than that of their payload: chunks have it, too, but a manifest and
 /// checksums have their blob's.
 const OF_THEIR_BLOB: [u64; 2] = [2, 21];
-/// All types but quarantine, which takes damage, and the steps that sweep what is large.
+/// All types but quarantine, which takes damage, and the steps that sweep what is large, which have a test of their own.
 const EVERY_TYPE: &[u64] = &[
     1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15, 16, 17, 18, 20, 21, 22, 32, 33, 34, 40,
 ];
@@ -250,6 +250,39 @@ fn every_byte_of_a_store_is_as_the_document_draws_it() {
     assert!(
         missing.is_empty(),
         "the store has no records of types {missing:?}"
+    );
+}
+
+#[test]
+fn steps_that_sweep_what_is_large_are_as_the_document_draws_them() {
+    if !found(
+        "steps_that_sweep_what_is_large_are_as_the_document_draws_them",
+        &["python3"],
+    ) {
+        return;
+    }
+    let mut daemon = Setup::default().policy("admin/*", "package").start();
+    // More files than are removed in one step.
+    for package in ["many", "more"] {
+        for number in 0..300 {
+            let target = file_path("admin", package, "1", &format!("F{number}"));
+            assert_eq!(daemon.put(&target, "many"), 201);
+        }
+    }
+    assert_eq!(daemon.put(&file_path("admin", "stays", "1", "F"), "many"), 201);
+    assert_eq!(daemon.delete("/api/packages/admin/generic/many/1"), 204);
+    assert_eq!(daemon.delete("/api/v1/packages/admin/generic/more"), 204);
+    daemon.terminate();
+    daemon.start();
+    daemon.terminate();
+    let data = daemon.data();
+    let all = decoded(&data);
+    let left = BTreeMap::from([(["stays", "1", "F"].map(str::to_owned), b"many".to_vec())]);
+    assert_eq!(live(&data, &all), left);
+    let seen = types(&data, &all);
+    assert!(
+        [6, 10, 18, 19].iter().all(|type_| seen.contains(type_)),
+        "{seen:?}"
     );
 }
 
