@@ -301,12 +301,12 @@ impl Evictor {
         let open: HashSet<Digest> = self.store.open_blobs();
         let (mut chosen, mut sum) = (Vec::new(), 0_u64);
         for candidate in batch {
-            let is_used = self.artifacts.last_use(candidate) > candidate.last_used;
-            if sum < wanted && !is_used && !open.contains(&candidate.file.blob) {
+            if sum < wanted && !open.contains(&candidate.file.blob) {
                 chosen.push(candidate);
                 sum += candidate.file.size.max(1);
             }
         }
+        // Each try looks whether it was used meanwhile: a busy store may make them wait for seconds.
         let evictions = chosen.into_iter().map(async |candidate| {
             let evicted = patiently(async || self.artifacts.evict(candidate).await).await;
             (candidate, evicted)

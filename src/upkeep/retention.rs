@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::rest::Rest;
 use super::retention_metrics::METRICS;
 use crate::artifact::retention::decide::Verdict;
-use crate::artifact::retention::{Judged, Survey};
+use crate::artifact::retention::{Judged, Rules, Survey};
 use crate::artifact::{ArtifactError, Artifacts, walk};
 use crate::store::error::StoreError;
 use crate::store::model::{Account, Millis};
@@ -121,15 +121,15 @@ impl Pass<'_> {
                 );
                 return Ok(());
             }
-            *removed += self.remove(owner, &expired).await?;
+            *removed += self.remove(owner, &rules, &expired).await?;
             rest.rest().await;
         }
     }
 
-    async fn remove(&self, owner: &Account, expired: &[Judged]) -> Result<u64, ArtifactError> {
+    async fn remove(&self, owner: &Account, rules: &Rules, expired: &[Judged]) -> Result<u64, ArtifactError> {
         let removals = expired
             .iter()
-            .map(|judged| patiently(async || self.artifacts.retire(owner, judged).await));
+            .map(|judged| patiently(async || self.artifacts.retire(owner, rules, judged).await));
         let mut removals = stream::iter(removals).buffer_unordered(AT_ONCE);
         let mut removed = 0;
         while let Some(outcome) = removals.next().await {

@@ -5,6 +5,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::decide::Verdict;
 use crate::owner::{Pattern, PatternError};
 use crate::store::model::{Millis, RetentionRule};
 
@@ -95,6 +96,15 @@ impl Rules {
         rules
             .filter(|(_, rule)| rule.packages.matches(owner, package))
             .collect()
+    }
+
+    /// Whether the rule by which a version has expired asks when it was last used.
+    pub fn ask_for_uses(&self, verdict: &Verdict) -> bool {
+        let Verdict::Expired { rule, .. } = verdict else {
+            return false;
+        };
+        let rule = self.0.get(*rule);
+        rule.is_some_and(|rule| rule.given.unused_for.is_some())
     }
 
     /// As they were written.
