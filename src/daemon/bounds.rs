@@ -2,7 +2,7 @@
 
 use actix_rt::task::JoinHandle;
 
-use crate::artifact::Artifacts;
+use super::accounts::Desk;
 use crate::config::Config;
 use crate::store::Store;
 use crate::upkeep::{Collector, Evictor, retention};
@@ -13,8 +13,9 @@ pub struct Bounds([JoinHandle<()>; 2]);
 
 impl Bounds {
     /// Starts them.
-    pub fn keep(config: &Config, artifacts: &Artifacts, store: &Store, collector: &Collector) -> Self {
-        let retention = retention::run(artifacts.clone(), store.clone(), config.retention);
+    pub fn keep(config: &Config, desk: &Desk, store: &Store, collector: &Collector) -> Self {
+        let (artifacts, audit) = (&desk.artifacts, desk.audit.clone());
+        let retention = retention::run(artifacts.clone(), store.clone(), config.retention, audit);
         let evictor = Evictor::new(
             artifacts.clone(),
             store.clone(),

@@ -12,6 +12,7 @@ use crate::artifact::Artifacts;
 use crate::config::{self, Config, Place, Sources};
 use crate::http::{Identity, Reload, Reloaded, State, Tls};
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::audit::{Event, Who};
 use crate::telemetry::{self, metrics};
 
 /// Keys that take effect without a restart; a section's name stands for all of its keys.
@@ -80,15 +81,23 @@ impl Reloader {
         loop {
             hangups.next().await;
             // What came of it is in the log and in the metrics.
-            let _ = self.reload_aside().await;
+            let _ = self.reload_for_shell().await;
         }
     }
 
-    /// Reads it again on a thread that may block.
-    pub async fn reload_aside(&self) -> Result<Reloaded, String> {
+    /// Reads it again, on a thread that may block, for somebody with a shell; the audit log says what that changed.
+    pub async fn reload_for_shell(&self) -> Result<Reloaded, String> {
         let reloader = self.clone();
         let reloaded = spawn_blocking(move || reloader.reload()).await;
-        reloaded.map_err(|error| error.to_string())?
+        let reloaded = reloaded.map_err(|error| error.to_string())?;
+        if let Some(audit) = self.0.state.audit() {
+            let applied = reloaded.as_ref().map(|reloaded| reloaded.applied.join(", "));
+            let object = applied.ok().filter(|applied| !applied.is_empty());
+            let object = object.unwrap_or_else(|| "configuration".to_owned());
+            let result = if reloaded.is_ok() { "done" } else { "refused" };
+            audit.record(Event::now(Who::CommandLine, "reload", object, result));
+        }
+        reloaded
     }
 
     /// Everything that can fail comes first.

@@ -13,6 +13,7 @@ use crate::artifact::{ArtifactError, Artifacts, walk};
 use crate::store::error::StoreError;
 use crate::store::model::{Account, Millis};
 use crate::store::{Health, Store};
+use crate::telemetry::audit::{Audit, Event, Who};
 
 /// The first pass that nobody asks for comes this long after the start, or earlier.
 const FIRST: Duration = Duration::from_secs(3600);
@@ -35,7 +36,7 @@ pub struct Options {
 
 /// Makes passes, one at a time, for ever: by the clock, and when one is asked for. To be run on a thread that does
 /// little else, as owners' actors may be started there.
-pub async fn run(artifacts: Artifacts, store: Store, options: Options) {
+pub async fn run(artifacts: Artifacts, store: Store, options: Options, audit: Option<Audit>) {
     METRICS.start(options.enabled.then_some(options.every));
     let mut wanted = artifacts.wanted_retention().watch();
     let mut due = Instant::now() + options.every.min(FIRST);
@@ -48,18 +49,24 @@ pub async fn run(artifacts: Artifacts, store: Store, options: Options) {
         let _ = timeout(rest, wanted.changed()).await;
         due = Instant::now() + options.every;
         if store.health() == Health::Ready {
-            let _ = pass(&artifacts, &store, options.yield_above).await;
+            let _ = pass(&artifacts, &store, options.yield_above, audit.as_ref()).await;
         }
     }
 }
 
-/// Makes a pass; returns how many versions it removed.
-pub async fn pass(artifacts: &Artifacts, store: &Store, yield_above: Duration) -> Result<u64, ArtifactError> {
+/// Makes a pass; returns how many versions it removed. Each is an event of the audit log.
+pub async fn pass(
+    artifacts: &Artifacts,
+    store: &Store,
+    yield_above: Duration,
+    audit: Option<&Audit>,
+) -> Result<u64, ArtifactError> {
     let begun = Instant::now();
     let pass = Pass {
         artifacts,
         store,
         yield_above,
+        audit,
     };
     let outcome = pass.run().await;
     METRICS.ended(outcome.is_ok(), begun.elapsed());
@@ -78,6 +85,7 @@ struct Pass<'a> {
     artifacts: &'a Artifacts,
     store: &'a Store,
     yield_above: Duration,
+    audit: Option<&'a Audit>,
 }
 
 impl Pass<'_> {
@@ -127,18 +135,28 @@ impl Pass<'_> {
     }
 
     async fn remove(&self, owner: &Account, rules: &Rules, expired: &[Judged]) -> Result<u64, ArtifactError> {
-        let removals = expired
-            .iter()
-            .map(|judged| patiently(async || self.artifacts.retire(owner, rules, judged).await));
+        let removals = expired.iter().map(async |judged| {
+            let removed = patiently(async || self.artifacts.retire(owner, rules, judged).await).await;
+            (judged, removed)
+        });
         let mut removals = stream::iter(removals).buffer_unordered(AT_ONCE);
         let mut removed = 0;
-        while let Some(outcome) = removals.next().await {
+        while let Some((judged, outcome)) = removals.next().await {
             if outcome? {
                 removed += 1;
                 METRICS.removed();
+                self.record(owner, judged);
             }
         }
         Ok(removed)
+    }
+
+    fn record(&self, owner: &Account, judged: &Judged) {
+        if let (Some(audit), Verdict::Expired { rule, .. }) = (self.audit, &judged.verdict) {
+            let object = format!("{}/{}/{}", owner.name, judged.package.name, judged.version.name);
+            let who = Who::Retention { rule: rule + 1 };
+            audit.record(Event::now(who, "version.remove", object, "done"));
+        }
     }
 }
 

@@ -188,7 +188,9 @@ async fn a_pass_over_many_versions_is_made_of_small_steps() {
         begun.elapsed()
     );
     let begun = Instant::now();
-    let removed = pass(&artifacts, &store, Duration::from_secs(1)).await.unwrap();
+    let removed = pass(&artifacts, &store, Duration::from_secs(1), None)
+        .await
+        .unwrap();
     eprintln!("{removed} removed in {:?}", begun.elapsed());
     assert_eq!(removed, count - 11);
     let left: Vec<String> = store
@@ -211,7 +213,11 @@ async fn rules_that_are_taken_back_stop_a_pass() {
     let owner = store.account("ci").unwrap().unwrap();
     let under_way = actix_rt::spawn({
         let (artifacts, store) = (artifacts.clone(), store.clone());
-        async move { pass(&artifacts, &store, Duration::from_secs(1)).await.unwrap() }
+        async move {
+            pass(&artifacts, &store, Duration::from_secs(1), None)
+                .await
+                .unwrap()
+        }
     });
     let package = store.package(OWNER, "app").unwrap().unwrap();
     let oldest = || store.newest_versions(package.id, None, usize::MAX).unwrap().len();
