@@ -220,7 +220,7 @@ async fn work(
     let usage = OwnerUsage::start(store.clone(), shown, limits)?;
     let bounds = Bounds::keep(config, desk, store, collector);
     let control = Control::bind(data);
-    let reloader = web.reloader(config, desk.artifacts.clone());
+    let reloader = web.reloader(config, desk, bounds.settings());
     web.ready(
         store.clone(),
         desk.access.clone(),

@@ -149,7 +149,7 @@ impl State {
     }
 
     /// The audit log, if there is one.
-    pub fn audit(&self) -> Option<&Audit> {
+    pub(super) fn audit(&self) -> Option<&Audit> {
         self.0.audit.as_ref()
     }
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
 
 use super::collector::Collector;
 use super::eviction_metrics::{Ended, METRICS, Reason};
@@ -52,6 +53,9 @@ pub struct Evictor {
     artifacts: Artifacts,
     store: Store,
     collector: Collector,
+    /// What is set; may change.
+    settings: watch::Receiver<Options>,
+    /// What was set when it last looked.
     options: Options,
     saved: Instant,
     surveyed: Option<Instant>,
@@ -88,13 +92,20 @@ impl Backoff {
 
 impl Evictor {
     /// For the caches of this store.
-    pub fn new(artifacts: Artifacts, store: Store, collector: Collector, options: Options) -> Self {
+    pub fn new(
+        artifacts: Artifacts,
+        store: Store,
+        collector: Collector,
+        settings: watch::Receiver<Options>,
+    ) -> Self {
         std::sync::LazyLock::force(&METRICS);
+        let options = *settings.borrow();
         Evictor {
             artifacts,
             store,
             collector,
             options,
+            settings,
             saved: Instant::now(),
             surveyed: None,
             collected: None,
@@ -108,6 +119,7 @@ impl Evictor {
     pub async fn run(mut self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            self.options = *self.settings.borrow();
             if self.saved.elapsed() >= self.options.save_every {
                 self.save().await;
             }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::rest::Rest;
@@ -34,22 +35,32 @@ pub struct Options {
     pub yield_above: Duration,
 }
 
-/// Makes passes, one at a time, for ever: by the clock, and when one is asked for. To be run on a thread that does
+/// Makes passes, one at a time, for ever: by the clock, and when one is asked for. What is
+/// set may change meanwhile. To be run on a thread that does
 /// little else, as owners' actors may be started there.
-pub async fn run(artifacts: Artifacts, store: Store, options: Options, audit: Option<Audit>) {
-    METRICS.start(options.enabled.then_some(options.every));
+pub async fn run(
+    artifacts: Artifacts,
+    store: Store,
+    mut options: watch::Receiver<Options>,
+    audit: Option<Audit>,
+) {
     let mut wanted = artifacts.wanted_retention().watch();
-    let mut due = Instant::now() + options.every.min(FIRST);
+    let (mut begun, mut longest) = (Instant::now(), FIRST);
     loop {
-        let rest = match options.enabled {
-            true => due.saturating_duration_since(Instant::now()),
+        let now = *options.borrow_and_update();
+        METRICS.start(now.enabled.then_some(now.every));
+        let rest = match now.enabled {
+            true => now.every.min(longest).saturating_sub(begun.elapsed()),
             false => Duration::MAX,
         };
-        // The sender lives as long as `artifacts`.
-        let _ = timeout(rest, wanted.changed()).await;
-        due = Instant::now() + options.every;
+        tokio::select! {
+            Ok(()) = options.changed() => continue,
+            // The sender lives as long as `artifacts`.
+            _ = timeout(rest, wanted.changed()) => {}
+        }
+        (begun, longest) = (Instant::now(), Duration::MAX);
         if store.health() == Health::Ready {
-            let _ = pass(&artifacts, &store, options.yield_above, audit.as_ref()).await;
+            let _ = pass(&artifacts, &store, now.yield_above, audit.as_ref()).await;
         }
     }
 }

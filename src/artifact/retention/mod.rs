@@ -66,7 +66,7 @@ impl Artifacts {
     /// Where the index cannot be asked, or what is stored is not understood: then nothing is removed.
     pub fn retention_rules(&self, owner: &Account) -> Result<(Arc<Rules>, Source), ArtifactError> {
         match self.store.retention_rules(owner.id)? {
-            None => Ok((self.options.retention.clone(), Source::Configuration)),
+            None => Ok((self.retention.load_full(), Source::Configuration)),
             Some(given) => match Rules::of_owner(&owner.name, given) {
                 Ok(rules) => Ok((Arc::new(rules), Source::Owner)),
                 Err(error) => {

@@ -72,6 +72,12 @@ impl Rules {
     /// For the first rule that is wrong, or if all together are too long to be stored.
     pub fn of_owner(owner: &str, given: Vec<RetentionRule>) -> Result<Self, RuleError> {
         let stored = postcard::to_stdvec(&given).map_or(usize::MAX, |bytes| bytes.len());
+        if let Some(rule) = given.iter().position(|rule| rule.packages.contains('/')) {
+            let packages = &given[rule].packages;
+            let what =
+                format!("packages: {packages:?} must be a package's name or a glob, without the owner");
+            return Err(RuleError::Rule { rule, what });
+        }
         let rules = Rules::new(given, |packages| format!("{owner}/{packages}"))?;
         match stored <= MAX_STORED {
             true => Ok(rules),
@@ -229,7 +235,7 @@ mod tests {
             ),
             (
                 why(|rule| rule.packages = "a/b".into()),
-                "rule 2: packages: bad pattern \"ci/a/b\": it has more than one slash",
+                "rule 2: packages: \"a/b\" must be a package's name or a glob, without the owner",
             ),
             (
                 why(|rule| rule.packages = String::new()),
