@@ -43,6 +43,7 @@ use accounts::Desk;
 use announce::{Announcement, SignIn};
 use bounds::Bounds;
 use commands::Commands;
+pub use commands::STORE;
 use control::Control;
 use first_account::first_account;
 use listen::Bound;
@@ -217,9 +218,9 @@ async fn work(
     let statistics = Statistics::start(store.clone())?;
     let (shown, limits) = (config.metrics_owners.clone(), config.artifact.limits);
     let usage = OwnerUsage::start(store.clone(), shown, limits)?;
-    let bounds = Bounds::keep(config, &desk.artifacts, store, collector);
+    let bounds = Bounds::keep(config, desk, store, collector);
     let control = Control::bind(data);
-    let reloader = web.reloader(config, desk.artifacts.clone());
+    let reloader = web.reloader(config, desk, bounds.settings());
     web.ready(
         store.clone(),
         desk.access.clone(),

@@ -55,6 +55,8 @@ pub use permission::{
 pub use scopes::{ScopeError, Scopes};
 pub use secret::Secret;
 
+use arc_swap::ArcSwap;
+
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{Account, Id};
@@ -146,7 +148,8 @@ struct Gate {
     hashing: Hashing,
     grants: KnownGrants,
     uses: Uses,
-    issuers: Issuers,
+    /// May be exchanged while the server runs.
+    issuers: ArcSwap<Issuers>,
 }
 
 impl Access {
@@ -165,7 +168,7 @@ impl Access {
         let gate = Gate {
             token_key: HashKey::of(directory.secret()),
             directory,
-            issuers: Issuers::new(issuers, clock.clone()),
+            issuers: ArcSwap::from_pointee(Issuers::new(issuers, clock.clone())),
             uses: Uses::default(),
             clock,
             remembered: Remembered::new(),
@@ -174,6 +177,17 @@ impl Access {
             grants: KnownGrants::default(),
         };
         Access { gate: Arc::new(gate) }
+    }
+
+    /// Believes these issuers, and no others, from the next request on; whether they differ from those before. If so,
+    /// their keys are fetched anew, and what was verified before has to be verified again.
+    pub fn believe(&self, issuers: Vec<Issuer>) -> bool {
+        let differ = !self.gate.issuers.load().are(&issuers);
+        if differ {
+            let issuers = Issuers::new(issuers, self.gate.clock.clone());
+            self.gate.issuers.store(Arc::new(issuers));
+        }
+        differ
     }
 }
 

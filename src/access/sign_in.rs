@@ -117,7 +117,7 @@ impl Access {
     }
 
     async fn by_workload(&self, token: &str) -> Result<Caller, AuthError> {
-        match self.gate.issuers.verify(token).await {
+        match self.gate.issuers.load_full().verify(token).await {
             Ok(workload) => Ok(Caller::Workload(Box::new(workload))),
             Err(Rejected::Unknown) => Err(AuthError::Wrong),
             Err(Rejected::Unreachable) => Err(AuthError::Unreachable),

@@ -143,8 +143,12 @@ impl Artifacts {
         }
     }
 
-    /// Evicts a file, unless it was replaced, removed or its version pinned meanwhile: then false. Durable on return.
+    /// Evicts a file, unless it was used, replaced, removed or its version pinned since it was looked up: then false.
+    /// Durable on return.
     pub async fn evict(&self, candidate: &Candidate) -> Result<bool, ArtifactError> {
+        if self.uses.last(candidate.file.id) > Some(candidate.last_used) {
+            return Ok(false);
+        }
         let at = FileName {
             package: candidate.package.name.clone(),
             version: candidate.version.to_string(),
@@ -179,12 +183,6 @@ impl Artifacts {
     /// Whether a file was published in some cache, or refused there, since this was last asked.
     pub fn has_grown(&self) -> bool {
         self.cache_pressure.grew.swap(false, Ordering::Relaxed)
-    }
-
-    /// When a candidate was last used by now: it may have been asked for since it was looked up.
-    pub fn last_use(&self, candidate: &Candidate) -> Millis {
-        let since = self.uses.last(candidate.file.id).unwrap_or(0);
-        candidate.last_used.max(since)
     }
 }
 

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::owner::{self, Limits, Owners, PolicyTable, Rules, WriteCondition};
@@ -107,6 +108,8 @@ pub struct Artifacts {
     uses: Arc<LastUses>,
     cache_pressure: Arc<eviction::CachePressure>,
     wanted_retention: Wanted,
+    /// Rules of owners who have none of their own; may be exchanged while the server runs.
+    retention: Arc<ArcSwap<retention::Rules>>,
     previews: Arc<Semaphore>,
 }
 
@@ -127,6 +130,7 @@ impl Artifacts {
             uses: Arc::new(known_uses(&store, options.access_memory)),
             cache_pressure: Arc::default(),
             wanted_retention: Wanted::default(),
+            retention: Arc::new(ArcSwap::new(options.retention.clone())),
             previews: Arc::new(Semaphore::new(1)),
             store,
             rules,
@@ -135,9 +139,11 @@ impl Artifacts {
         }
     }
 
-    /// Decides by these policies and limits from now on.
-    pub fn configure(&self, policies: PolicyTable, limits: Limits) {
-        self.rules.configure(policies, limits);
+    /// Decides by the policies, limits and rules of retention of `options` from now on; the rest of them holds from the
+    /// start only.
+    pub fn configure(&self, options: Options) {
+        self.rules.configure(options.policies, options.limits);
+        self.retention.store(options.retention);
     }
 }
 

@@ -126,9 +126,14 @@ impl Artifacts {
             by_admin: request.by_admin,
             blob: Arc::new(blob),
         };
-        let named = self
-            .name_patiently(request.owner.id, publication, &permit)
-            .await?;
+        let owner = request.owner.id;
+        let named = match self.name_patiently(owner, publication, &permit).await {
+            // Of an owner who is gone each try was a conflict.
+            Err(OwnerError::Busy(_)) if self.store.account_by_id(owner)?.is_none() => {
+                return Err(ArtifactError::NoOwner);
+            }
+            named => named?,
+        };
         metrics::published(named.file.size);
         if named.policy == Policy::Cache {
             self.cache_pressure.grew();

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::audit;
 use super::failure::Failure;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
@@ -11,6 +12,7 @@ use crate::daemon::control::{self, AskError, Request};
 use crate::store::Store;
 use crate::store::backup::{self, BackupError, BackupReport};
 use crate::telemetry;
+use crate::telemetry::audit::Options;
 use crate::upkeep::backups::{Backups, Ended};
 
 /// Copy the store into a directory, or bring the copy there up to date, whether the daemon runs or not
@@ -52,6 +54,7 @@ impl Args {
         bar.finish();
         tell(
             &data,
+            &config.audit,
             Ended {
                 ok: copied.is_ok(),
                 millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -64,10 +67,17 @@ impl Args {
 }
 
 /// Has the time of this backup kept: by the daemon, so that its metrics show it, or for the next one.
-fn tell(data: &Path, ended: Ended) {
+fn tell(data: &Path, log: &Options, ended: Ended) {
     match control::ask(data, &Request::BackedUp(ended)) {
         Ok(_) => {}
-        Err(AskError::NotRunning) => Backups::of(data).ended(ended),
+        Err(AskError::NotRunning) => {
+            Backups::of(data).ended(ended);
+            // The copy is there all the same.
+            match audit::open(log) {
+                Ok(audit) => audit::close(audit, "backup", if ended.ok { "done" } else { "failed" }),
+                Err(failure) => failure.print(),
+            }
+        }
         Err(error) => tracing::warn!(%error, "the metrics of the daemon do not know of this backup"),
     }
 }

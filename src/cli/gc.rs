@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::audit;
 use super::failure::Failure;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
@@ -70,10 +71,15 @@ fn unexpected(answer: Result<Response, AskError>) -> Failure {
 }
 
 fn in_store(config: Config, kind: Kind) -> Result<Collected, Failure> {
+    let audit = match kind {
+        Kind::Preview => None,
+        Kind::Usual | Kind::Full => audit::open(&config.audit)?,
+    };
     let bar = Bar::new("replaying the log");
     let store = Store::open(config.store, &bar)?;
     bar.finish();
     let collected = store.collect(kind, &Unthrottled).map_err(Failure::failed);
+    audit::close(audit, "gc", if collected.is_ok() { "done" } else { "failed" });
     let health = store.health();
     store.close();
     match health {

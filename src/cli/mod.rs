@@ -4,6 +4,7 @@
 //! failures and turns them into exit codes.
 
 mod account;
+mod audit;
 mod backup;
 mod check_config;
 mod completions;

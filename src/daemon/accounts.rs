@@ -231,26 +231,17 @@ impl Desk {
                 Ok(_) => tracing::info!(action, object, "done from the command line"),
                 Err(error) => tracing::info!(action, object, %error, "refused to the command line"),
             }
-            self.record(action, object, done.is_ok());
+            let result = if done.is_ok() { "done" } else { "refused" };
+            self.record(action, object, result);
         }
         done.map_err(|error| error.to_string())
     }
 
-    fn record(&self, action: &'static str, object: String, done: bool) {
-        let Some(audit) = &self.audit else { return };
-        audit.record(Event {
-            time: Timestamp::now().as_millisecond(),
-            who: Who::CommandLine,
-            action,
-            method: None,
-            object,
-            status: None,
-            result: if done { "done" } else { "refused" },
-            code: None,
-            bytes: 0,
-            address: None,
-            request_id: None,
-        });
+    /// Writes down what somebody with a shell has done, or tried.
+    pub fn record(&self, action: &'static str, object: String, result: &'static str) {
+        if let Some(audit) = &self.audit {
+            audit.record(Event::now(Who::CommandLine, action, object, result));
+        }
     }
 
     async fn answer(&self, request: Request) -> Result<Answer, DeskError> {

@@ -14,6 +14,9 @@ use crate::upkeep::Collector;
 use crate::upkeep::backups::Backups;
 use crate::upkeep::statistics::Statistics;
 
+/// What the audit log calls the store as a whole.
+pub const STORE: &str = "store";
+
 /// Whatever the answers need.
 #[derive(Debug)]
 pub struct Commands {
@@ -51,11 +54,18 @@ impl Commands {
                 Ok(answer) => Response::Accounts { answer }.into(),
                 Err(message) => Response::Failed { message }.into(),
             },
-            Request::Collect { dry_run } => collection::request(&self.collector, dry_run).into(),
+            Request::Collect { dry_run } => {
+                if !dry_run {
+                    self.desk.record("gc", STORE.to_owned(), "done");
+                }
+                collection::request(&self.collector, dry_run).into()
+            }
             Request::Collected { run } => collection::outcome(&self.collector, run).into(),
             Request::Reload => self.reload().await.into(),
             Request::Stats => self.stats().await.into(),
             Request::BackedUp(ended) => {
+                let result = if ended.ok { "done" } else { "failed" };
+                self.desk.record("backup", STORE.to_owned(), result);
                 Backups::of(self.store.data()).ended(ended);
                 Response::Done.into()
             }
@@ -67,7 +77,7 @@ impl Commands {
     }
 
     async fn reload(&self) -> Response {
-        match self.reloader.reload_aside().await {
+        match self.reloader.reload_for_shell().await {
             Ok(Reloaded {
                 applied,
                 needs_restart,

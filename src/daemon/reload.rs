@@ -6,22 +6,28 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use actix_rt::task::spawn_blocking;
 use prometheus::IntGauge;
 
+use super::accounts::Desk;
+use super::bounds::Settings;
 use super::signals::Hangups;
 use super::systemd;
-use crate::artifact::Artifacts;
 use crate::config::{self, Config, Place, Sources};
 use crate::http::{Identity, Reload, Reloaded, State, Tls};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{self, metrics};
 
 /// Keys that take effect without a restart; a section's name stands for all of its keys.
-const APPLIED: [&str; 7] = [
+const APPLIED: [&str; 12] = [
+    "eviction.enabled",
+    "eviction.min_age",
+    "eviction.save_every",
     "limits.max_file_size",
     "log.level",
     "metrics.token",
     "metrics.token_file",
+    "oidc",
     "policies",
     "quotas",
+    "retention",
     "tls",
 ];
 
@@ -50,7 +56,8 @@ struct Inner {
     /// What holds; locked for a whole reload, so that there is one at a time.
     effective: Mutex<Effective>,
     state: State,
-    artifacts: Artifacts,
+    desk: Desk,
+    bounds: Settings,
     tls: Option<Tls>,
     access_log: Option<AccessLog>,
 }
@@ -60,7 +67,8 @@ impl Reloader {
     pub fn new(
         config: &Config,
         state: State,
-        artifacts: Artifacts,
+        desk: Desk,
+        bounds: Settings,
         tls: Option<Tls>,
         access_log: Option<AccessLog>,
     ) -> Self {
@@ -69,7 +77,8 @@ impl Reloader {
             sources: config.sources.clone(),
             effective: Mutex::new(config.effective.clone()),
             state,
-            artifacts,
+            desk,
+            bounds,
             tls,
             access_log,
         }))
@@ -80,15 +89,21 @@ impl Reloader {
         loop {
             hangups.next().await;
             // What came of it is in the log and in the metrics.
-            let _ = self.reload_aside().await;
+            let _ = self.reload_for_shell().await;
         }
     }
 
-    /// Reads it again on a thread that may block.
-    pub async fn reload_aside(&self) -> Result<Reloaded, String> {
+    /// Reads it again, on a thread that may block, for somebody with a shell; the audit log says what that changed.
+    pub async fn reload_for_shell(&self) -> Result<Reloaded, String> {
         let reloader = self.clone();
         let reloaded = spawn_blocking(move || reloader.reload()).await;
-        reloaded.map_err(|error| error.to_string())?
+        let reloaded = reloaded.map_err(|error| error.to_string())?;
+        let applied = reloaded.as_ref().map(|reloaded| reloaded.applied.join(", "));
+        let object = applied.ok().filter(|applied| !applied.is_empty());
+        let object = object.unwrap_or_else(|| "configuration".to_owned());
+        let result = if reloaded.is_ok() { "done" } else { "refused" };
+        self.0.desk.record("reload", object, result);
+        reloaded
     }
 
     /// Everything that can fail comes first.
@@ -104,19 +119,20 @@ impl Reloader {
         telemetry::set_level(&config.log.level)?;
         let fingerprint = config.fingerprint();
 
-        inner
-            .artifacts
-            .configure(config.artifact.policies, config.artifact.limits);
+        inner.bounds.change(&config);
+        inner.desk.artifacts.configure(config.artifact);
         let mut reloaded = compare(effective, &config.effective);
-        // Its value is hidden, so no comparison of settings shows it.
-        if inner.state.set_metrics_token(config.http.metrics_token.clone())
-            && !reloaded
-                .applied
-                .iter()
-                .any(|key| key.starts_with("metrics.token"))
-        {
-            reloaded.applied.push("metrics.token".to_owned());
-        }
+        // No comparison of settings shows what is hidden, or is in a file.
+        let mut also = |key: &str, changed: bool| {
+            if changed && !reloaded.applied.iter().any(|applied| applied.starts_with(key)) {
+                reloaded.applied.push(key.to_owned());
+            }
+        };
+        also(
+            "metrics.token",
+            inner.state.set_metrics_token(config.http.metrics_token.clone()),
+        );
+        also("oidc", inner.desk.access.believe(config.issuers));
         if let (Some(tls), Some(identity)) = (&inner.tls, identity)
             && tls.replace(identity)
         {

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounts::Desk;
+use super::bounds::Settings;
 use super::listen::{Bare, Bound, SocketFile};
 use crate::access::Access;
 use crate::artifact::Artifacts;
@@ -79,11 +81,12 @@ impl Web {
     }
 
     /// What reads the configuration again, for all of these.
-    pub fn reloader(&self, config: &Config, artifacts: Artifacts) -> Reloader {
+    pub fn reloader(&self, config: &Config, desk: &Desk, bounds: &Settings) -> Reloader {
         Reloader::new(
             config,
             self.state.clone(),
-            artifacts,
+            desk.clone(),
+            bounds.clone(),
             self.tls.clone(),
             self.access_log.clone(),
         )

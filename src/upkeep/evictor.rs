@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
 
 use super::collector::Collector;
 use super::eviction_metrics::{Ended, METRICS, Reason};
@@ -52,6 +53,9 @@ pub struct Evictor {
     artifacts: Artifacts,
     store: Store,
     collector: Collector,
+    /// What is set; may change.
+    settings: watch::Receiver<Options>,
+    /// What was set when it last looked.
     options: Options,
     saved: Instant,
     surveyed: Option<Instant>,
@@ -88,13 +92,20 @@ impl Backoff {
 
 impl Evictor {
     /// For the caches of this store.
-    pub fn new(artifacts: Artifacts, store: Store, collector: Collector, options: Options) -> Self {
+    pub fn new(
+        artifacts: Artifacts,
+        store: Store,
+        collector: Collector,
+        settings: watch::Receiver<Options>,
+    ) -> Self {
         std::sync::LazyLock::force(&METRICS);
+        let options = *settings.borrow();
         Evictor {
             artifacts,
             store,
             collector,
             options,
+            settings,
             saved: Instant::now(),
             surveyed: None,
             collected: None,
@@ -108,6 +119,7 @@ impl Evictor {
     pub async fn run(mut self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            self.options = *self.settings.borrow();
             if self.saved.elapsed() >= self.options.save_every {
                 self.save().await;
             }
@@ -301,12 +313,12 @@ impl Evictor {
         let open: HashSet<Digest> = self.store.open_blobs();
         let (mut chosen, mut sum) = (Vec::new(), 0_u64);
         for candidate in batch {
-            let is_used = self.artifacts.last_use(candidate) > candidate.last_used;
-            if sum < wanted && !is_used && !open.contains(&candidate.file.blob) {
+            if sum < wanted && !open.contains(&candidate.file.blob) {
                 chosen.push(candidate);
                 sum += candidate.file.size.max(1);
             }
         }
+        // Each try looks whether it was used meanwhile: a busy store may make them wait for seconds.
         let evictions = chosen.into_iter().map(async |candidate| {
             let evicted = patiently(async || self.artifacts.evict(candidate).await).await;
             (candidate, evicted)

@@ -3,16 +3,18 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::rest::Rest;
 use super::retention_metrics::METRICS;
 use crate::artifact::retention::decide::Verdict;
-use crate::artifact::retention::{Judged, Survey};
+use crate::artifact::retention::{Judged, Rules, Survey};
 use crate::artifact::{ArtifactError, Artifacts, walk};
 use crate::store::error::StoreError;
 use crate::store::model::{Account, Millis};
 use crate::store::{Health, Store};
+use crate::telemetry::audit::{Audit, Event, Who};
 
 /// The first pass that nobody asks for comes this long after the start, or earlier.
 const FIRST: Duration = Duration::from_secs(3600);
@@ -33,33 +35,49 @@ pub struct Options {
     pub yield_above: Duration,
 }
 
-/// Makes passes, one at a time, for ever: by the clock, and when one is asked for. To be run on a thread that does
+/// Makes passes, one at a time, for ever: by the clock, and when one is asked for. What is
+/// set may change meanwhile. To be run on a thread that does
 /// little else, as owners' actors may be started there.
-pub async fn run(artifacts: Artifacts, store: Store, options: Options) {
-    METRICS.start(options.enabled.then_some(options.every));
+pub async fn run(
+    artifacts: Artifacts,
+    store: Store,
+    mut options: watch::Receiver<Options>,
+    audit: Option<Audit>,
+) {
     let mut wanted = artifacts.wanted_retention().watch();
-    let mut due = Instant::now() + options.every.min(FIRST);
+    let (mut begun, mut longest) = (Instant::now(), FIRST);
     loop {
-        let rest = match options.enabled {
-            true => due.saturating_duration_since(Instant::now()),
+        let now = *options.borrow_and_update();
+        METRICS.start(now.enabled.then_some(now.every));
+        let rest = match now.enabled {
+            true => now.every.min(longest).saturating_sub(begun.elapsed()),
             false => Duration::MAX,
         };
-        // The sender lives as long as `artifacts`.
-        let _ = timeout(rest, wanted.changed()).await;
-        due = Instant::now() + options.every;
+        tokio::select! {
+            Ok(()) = options.changed() => continue,
+            // The sender lives as long as `artifacts`.
+            _ = timeout(rest, wanted.changed()) => {}
+        }
+        (begun, longest) = (Instant::now(), Duration::MAX);
         if store.health() == Health::Ready {
-            let _ = pass(&artifacts, &store, options.yield_above).await;
+            let _ = pass(&artifacts, &store, now.yield_above, audit.as_ref()).await;
         }
     }
 }
 
-/// Makes a pass; returns how many versions it removed.
-pub async fn pass(artifacts: &Artifacts, store: &Store, yield_above: Duration) -> Result<u64, ArtifactError> {
+/// Makes a pass; returns how many versions it removed. Each is an event of the audit log.
+pub async fn pass(
+    artifacts: &Artifacts,
+    store: &Store,
+    yield_above: Duration,
+    audit: Option<&Audit>,
+) -> Result<u64, ArtifactError> {
     let begun = Instant::now();
     let pass = Pass {
         artifacts,
         store,
         yield_above,
+        audit,
     };
     let outcome = pass.run().await;
     METRICS.ended(outcome.is_ok(), begun.elapsed());
@@ -78,6 +96,7 @@ struct Pass<'a> {
     artifacts: &'a Artifacts,
     store: &'a Store,
     yield_above: Duration,
+    audit: Option<&'a Audit>,
 }
 
 impl Pass<'_> {
@@ -121,24 +140,34 @@ impl Pass<'_> {
                 );
                 return Ok(());
             }
-            *removed += self.remove(owner, &expired).await?;
+            *removed += self.remove(owner, &rules, &expired).await?;
             rest.rest().await;
         }
     }
 
-    async fn remove(&self, owner: &Account, expired: &[Judged]) -> Result<u64, ArtifactError> {
-        let removals = expired
-            .iter()
-            .map(|judged| patiently(async || self.artifacts.retire(owner, judged).await));
+    async fn remove(&self, owner: &Account, rules: &Rules, expired: &[Judged]) -> Result<u64, ArtifactError> {
+        let removals = expired.iter().map(async |judged| {
+            let removed = patiently(async || self.artifacts.retire(owner, rules, judged).await).await;
+            (judged, removed)
+        });
         let mut removals = stream::iter(removals).buffer_unordered(AT_ONCE);
         let mut removed = 0;
-        while let Some(outcome) = removals.next().await {
+        while let Some((judged, outcome)) = removals.next().await {
             if outcome? {
                 removed += 1;
                 METRICS.removed();
+                self.record(owner, judged);
             }
         }
         Ok(removed)
+    }
+
+    fn record(&self, owner: &Account, judged: &Judged) {
+        if let (Some(audit), Verdict::Expired { rule, .. }) = (self.audit, &judged.verdict) {
+            let object = format!("{}/{}/{}", owner.name, judged.package.name, judged.version.name);
+            let who = Who::Retention { rule: rule + 1 };
+            audit.record(Event::now(who, "version.remove", object, "done"));
+        }
     }
 }
 

@@ -12,8 +12,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::artifact::eviction::Scan;
-use crate::artifact::retention::Rules;
-use crate::artifact::{Artifacts, Options};
+use crate::artifact::{Artifacts, Coordinates, Options};
 use crate::chunk::Digest;
 use crate::owner::{Policy, PolicyTable};
 use crate::store::change::{Change, Expected, PinVersion, Publish};
@@ -189,7 +188,9 @@ async fn a_pass_over_many_versions_is_made_of_small_steps() {
         begun.elapsed()
     );
     let begun = Instant::now();
-    let removed = pass(&artifacts, &store, Duration::from_secs(1)).await.unwrap();
+    let removed = pass(&artifacts, &store, Duration::from_secs(1), None)
+        .await
+        .unwrap();
     eprintln!("{removed} removed in {:?}", begun.elapsed());
     assert_eq!(removed, count - 11);
     let left: Vec<String> = store
@@ -212,7 +213,11 @@ async fn rules_that_are_taken_back_stop_a_pass() {
     let owner = store.account("ci").unwrap().unwrap();
     let under_way = actix_rt::spawn({
         let (artifacts, store) = (artifacts.clone(), store.clone());
-        async move { pass(&artifacts, &store, Duration::from_secs(1)).await.unwrap() }
+        async move {
+            pass(&artifacts, &store, Duration::from_secs(1), None)
+                .await
+                .unwrap()
+        }
     });
     let package = store.package(OWNER, "app").unwrap().unwrap();
     let oldest = || store.newest_versions(package.id, None, usize::MAX).unwrap().len();
@@ -271,5 +276,69 @@ async fn eviction_walks_over_every_file_of_caches_and_no_other() {
         found.len() == 5 && found.iter().all(|name| name.starts_with("two")),
         "{found:?}"
     );
+    store.close();
+}
+
+/// Between the look and the removal a store may be busy for seconds.
+#[actix_rt::test]
+async fn what_is_used_after_it_was_judged_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    fill(&store, 2).await;
+    let cache = package(&store, "cache");
+    let entry = version(&store, "v");
+    publish(&store, Expected::Absent(cache), Expected::Absent(entry), "entry")
+        .settled()
+        .await
+        .unwrap();
+    let idle = |packages: &str, by_use: bool| RetentionRule {
+        packages: packages.into(),
+        older_than: (!by_use).then_some(1),
+        unused_for: by_use.then_some(1),
+        ..RetentionRule::default()
+    };
+    let rules = vec![idle("ci/app", true), idle("ci/cache", false)];
+    let artifacts = artifacts(&store, rules);
+    let owner = store.account("ci").unwrap().unwrap();
+    let (rules, _) = artifacts.retention_rules(&owner).unwrap();
+    let mut survey = artifacts.survey(&owner, rules.clone(), now());
+    let mut judged = Vec::new();
+    while let Some(step) = survey.step().unwrap() {
+        judged.extend(step);
+    }
+    let mut scan = artifacts.scan([owner.clone()]);
+    let mut candidates = Vec::new();
+    while let Some(step) = scan.step().unwrap() {
+        candidates.extend(step);
+    }
+    let use_now = |package: &str, version: &str, file: &str| {
+        let at = Coordinates {
+            package: package.into(),
+            version: version.into(),
+            file: file.into(),
+        };
+        artifacts.fetch(&owner, &at).map(drop)
+    };
+    use_now("app", "v1", "f1").unwrap();
+    use_now("cache", "v", "entry").unwrap();
+
+    let [candidate] = &candidates[..] else {
+        panic!("{candidates:?}");
+    };
+    assert!(
+        !artifacts.evict(candidate).await.unwrap(),
+        "the entry was just asked for"
+    );
+    use_now("cache", "v", "entry").unwrap();
+    let mut gone = Vec::new();
+    for judged in &judged {
+        assert!(matches!(judged.verdict, Verdict::Expired { .. }), "{judged:?}");
+        if artifacts.retire(&owner, &rules, judged).await.unwrap() {
+            gone.push(judged.version.name.as_str());
+        }
+    }
+    // The rule about the cache's package does not ask for uses.
+    assert_eq!(gone, ["v0", "v"]);
+    use_now("app", "v1", "f1").unwrap();
     store.close();
 }

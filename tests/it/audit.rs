@@ -213,3 +213,98 @@ fn a_hangup_makes_it_go_on_in_a_new_file() {
     event(&daemon, "put_file", &last);
     assert!(!fs::read_to_string(&moved).unwrap().contains(&last));
 }
+
+/// Not only what comes over HTTP: whoever has a shell collects, copies and changes settings, too.
+#[test]
+fn what_is_asked_for_from_a_shell_is_written_down() {
+    let mut daemon = setup("").start();
+    let backup = daemon.home().join("copy");
+    let backup = backup.to_str().unwrap();
+    let run = |daemon: &Daemon, arguments: &[&str]| {
+        let done = daemon.run(arguments, "");
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+    };
+    run(&daemon, &["gc", "--dry-run"]);
+    run(&daemon, &["gc"]);
+    run(&daemon, &["backup", backup]);
+    let config = fs::read_to_string(daemon.config_path()).unwrap();
+    fs::write(
+        daemon.config_path(),
+        format!("{config}[quotas]\nmax_versions = 7\n"),
+    )
+    .unwrap();
+    run(&daemon, &["reload"]);
+    fs::write(
+        daemon.config_path(),
+        format!("{config}[quotas]\nmax_versions = x\n"),
+    )
+    .unwrap();
+    assert_eq!(daemon.run(&["reload"], "").status.code(), Some(1));
+    fs::write(daemon.config_path(), &config).unwrap();
+    daemon.signal_hangup();
+    let from_shell = |daemon: &Daemon| -> Vec<[String; 3]> {
+        let fields = |event: &Value| {
+            ["action", "object", "result"].map(|field| event[field].as_str().unwrap().to_owned())
+        };
+        let events = events(daemon);
+        let events = events
+            .iter()
+            .filter(|event| event["who"] == json!({"kind": "command-line"}));
+        events.map(fields).collect()
+    };
+    assert!(
+        within(PATIENCE, || from_shell(&daemon).len() >= 5),
+        "{:?}",
+        from_shell(&daemon)
+    );
+    let expected = [
+        ["gc", "store", "done"],
+        ["backup", "store", "done"],
+        ["reload", "quotas.max_versions", "done"],
+        ["reload", "configuration", "refused"],
+        ["reload", "quotas.max_versions", "done"],
+    ];
+    assert_eq!(from_shell(&daemon), expected);
+
+    daemon.terminate();
+    let offline = ["--config", daemon.config_path().to_str().unwrap()].map(str::to_owned);
+    let offline = offline.each_ref().map(String::as_str);
+    // The relative path of the audit log counts from where the command runs.
+    let in_home = |arguments: &[&str]| {
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_larder"))
+            .current_dir(daemon.home())
+            .args(arguments)
+            .args(offline)
+            .arg("--data")
+            .arg(daemon.data())
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+    };
+    in_home(&["gc"]);
+    in_home(&["backup", backup]);
+    assert_eq!(
+        from_shell(&daemon)[expected.len()..],
+        [["gc", "store", "done"], ["backup", "store", "done"]]
+    );
+}
+
+#[test]
+fn what_rules_remove_is_written_down() {
+    let daemon = setup("").policy("admin/*", "package").start();
+    for version in ["1", "2", "3"] {
+        assert_eq!(daemon.put(&path("tool", version, "f"), "x"), 201);
+    }
+    let rules = Request::new("PUT", "/api/v1/admin/owners/admin/retention");
+    let rules = rules.json(&json!({"rules": [{"packages": "tool", "remove": ["*"], "keep_newest": 1}]}));
+    assert_eq!(daemon.as_admin(rules).status, 200);
+    let run = Request::new("POST", "/api/v1/admin/retention");
+    assert_eq!(daemon.as_admin(run).status, 202);
+    for version in ["1", "2"] {
+        let seen = event(&daemon, "version.remove", &format!("admin/tool/{version}"));
+        assert_eq!(
+            (&seen["who"], &seen["result"]),
+            (&json!({"kind": "retention", "rule": 1}), &json!("done"))
+        );
+    }
+}

@@ -351,3 +351,64 @@ fn keys_come_over_tls_from_whom_an_authority_vouches_for() {
     let answer = put(&daemon, &token, "ci", "2");
     assert_eq!(answer.status, 201, "{}", answer.text());
 }
+
+/// What is taken out of the configuration must not wait for a restart to be locked out.
+#[test]
+fn a_reload_takes_rights_away_at_once_and_gives_others() {
+    let issuer = Issuer::start();
+    let signer = Signer::rs256("one");
+    issuer.list(&[&signer]);
+    let daemon = daemon(&issuer);
+    let token = signer.token(&issuer.claims());
+    let status = |owner: &str, version: &str| put(&daemon, &token, owner, version).status;
+    let reload = |config: &str| {
+        std::fs::write(daemon.config_path(), config).unwrap();
+        let answer = daemon.as_admin(Request::new("POST", "/api/v1/admin/reload"));
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        answer.json()
+    };
+    let before = std::fs::read_to_string(daemon.config_path()).unwrap();
+    assert_eq!((status("ci", "2"), status("other", "2")), (201, 401));
+    assert_eq!(reload(&before), json!({"applied": [], "needs_restart": []}));
+    assert_eq!(
+        (status("ci", "3"), issuer.fetches()),
+        (201, 1),
+        "nothing was forgotten"
+    );
+
+    let moved = before.replace("packages = \"ci/*\"", "packages = \"other/*\"");
+    assert_eq!(reload(&moved), json!({"applied": ["oidc"], "needs_restart": []}));
+    assert_eq!((status("ci", "4"), status("other", "4")), (401, 201));
+
+    assert_eq!(reload("[log]\nlevel = \"debug\"\n")["applied"], json!(["oidc"]));
+    let refused = put(&daemon, &token, "other", "5");
+    assert_eq!(
+        (refused.status, refused.text().as_str()),
+        (401, "invalid username, password or token")
+    );
+}
+
+/// The file of authorities is read again as well, though its name stays.
+#[test]
+fn a_reload_reads_the_authorities_again() {
+    let authority = Authority::new();
+    let issuer = Issuer::start_tls(authority.server());
+    let signer = Signer::es256("k");
+    issuer.list(&[&signer]);
+    let token = signer.token(&issuer.claims());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, Authority::new().pem()).unwrap();
+    let daemon = daemon_with(&issuer, &format!("ca_file = \"{}\"", file.display()));
+    let reload = || {
+        daemon
+            .as_admin(Request::new("POST", "/api/v1/admin/reload"))
+            .json()
+    };
+    assert_eq!(put(&daemon, &token, "ci", "2").status, 503);
+    assert_eq!(reload(), json!({"applied": [], "needs_restart": []}));
+    std::fs::write(&file, authority.pem()).unwrap();
+    assert_eq!(reload(), json!({"applied": ["oidc"], "needs_restart": []}));
+    let answer = put(&daemon, &token, "ci", "2");
+    assert_eq!(answer.status, 201, "{}", answer.text());
+}

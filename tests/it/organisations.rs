@@ -315,3 +315,21 @@ fn users_create_organisations_where_that_is_configured() {
     assert_eq!(daemon.send(&by_token).status, 403);
     assert_eq!(daemon.send(&create("third")).status, 401);
 }
+
+#[test]
+fn an_upload_whose_owner_goes_meanwhile_finds_no_owner() {
+    let daemon = Setup::default().start();
+    daemon.create_user("alice", "alice's password", "public");
+    let target = file_path("alice", "tool", "1", "f");
+    let whole = daemon.authorized(Request::put(&target, vec![7; 100_000]));
+    let mut connection = daemon.connect();
+    connection.write(&whole.head_bytes()).unwrap();
+    connection.write(&[7; 50_000]).unwrap();
+    assert_eq!(daemon.delete("/api/v1/admin/users/alice?purge=true"), 204);
+    connection.write(&[7; 50_000]).unwrap();
+    let answer = connection.read_response("PUT").unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (404, "Not found."));
+    // Who gets the name then gets nothing of it.
+    daemon.create_user("alice", "another password", "public");
+    daemon.assert_nothing_of("alice", "tool", "1");
+}

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Conn, Daemon, MIB, Request, Response, Rng, Setup, Used, alone, basic, bearer, file_path, found, recipe,
-    response_of, seeded_bytes, tally, together,
+    Conn, Daemon, MIB, PATIENCE, Request, Response, Rng, Setup, Used, alone, basic, bearer, file_path, found,
+    recipe, response_of, seeded_bytes, tally, together, within,
 };
 
 const BYTES: &str = "maximum allowed package storage quota exceeded";
@@ -775,6 +775,126 @@ fn counts_survive_kill_9_under_load() {
         );
         assert!(used.0 <= 20_000 && used.1 <= 5, "round {round}: {used:?}");
     }
+}
+
+/// Publishes into three packages of alice and one of a guest, and takes away in every way there is, until the daemon is
+/// gone. Counts what was done in each way.
+fn take_away_until_killed(site: &Site, seed: u64, stop: &AtomicBool, done: &Mutex<BTreeMap<&str, u32>>) {
+    let mut rng = Rng::new(seed);
+    let guest = json!({"username": "guest", "password": "password of guest"});
+    while !stop.load(Ordering::Relaxed) {
+        let (version, file) = (rng.below(6).to_string(), format!("f{}", rng.below(4)));
+        let body = seeded_bytes(rng.next(), 1 + rng.below(3000));
+        let api = "/api/v1/packages/alice/generic/app";
+        let (what, request) = match rng.below(20) {
+            0..4 => (
+                "cache",
+                Request::put(&file_path("alice", "cache", &version, &file), body),
+            ),
+            4..8 => (
+                "old",
+                Request::put(&file_path("alice", "old", &rng.next().to_string(), "f"), body),
+            ),
+            8..12 => (
+                "app",
+                Request::put(&file_path("alice", "app", &version, &file), body),
+            ),
+            12 => (
+                "file",
+                Request::delete(&file_path("alice", "app", &version, &file)),
+            ),
+            13 => (
+                "version",
+                Request::delete(&format!("/api/packages/alice/generic/app/{version}")),
+            ),
+            14 => ("version by API", Request::delete(&format!("{api}/{version}"))),
+            15 => ("package", Request::delete(api)),
+            16 => ("pass", Request::new("POST", "/api/v1/admin/retention")),
+            17 => (
+                "guest's",
+                Request::put(&file_path("guest", "app", &version, &file), body),
+            ),
+            18 => ("account", Request::delete("/api/v1/admin/users/guest?purge=true")),
+            _ => ("guest", Request::new("POST", "/api/v1/admin/users").json(&guest)),
+        };
+        let request = match what {
+            "pass" | "guest's" | "account" | "guest" => site.daemon.authorized(request),
+            _ => site.by_alice(request),
+        };
+        match response_of(site.daemon.address(), &request) {
+            Ok(answer) if answer.status < 300 => *done.lock().unwrap().entry(what).or_default() += 1,
+            Ok(answer) => assert!(
+                [403, 404, 409, 422].contains(&answer.status),
+                "{what}: {} {}",
+                answer.status,
+                answer.text()
+            ),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Replacing, deletion of files, versions, packages and accounts, eviction and retention, all at once and cut off.
+#[test]
+fn counts_survive_kill_9_whatever_takes_away() {
+    let _alone = alone();
+    let caches = Setup::default()
+        .policy("alice/cache", "cache")
+        .policy("*/*", "package");
+    let mut site = Site::start(caches.config("[eviction]\nmin_age = \"0s\"\n\n"));
+    site.set(json!({"max_bytes": 60_000}));
+    let rules = Request::new("PUT", "/api/v1/admin/owners/alice/retention");
+    let rules = rules.json(&json!({"rules": [{"packages": "old", "remove": ["*"], "keep_newest": 1}]}));
+    assert_eq!(site.daemon.as_admin(rules).status, 200);
+    let (mut evicted, mut retired, done) = (0, 0, Mutex::default());
+    let mut rng = Rng::new(0x411);
+    for round in 0..8_u64 {
+        let stop = AtomicBool::new(false);
+        // Eviction looks twice a second.
+        let delay = Duration::from_millis(700 + rng.below(700) as u64);
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let (site, stop, done) = (&site, &stop, &done);
+                scope.spawn(move || take_away_until_killed(site, round * 100 + client, stop, done));
+            }
+            std::thread::sleep(delay);
+            evicted += site.daemon.metric("larder_evicted_files_total", "");
+            retired += site.daemon.metric("larder_retention_removed_versions_total", "");
+            site.daemon.signal_kill();
+            stop.store(true, Ordering::Relaxed);
+        });
+        site.daemon.kill9();
+        if round % 4 == 3 {
+            std::fs::remove_dir_all(site.daemon.data().join("index")).unwrap();
+        }
+        site.daemon.start();
+        for owner in ["alice", "guest"] {
+            assert_counts_are_right(&site.daemon, owner, round);
+        }
+        assert!(site.used().0 <= 60_000, "round {round}: {:?}", site.used());
+    }
+    let done = done.into_inner().unwrap();
+    eprintln!("{done:?}, {evicted} evicted, {retired} retired");
+    assert_eq!(done.len(), 11, "something was never done: {done:?}");
+    assert!(evicted > 0 && retired > 0, "{evicted} evicted, {retired} retired");
+}
+
+/// Eviction may go on meanwhile.
+#[track_caller]
+fn assert_counts_are_right(daemon: &Daemon, owner: &str, round: u64) {
+    if daemon.get(&format!("/api/v1/admin/owners/{owner}")).status == 404 {
+        return;
+    }
+    let mut seen = Default::default();
+    let is_right = within(PATIENCE, || {
+        seen = (daemon.used(owner), daemon.recount(owner));
+        seen.0 == seen.1
+    });
+    assert!(
+        is_right,
+        "round {round}, {owner}: {:?} are counted, {:?} are there",
+        seen.0, seen.1
+    );
 }
 
 #[test]

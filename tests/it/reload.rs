@@ -100,6 +100,47 @@ fn limits_quotas_and_the_metrics_token_change_without_a_restart() {
 }
 
 #[test]
+fn retention_and_eviction_change_without_a_restart() {
+    let policies = "[[policies]]\npackages = \"dev/cache\"\npolicy = \"cache\"\n\
+                    [[policies]]\npackages = \"*/*\"\npolicy = \"package\"\n";
+    let daemon = Setup::default().config(policies).start();
+    daemon.create_user("dev", "a long password", "public");
+    daemon.set_owner("dev", json!({"max_bytes": 10_000}));
+    for version in ["1", "2", "3"] {
+        assert_eq!(daemon.put(&file_path("dev", "tool", version, "f"), "x"), 201);
+        let entry = daemon.put(&file_path("dev", "cache", version, "f"), vec![b'x'; 3300]);
+        assert_eq!(entry, 200);
+    }
+    let interval = || daemon.metric("larder_retention_interval_seconds", "");
+    let evicted = || daemon.metric("larder_evicted_files_total", "reason=\"budget\"");
+    let short = || daemon.metric("larder_eviction_runs_total", "result=\"short\"");
+    assert!(within(PATIENCE, || short() > 0), "what is young stays");
+    assert_eq!((interval(), evicted()), (24 * 3600, 0));
+    configure(
+        &daemon,
+        &format!(
+            "[eviction]\nmin_age = \"0s\"\naccess_memory = \"4MiB\"\n[retention]\nevery = \"2h\"\n\
+             [[retention.rules]]\npackages = \"dev/tool\"\nremove = [\"*\"]\nkeep_newest = 1\n{policies}"
+        ),
+    );
+    let (status, said) = reload(&daemon);
+    let applied = ["eviction.min_age", "retention.every", "retention.rules"];
+    let expected = json!({"applied": applied, "needs_restart": ["eviction.access_memory"]});
+    assert_eq!((status, said), (202, expected));
+    assert!(within(PATIENCE, || interval() == 2 * 3600), "{}", interval());
+    assert!(within(PATIENCE, || evicted() > 0), "{}", daemon.stderr());
+    assert_eq!(
+        daemon
+            .as_admin(Request::new("POST", "/api/v1/admin/retention"))
+            .status,
+        202
+    );
+    let left = |version: &str| daemon.get(&file_path("dev", "tool", version, "f")).status;
+    assert!(within(PATIENCE, || left("1") == 404 && left("2") == 404));
+    assert_eq!(left("3"), 200);
+}
+
+#[test]
 fn a_mistake_changes_nothing_and_is_said() {
     let daemon = Setup::default().start();
     let target = path("tool", "1", "f");

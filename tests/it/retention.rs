@@ -221,7 +221,10 @@ fn bad_rules_are_named_and_change_nothing() {
             json!([{"remove": ["x".repeat(129)]}]),
             "rule 1: remove has a pattern of 129 bytes; the most is 128",
         ),
-        (json!([{"packages": "a/b", "keep": ["x"]}]), "more than one slash"),
+        (
+            json!([{"packages": "a/b", "keep": ["x"]}]),
+            "rule 1: packages: \"a/b\" must be a package's name or a glob, without the owner",
+        ),
         (
             json!([{"remove_older_than": "soon"}]),
             "rules[0].remove_older_than must be a duration like \"14days\"",

@@ -11,6 +11,10 @@ impl Issuers {
         Issuers
     }
 
+    pub(in super::super) fn are(&self, _: &[Issuer]) -> bool {
+        true
+    }
+
     pub(in super::super) async fn verify(&self, _: &str) -> Result<Workload, Rejected> {
         Err(Rejected::Unknown)
     }

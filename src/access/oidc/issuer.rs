@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Rule;
 
 /// An issuer of workload tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Issuer {
     /// What it is called in logs.
     pub name: String,

@@ -84,6 +84,11 @@ impl Issuers {
         }
     }
 
+    /// Whether these, and no others, are believed.
+    pub(in super::super) fn are(&self, issuers: &[Issuer]) -> bool {
+        self.issuers.iter().map(|known| &*known.issuer).eq(issuers)
+    }
+
     /// Who presents this token.
     pub(in super::super) async fn verify(&self, token: &str) -> Result<Workload, Rejected> {
         if self.issuers.is_empty() || token.len() > MAX_TOKEN {

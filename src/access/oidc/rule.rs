@@ -35,6 +35,15 @@ pub struct Rule {
     claims: Vec<(String, GlobMatcher)>,
     packages: Pattern,
     write: bool,
+    /// Claims and packages as they were written.
+    given: (Vec<(String, String)>, String),
+}
+
+/// Matchers cannot be compared, but what they were made of.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.given == other.given && self.write == other.write
+    }
 }
 
 impl Rule {
@@ -70,6 +79,7 @@ impl Rule {
             claims: claims.iter().map(matcher).collect::<Result<_, _>>()?,
             packages: Pattern::new(packages).map_err(|error| error.to_string())?,
             write,
+            given: (claims.to_vec(), packages.to_owned()),
         })
     }
 

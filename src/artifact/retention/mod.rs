@@ -66,7 +66,7 @@ impl Artifacts {
     /// Where the index cannot be asked, or what is stored is not understood: then nothing is removed.
     pub fn retention_rules(&self, owner: &Account) -> Result<(Arc<Rules>, Source), ArtifactError> {
         match self.store.retention_rules(owner.id)? {
-            None => Ok((self.options.retention.clone(), Source::Configuration)),
+            None => Ok((self.retention.load_full(), Source::Configuration)),
             Some(given) => match Rules::of_owner(&owner.name, given) {
                 Ok(rules) => Ok((Arc::new(rules), Source::Owner)),
                 Err(error) => {
@@ -103,10 +103,18 @@ impl Artifacts {
         Survey::new(self.store.clone(), self.uses.clone(), owner.clone(), rules, now)
     }
 
-    /// Removes a version that has been judged, unless it was pinned, removed or replaced meanwhile: then false.
-    /// Durable on return.
-    pub async fn retire(&self, owner: &Account, judged: &Judged) -> Result<bool, ArtifactError> {
+    /// Removes a version that has been judged by `rules`, unless it was pinned, removed or replaced meanwhile, or
+    /// used and the rule asks for that: then false, and the next pass judges anew. Durable on return.
+    pub async fn retire(
+        &self,
+        owner: &Account,
+        rules: &Rules,
+        judged: &Judged,
+    ) -> Result<bool, ArtifactError> {
         let (package, version) = (&judged.package.name, &judged.version);
+        if self.uses.last(version.id) > judged.last_used && rules.ask_for_uses(&judged.verdict) {
+            return Ok(false);
+        }
         spared(self.owners.retire_version(owner.id, package, version).await)
     }
 

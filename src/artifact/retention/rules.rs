@@ -5,6 +5,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::decide::Verdict;
 use crate::owner::{Pattern, PatternError};
 use crate::store::model::{Millis, RetentionRule};
 
@@ -71,6 +72,12 @@ impl Rules {
     /// For the first rule that is wrong, or if all together are too long to be stored.
     pub fn of_owner(owner: &str, given: Vec<RetentionRule>) -> Result<Self, RuleError> {
         let stored = postcard::to_stdvec(&given).map_or(usize::MAX, |bytes| bytes.len());
+        if let Some(rule) = given.iter().position(|rule| rule.packages.contains('/')) {
+            let packages = &given[rule].packages;
+            let what =
+                format!("packages: {packages:?} must be a package's name or a glob, without the owner");
+            return Err(RuleError::Rule { rule, what });
+        }
         let rules = Rules::new(given, |packages| format!("{owner}/{packages}"))?;
         match stored <= MAX_STORED {
             true => Ok(rules),
@@ -95,6 +102,15 @@ impl Rules {
         rules
             .filter(|(_, rule)| rule.packages.matches(owner, package))
             .collect()
+    }
+
+    /// Whether the rule by which a version has expired asks when it was last used.
+    pub fn ask_for_uses(&self, verdict: &Verdict) -> bool {
+        let Verdict::Expired { rule, .. } = verdict else {
+            return false;
+        };
+        let rule = self.0.get(*rule);
+        rule.is_some_and(|rule| rule.given.unused_for.is_some())
     }
 
     /// As they were written.
@@ -219,7 +235,7 @@ mod tests {
             ),
             (
                 why(|rule| rule.packages = "a/b".into()),
-                "rule 2: packages: bad pattern \"ci/a/b\": it has more than one slash",
+                "rule 2: packages: \"a/b\" must be a package's name or a glob, without the owner",
             ),
             (
                 why(|rule| rule.packages = String::new()),

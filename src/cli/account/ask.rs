@@ -2,13 +2,13 @@
 
 use crate::access::Access;
 use crate::artifact::Artifacts;
+use crate::cli::audit;
 use crate::cli::failure::Failure;
 use crate::cli::progress::Bar;
 use crate::config::Config;
 use crate::daemon::accounts::{Answer, Desk, Request};
 use crate::daemon::control::{self, AskError, Response};
 use crate::store::Store;
-use crate::telemetry::audit::{self, Audit};
 
 /// Has it done.
 pub fn ask(config: Config, request: Request) -> Result<Answer, Failure> {
@@ -27,11 +27,7 @@ pub fn ask(config: Config, request: Request) -> Result<Answer, Failure> {
 }
 
 fn in_store(config: Config, request: Request) -> Result<Answer, Failure> {
-    // Stdout is for the answer here.
-    let audit = match config.audit.output {
-        audit::Output::Stdout => None,
-        _ => Audit::start(&config.audit).map_err(Failure::failed)?,
-    };
+    let audit = audit::open(&config.audit)?;
     let bar = Bar::new("replaying the log");
     let store = Store::open(config.store, &bar)?;
     bar.finish();

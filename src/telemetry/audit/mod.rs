@@ -86,8 +86,13 @@ pub enum Who {
         /// The claim `sub` of its token.
         subject: String,
     },
-    /// Whoever has a shell on the machine.
+    /// Whoever has a shell on the machine, by a command or a signal.
     CommandLine,
+    /// A rule of retention.
+    Retention {
+        /// Its number among those that count for the owner, from 1.
+        rule: usize,
+    },
 }
 
 /// Something that was done, or tried.
@@ -121,6 +126,25 @@ pub struct Event {
     /// Id of the request, as in other logs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+}
+
+impl Event {
+    /// Something that no request asked for, and that has just ended.
+    pub fn now(who: Who, action: &'static str, object: String, result: &'static str) -> Self {
+        Event {
+            time: Timestamp::now().as_millisecond(),
+            who,
+            action,
+            method: None,
+            object,
+            status: None,
+            result,
+            code: None,
+            bytes: 0,
+            address: None,
+            request_id: None,
+        }
+    }
 }
 
 fn as_rfc3339<S: Serializer>(millis: &i64, serializer: S) -> Result<S::Ok, S::Error> {
