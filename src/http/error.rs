@@ -21,7 +21,7 @@ use super::fields::BadField;
 use super::head::Head;
 use super::json::problem::{ApiError, Problem};
 use super::metrics::METRICS;
-use super::path::{BadEscape, Route};
+use super::path::{self, BadEscape, Route};
 use super::ranges::unsatisfied_range;
 use crate::access::{AccountError, AuthError, Denied};
 use crate::artifact::ArtifactError;
@@ -66,6 +66,7 @@ impl Form {
     pub fn of(parsed: &Result<Route, BadEscape>, head: Head<'_>) -> Self {
         match parsed {
             Ok(route) if route.is_api() => Form::Api,
+            Err(BadEscape) if path::is_under_api(head.path) => Form::Api,
             _ if prefers_json(head.headers) => Form::Problem,
             _ => Form::Text,
         }

@@ -1,7 +1,8 @@
 //! Reading what a client sent into a struct (see `super::json`). What is unknown is ignored, as Gitea's other fields must
 //! be; what has the wrong type is named.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 /// A body that cannot be used.
@@ -41,6 +42,12 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadField> {
         })?;
     json.end().map_err(|_| BadField::NotJson)?;
     Ok(parsed)
+}
+
+/// One of an enum's names. serde_json takes anything but a text in its place for torn JSON, and `{"read": null}` for
+/// `"read"`; this way it has the wrong type.
+pub fn word<'de, T: DeserializeOwned, D: Deserializer<'de>>(json: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(json)?.into_deserializer())
 }
 
 /// Which field is wrong, and why; without the place in the text, which says nothing to whoever made it from a struct.

@@ -192,6 +192,12 @@ pub fn parse(raw: &str) -> Result<Route, BadEscape> {
     })
 }
 
+/// Whether a raw path that has no route belongs to the management API all the same.
+pub fn is_under_api(raw: &str) -> bool {
+    let mut segments = raw.split('/').filter(|segment| !segment.is_empty());
+    segments.next() == Some("api") && segments.next() == Some("v1")
+}
+
 fn packages(segments: &[&str]) -> Route {
     match segments {
         [owner, "generic", package, version, file] => Route::File {

@@ -241,3 +241,50 @@ fn users_tokens_and_members_come_in_pages() {
         assert_eq!(get("?page=one").status, 422, "{list}");
     }
 }
+
+#[test]
+fn a_permission_of_the_wrong_type_is_422_and_named() {
+    let daemon = Setup::default().start();
+    daemon.create_user("bob", "a password", "public");
+    let tools = json!({"username": "tools"});
+    assert_eq!(
+        daemon
+            .as_admin(Request::new("POST", "/api/v1/orgs").json(&tools))
+            .status,
+        201
+    );
+    for wrong in [
+        json!(null),
+        json!(1),
+        json!(["read"]),
+        json!({"read": null}),
+        json!("own"),
+    ] {
+        let member =
+            Request::new("PUT", "/api/v1/orgs/tools/members/bob").json(&json!({"permission": wrong}));
+        let grant = json!({
+            "name": "ci", "scopes": ["all"], "grants": [{"packages": "tools/*", "permission": wrong}],
+        });
+        let token = Request::new("POST", "/api/v1/users/bob/tokens").json(&grant);
+        for (asked, field) in [(member, "permission: "), (token, "grants[0].permission: ")] {
+            let refused = daemon.as_admin(asked);
+            assert_eq!(refused.status, 422, "{wrong}: {}", refused.text());
+            let message = refused.json()["message"].to_string();
+            assert!(message.contains(field), "{wrong}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_broken_escape_is_refused_in_the_shape_of_the_management_api() {
+    let daemon = Setup::default().start();
+    for target in ["/api/v1/packages/%zz", "//api/v1//admin/users/a%2", "/api/v1/%"] {
+        let refused = daemon.as_admin(Request::get(target));
+        assert_eq!(refused.status, 400, "{target}: {}", refused.text());
+        assert!(
+            refused.json()["message"].is_string(),
+            "{target}: {}",
+            refused.text()
+        );
+    }
+}

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::super::fields::word;
 use super::super::head::Head;
 use super::user::{User, visibility};
 use super::{ShownVisibility, asked_visibility};
@@ -94,6 +95,7 @@ impl Member {
 #[derive(Deserialize, ToSchema)]
 pub struct PutMember {
     /// Each includes those before it.
+    #[serde(deserialize_with = "word")]
     #[schema(value_type = MemberPermission)]
     pub permission: Permission,
 }

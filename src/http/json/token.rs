@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::super::fields::word;
 use super::time;
 use crate::access::{NewToken, Scopes};
 use crate::store::model::{self, Id, Millis, Token};
@@ -52,6 +53,7 @@ pub struct Grant {
     /// `owner/package`, each a name or a glob.
     #[schema(example = "acme/app-*")]
     packages: String,
+    #[serde(deserialize_with = "word")]
     permission: GrantPermission,
 }
 
