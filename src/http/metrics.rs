@@ -233,7 +233,12 @@ impl HttpMetrics {
 
     /// A request has come.
     pub fn begin(&'static self, op: Op) -> Watch {
-        Watch::begin(self.operation(op))
+        self.begun(op, Instant::now())
+    }
+
+    /// A request has come at `began`.
+    pub fn begun(&'static self, op: Op, began: Instant) -> Watch {
+        Watch::begin(self.operation(op), began)
     }
 
     /// What counts the bytes of its body.

@@ -31,12 +31,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The head is there.
-    pub fn begin(operation: &'static Operation) -> Self {
+    /// The head is there since `began`.
+    pub fn begin(operation: &'static Operation, began: Instant) -> Self {
         operation.began();
         Watch {
             operation,
-            began: Instant::now(),
+            began,
             answering: false,
             outcome: Outcome::Abandoned,
             context: None,
@@ -66,8 +66,18 @@ impl Watch {
     }
 
     /// The answer is known; watches its body.
-    pub fn send(mut self, response: HttpResponse) -> HttpResponse {
-        let status = response.status().as_u16();
+    pub fn send(self, response: HttpResponse) -> HttpResponse {
+        self.answered(response.status().as_u16());
+        // A body without bytes is not asked for any.
+        if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
+            self.finished();
+            return response;
+        }
+        response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
+    }
+
+    /// The answer is known.
+    pub fn answered(&self, status: u16) {
         self.operation.answered(status);
         if let Some(record) = &self.record {
             record.answered(status);
@@ -75,13 +85,17 @@ impl Watch {
         if let Some(trail) = &self.trail {
             trail.answered(status);
         }
-        // A body without bytes is not asked for any.
-        if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
-            self.first_byte();
-            self.outcome = Outcome::Finished;
-            return response;
-        }
-        response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
+    }
+
+    /// All of the answer has been handed over.
+    pub fn finished(mut self) {
+        self.first_byte();
+        self.outcome = Outcome::Finished;
+    }
+
+    /// The answer cannot be finished.
+    pub fn broken(mut self) {
+        self.outcome = Outcome::Broken;
     }
 
     fn first_byte(&mut self) {
@@ -98,7 +112,8 @@ impl Watch {
         }
     }
 
-    fn sent(&mut self, bytes: usize) {
+    /// So many bytes of the answer's body have been handed over.
+    pub fn sent(&mut self, bytes: usize) {
         self.first_byte();
         self.operation.sent(bytes);
         if let Some(record) = &self.record {

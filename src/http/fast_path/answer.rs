@@ -1,0 +1,179 @@
+//! Answers one plain request.
+
+use std::future::poll_fn;
+use std::time::Instant;
+
+use actix_web::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+
+use super::FastPath;
+use super::lines::Lines;
+use super::plain::Plain;
+use crate::access::{Action, Credentials};
+use crate::artifact::{ArtifactError, Coordinates, Fetched};
+use crate::http::auth::owner_for;
+use crate::http::connection::{Connection, Transport};
+use crate::http::description::{Headers, OCTET_STREAM, describe};
+use crate::http::error::Refusal;
+use crate::http::metrics::{METRICS, Op};
+use crate::http::request_id::{REQUEST_ID, hex_digits};
+use crate::http::watch::Watch;
+use crate::store::blob::{BlobReader, Piece};
+use crate::store::error::StoreError;
+use crate::store::model::File;
+use crate::telemetry::request::{RequestContext, RequestId};
+
+/// What is known of the file that a plain request asks for.
+enum Found {
+    /// It is there.
+    File(Box<Fetched>),
+    /// It is not.
+    Nothing(Refusal),
+}
+
+impl Found {
+    fn status(&self) -> u16 {
+        match self {
+            Found::File(_) => 200,
+            Found::Nothing(_) => 404,
+        }
+    }
+}
+
+/// Bytes to be sent.
+struct Body {
+    /// The first of them.
+    piece: Piece,
+    /// What reads the others.
+    reader: BlobReader,
+}
+
+impl FastPath {
+    /// Answers the request that has come at `began`, if it is plain and nothing speaks against it: false, and it is still
+    /// unread.
+    ///
+    /// # Errors
+    /// If the connection broke, or had to be broken since the file could not be read to its end.
+    pub(super) async fn answer<T: Transport>(
+        &self,
+        connection: &Connection<T>,
+        began: Instant,
+        context: &RequestContext,
+    ) -> Result<bool, StoreError> {
+        let looked = Plain::parse(&connection.unread(), &self.state.options().base_path)
+            .and_then(|plain| Some((plain.op, plain.len, self.find(&plain)?)));
+        let Some((op, len, found)) = looked else {
+            return Ok(false);
+        };
+        let body = match &found {
+            Found::File(fetched) if op == Op::GetFile => match first_piece(fetched, connection).await {
+                Ok(body) => body,
+                Err(_) => return Ok(false),
+            },
+            _ => None,
+        };
+        connection.take(len);
+        let watch = METRICS.begun(op, began);
+        watch.answered(found.status());
+        connection.begin_answer(|answer| match &found {
+            Found::File(fetched) => write_file(answer, &fetched.file, context),
+            Found::Nothing(refusal) => write_nothing(answer, op, refusal, context),
+        });
+        match body {
+            Some(body) => Box::pin(send(connection, body, watch)).await?,
+            None => {
+                let mut nothing = Piece::Bytes(Bytes::new());
+                poll_fn(|context| connection.poll_answer(context, &mut nothing)).await?;
+                watch.finished();
+            }
+        }
+        Ok(true)
+    }
+
+    /// The file, or that there is none; `None` for whatever needs more than a look.
+    fn find(&self, plain: &Plain<'_>) -> Option<Found> {
+        let engine = self.state.engine().ok()?;
+        let credentials = Credentials::parse(plain.authorization, "", false);
+        let caller = engine.access.recognise(&credentials)?;
+        let owner = owner_for(engine, &caller, plain.owner, plain.package, Action::Read).ok()?;
+        let at = Coordinates {
+            package: plain.package.to_owned(),
+            version: plain.version.to_owned(),
+            file: plain.file.to_owned(),
+        };
+        match engine.artifacts.fetch(&owner, &at) {
+            Ok(fetched) if fetched.blob.size() == fetched.file.size => Some(Found::File(Box::new(fetched))),
+            Err(error @ (ArtifactError::NoVersion | ArtifactError::NoFile)) => {
+                Some(Found::Nothing(error.into()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The beginning of a file, which is read before anything is said about it; `None` where there are no bytes.
+async fn first_piece<T: Transport>(
+    fetched: &Fetched,
+    connection: &Connection<T>,
+) -> Result<Option<Body>, StoreError> {
+    let mut reader = fetched.blob.read(0..fetched.file.size);
+    if connection.sends_files() {
+        reader = reader.in_place();
+    }
+    let piece = reader.next_piece().await?;
+    Ok(piece.map(|piece| Body { piece, reader }))
+}
+
+async fn send<T: Transport>(
+    connection: &Connection<T>,
+    body: Body,
+    mut watch: Watch,
+) -> Result<(), StoreError> {
+    let Body {
+        mut piece,
+        mut reader,
+    } = body;
+    loop {
+        let before = piece.len();
+        let sent = poll_fn(|context| connection.poll_answer(context, &mut piece)).await;
+        watch.sent((before - piece.len()) as usize);
+        sent?;
+        match reader.next_piece().await {
+            Ok(Some(next)) => piece = next,
+            Ok(None) => break,
+            Err(error) => {
+                watch.broken();
+                return Err(error);
+            }
+        }
+    }
+    watch.finished();
+    Ok(())
+}
+
+fn write_file(head: &mut Vec<u8>, file: &File, context: &RequestContext) {
+    head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    let mut lines = Lines(head);
+    lines.content_length(file.size);
+    describe(&mut lines, file);
+    lines.constant(CONTENT_TYPE, OCTET_STREAM);
+    end(&mut lines, context);
+}
+
+fn write_nothing(answer: &mut Vec<u8>, op: Op, error: &Refusal, context: &RequestContext) {
+    answer.extend_from_slice(b"HTTP/1.1 404 Not Found\r\n");
+    let mut lines = Lines(answer);
+    let body = error.write_text(&mut lines);
+    lines.content_length(body.len() as u64);
+    end(&mut lines, context);
+    if op == Op::GetFile {
+        answer.extend_from_slice(body.as_bytes());
+    }
+}
+
+fn end(lines: &mut Lines<'_>, context: &RequestContext) {
+    if let RequestId::Ours(id) = context.id() {
+        lines.text(REQUEST_ID, str::from_utf8(&hex_digits(*id)).unwrap_or_default());
+    }
+    lines.date();
+}
