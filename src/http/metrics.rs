@@ -83,6 +83,7 @@ pub struct HttpMetrics {
     operations: Vec<Operation>,
     /// In the order of [`REASONS`].
     rejected: Vec<IntCounter>,
+    fast_path: IntCounter,
     avoided_not_modified: IntCounter,
     avoided_not_sent: IntCounter,
     ready: IntGauge,
@@ -199,6 +200,10 @@ impl HttpMetrics {
                 .iter()
                 .map(|reason| rejected.with_label_values(&[reason]))
                 .collect(),
+            fast_path: metrics::counter(
+                "larder_http_fast_path_requests_total",
+                "Downloads answered by the fast path, which takes plain ones where no log of all requests is kept.",
+            ),
             avoided_not_modified: avoided.with_label_values(&["not_modified"]),
             avoided_not_sent: avoided.with_label_values(&["not_sent"]),
             ready: metrics::gauge("larder_ready", "1 while /readyz passes."),
@@ -233,11 +238,12 @@ impl HttpMetrics {
 
     /// A request has come.
     pub fn begin(&'static self, op: Op) -> Watch {
-        self.begun(op, Instant::now())
+        Watch::begin(self.operation(op), Instant::now())
     }
 
-    /// A request has come at `began`.
-    pub fn begun(&'static self, op: Op, began: Instant) -> Watch {
+    /// A request that the fast path answers has come at `began`.
+    pub fn begin_fast(&'static self, op: Op, began: Instant) -> Watch {
+        self.fast_path.inc();
         Watch::begin(self.operation(op), began)
     }
 

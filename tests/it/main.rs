@@ -19,6 +19,7 @@ mod dedupe;
 mod documents;
 mod durability;
 mod eviction;
+mod fast_path;
 mod faults;
 mod fixture;
 mod format;

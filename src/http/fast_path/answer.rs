@@ -73,7 +73,7 @@ impl FastPath {
             _ => None,
         };
         connection.take(len);
-        let watch = METRICS.begun(op, began);
+        let watch = METRICS.begin_fast(op, began);
         watch.answered(found.status());
         connection.begin_answer(|answer| match &found {
             Found::File(fetched) => write_file(answer, &fetched.file, context),
@@ -160,10 +160,10 @@ fn write_file(head: &mut Vec<u8>, file: &File, context: &RequestContext) {
     end(&mut lines, context);
 }
 
-fn write_nothing(answer: &mut Vec<u8>, op: Op, error: &Refusal, context: &RequestContext) {
+fn write_nothing(answer: &mut Vec<u8>, op: Op, refusal: &Refusal, context: &RequestContext) {
     answer.extend_from_slice(b"HTTP/1.1 404 Not Found\r\n");
     let mut lines = Lines(answer);
-    let body = error.write_text(&mut lines);
+    let body = refusal.write_text(&mut lines);
     lines.content_length(body.len() as u64);
     end(&mut lines, context);
     if op == Op::GetFile {

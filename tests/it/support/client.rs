@@ -340,7 +340,13 @@ impl Conn {
     /// Reads once; `false` at the end of the stream.
     fn fill(&mut self) -> io::Result<bool> {
         let mut piece = [0; 64 * 1024];
-        let count = self.stream.read(&mut piece)?;
+        let count = loop {
+            match self.stream.read(&mut piece) {
+                // Reads with a time limit are not begun again by the kernel after a signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.pending.extend_from_slice(&piece[..count]);
         Ok(count > 0)
     }
