@@ -45,6 +45,23 @@ pub struct AccountEdit {
     pub admin: Option<bool>,
 }
 
+impl AccountEdit {
+    /// Names of the fields that it sets, as the API calls them.
+    pub fn fields(&self) -> Vec<&'static str> {
+        let named = [
+            (self.password.is_some(), "password"),
+            (self.email.is_some(), "email"),
+            (self.visibility.is_some(), "visibility"),
+            (self.active.is_some(), "active"),
+            (self.admin.is_some(), "admin"),
+        ];
+        named
+            .into_iter()
+            .filter_map(|(set, name)| set.then_some(name))
+            .collect()
+    }
+}
+
 /// Why an account or token was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {

@@ -65,7 +65,7 @@ impl Access {
     }
 
     /// Revokes the token with this id, or else of this name. It is wrong from then on. Durable when this returns.
-    pub async fn revoke_token(&self, account: &Account, id_or_name: &str) -> Result<(), AccountError> {
+    pub async fn revoke_token(&self, account: &Account, id_or_name: &str) -> Result<Token, AccountError> {
         let tokens = self.tokens(account)?;
         let by_id = tokens.iter().find(|token| token.id.to_string() == id_or_name);
         let found = by_id.or_else(|| tokens.iter().find(|token| token.name == id_or_name));
@@ -73,12 +73,12 @@ impl Access {
         match self
             .gate
             .directory
-            .commit(Change::RemoveToken(token))
+            .commit(Change::RemoveToken(token.clone()))
             .settled()
             .await
         {
             Err(CommitError::Conflict) => Err(AccountError::NoSuchToken),
-            settled => Ok(settled?),
+            settled => Ok(settled.map(|()| token)?),
         }
     }
 

@@ -13,6 +13,7 @@
 
 mod accounts;
 mod aging;
+mod audited;
 mod bootstrap;
 mod clock;
 mod credentials;

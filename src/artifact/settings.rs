@@ -58,6 +58,21 @@ pub struct Held {
 }
 
 impl SettingsEdit {
+    /// Names of the fields that it sets or clears, as the API calls them.
+    pub fn fields(&self) -> Vec<&'static str> {
+        let named = [
+            (self.policy.is_some(), "policy"),
+            (self.policies.is_some(), "policies"),
+            (self.max_bytes.is_some(), "max_bytes"),
+            (self.max_versions.is_some(), "max_versions"),
+            (self.max_file_size.is_some(), "max_file_size"),
+        ];
+        named
+            .into_iter()
+            .filter_map(|(set, name)| set.then_some(name))
+            .collect()
+    }
+
     fn applied(&self, before: &OwnerSettings) -> OwnerSettings {
         OwnerSettings {
             policy: self.policy.unwrap_or(before.policy),

@@ -8,7 +8,7 @@ use crate::artifact::Artifacts;
 use crate::http::purge;
 use crate::store::error::StoreError;
 use crate::store::model::{Account, AccountKind, Grant, Millis, Permission, Token, Visibility};
-use crate::telemetry::audit::{Audit, Event, Who};
+use crate::telemetry::audit::{Audit, Event, Target, Who};
 
 /// What can be asked.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,41 +225,54 @@ impl Desk {
     /// Why not, for people.
     pub async fn perform(&self, request: Request) -> Result<Answer, String> {
         let noted = noted(&request);
-        let done = self.answer(request).await;
+        let changed = changed(&request);
+        let mut target = None;
+        let done = self.answer(request, &mut target).await;
         if let Some((action, object)) = noted {
             match &done {
                 Ok(_) => tracing::info!(action, object, "done from the command line"),
                 Err(error) => tracing::info!(action, object, %error, "refused to the command line"),
             }
             let result = if done.is_ok() { "done" } else { "refused" };
-            self.record(action, object, result);
+            self.record_event(Event {
+                target,
+                changed,
+                ..Event::now(Who::CommandLine, action, object, result)
+            });
         }
         done.map_err(|error| error.to_string())
     }
 
     /// Writes down what somebody with a shell has done, or tried.
     pub fn record(&self, action: &'static str, object: String, result: &'static str) {
+        self.record_event(Event::now(Who::CommandLine, action, object, result));
+    }
+
+    fn record_event(&self, event: Event) {
         if let Some(audit) = &self.audit {
-            audit.record(Event::now(Who::CommandLine, action, object, result));
+            audit.record(event);
         }
     }
 
-    async fn answer(&self, request: Request) -> Result<Answer, DeskError> {
+    /// Does it, and says in `target` which account or token was created, changed or removed.
+    async fn answer(&self, request: Request, target: &mut Option<Target>) -> Result<Answer, DeskError> {
         let access = &self.access;
         match request {
             Request::List => Ok(Answer::Accounts {
                 accounts: access.accounts()?.iter().map(shown).collect(),
             }),
             Request::Show { name } => Ok(Answer::Account(shown(&self.account(&name)?))),
-            Request::Create { .. } => self.create(request).await,
-            Request::Edit { .. } => self.edit(request).await,
+            Request::Create { .. } => self.create(request, target).await,
+            Request::Edit { .. } => self.edit(request, target).await,
             Request::Delete { name, purge } => {
                 let account = self.account(&name)?;
+                *target = Some((&account).into());
                 purge::remove(access, &self.artifacts, &account, purge).await?;
                 Ok(Answer::Done {})
             }
             Request::SetPassword { name, password } => {
                 access.set_password(&name, &password).await?;
+                *target = self.access.account(&name)?.as_ref().map(Target::from);
                 Ok(Answer::Done {})
             }
             Request::CreateOrganisation {
@@ -268,8 +281,11 @@ impl Desk {
                 admin,
             } => {
                 let admin = admin.map(|admin| self.account(&admin)).transpose()?;
-                let created = access.create_organisation(&name, visibility, admin.as_ref());
-                Ok(Answer::Account(shown(&created.await?)))
+                let created = access
+                    .create_organisation(&name, visibility, admin.as_ref())
+                    .await?;
+                *target = Some((&created).into());
+                Ok(Answer::Account(shown(&created)))
             }
             Request::Members { organisation } => {
                 let members = access.members(&self.organisation(&organisation)?)?;
@@ -315,19 +331,21 @@ impl Desk {
                     grants,
                 };
                 let (token, secret) = access.create_token(&self.account(&name)?, &new).await?;
+                *target = Some((&token).into());
                 Ok(Answer::Created {
                     secret: secret.expose().to_owned(),
                     token: self.token(&token)?,
                 })
             }
             Request::RevokeToken { name, token } => {
-                access.revoke_token(&self.account(&name)?, &token).await?;
+                let revoked = access.revoke_token(&self.account(&name)?, &token).await?;
+                *target = Some((&revoked).into());
                 Ok(Answer::Done {})
             }
         }
     }
 
-    async fn create(&self, request: Request) -> Result<Answer, DeskError> {
+    async fn create(&self, request: Request, target: &mut Option<Target>) -> Result<Answer, DeskError> {
         let Request::Create {
             name,
             password,
@@ -354,15 +372,18 @@ impl Desk {
             admin,
         };
         let created = self.access.create_user(new).await?;
+        *target = Some((&created).into());
         for (organisation, permission) in organisations {
             self.access
                 .put_member(&organisation, &created.name, permission)
                 .await?;
+            let object = format!("{}/{}", organisation.name, created.name);
+            self.record("member.put", object, "done");
         }
         Ok(Answer::Account(shown(&created)))
     }
 
-    async fn edit(&self, request: Request) -> Result<Answer, DeskError> {
+    async fn edit(&self, request: Request, target: &mut Option<Target>) -> Result<Answer, DeskError> {
         let Request::Edit {
             name,
             email,
@@ -374,6 +395,7 @@ impl Desk {
             return Err(DeskError::NoAccount);
         };
         let account = self.account(&name)?;
+        *target = Some((&account).into());
         if account.kind == AccountKind::Organisation {
             if email.is_some() || active.is_some() || admin.is_some() {
                 return Err(DeskError::OnlyVisibility);
@@ -455,6 +477,31 @@ fn noted(request: &Request) -> Option<(&'static str, String)> {
         Request::RevokeToken { name, .. } => ("token.revoke", name.clone()),
     };
     Some((action, object))
+}
+
+/// Names of the fields that a change sets.
+fn changed(request: &Request) -> Vec<&'static str> {
+    match request {
+        Request::Edit {
+            email,
+            visibility,
+            active,
+            admin,
+            ..
+        } => {
+            let edit = AccountEdit {
+                password: None,
+                email: email.clone(),
+                visibility: *visibility,
+                active: *active,
+                admin: *admin,
+            };
+            edit.fields()
+        }
+        Request::SetPassword { .. } => vec!["password"],
+        Request::PutMember { .. } => vec!["permission"],
+        _ => Vec::new(),
+    }
 }
 
 fn shown(account: &Account) -> AccountInfo {

@@ -14,8 +14,9 @@ use super::openapi::{AtUser, BadBody, BadQuery, Missing, Paging, Purge, Refused,
 use super::paging::listed;
 use super::purge::remove_owner;
 use super::state::{Engine, State};
-use crate::access::{Caller, permit_admin, permit_tokens};
+use crate::access::{AccountEdit, Caller, NewToken, NewUser, permit_admin, permit_tokens};
 use crate::store::model::{Account, AccountKind};
+use crate::telemetry::audit::Kind;
 
 /// Create a user
 #[utoipa::path(
@@ -27,8 +28,10 @@ use crate::store::model::{Account, AccountKind};
 )]
 pub async fn create_user(state: &State, head: Head<'_>, body: &Incoming) -> Result<HttpResponse, Refusal> {
     let engine = before_user(state, head).await?;
-    let new: CreateUser = json::read(body).await?;
-    let account = engine.access.create_user(new.into()).await?;
+    let new = NewUser::from(json::read::<CreateUser>(body).await?);
+    head.about((Kind::User, new.name.as_str()));
+    let account = engine.access.create_user(new).await?;
+    head.about(&account);
     Ok(HttpResponse::Created().json(User::of(&account, head)))
 }
 
@@ -81,8 +84,10 @@ pub async fn edit_user(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let engine = before_user(state, head).await?;
-    let edit: EditUser = json::read(body).await?;
-    let account = engine.access.edit_user(name, edit.into()).await?;
+    let edit = AccountEdit::from(json::read::<EditUser>(body).await?);
+    head.changes(edit.fields());
+    let account = engine.access.edit_user(name, edit).await?;
+    head.about(&account);
     Ok(HttpResponse::Ok().json(User::of(&account, head)))
 }
 
@@ -126,8 +131,10 @@ pub async fn create_token(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, account) = before_token(state, head, name).await?;
-    let new: CreateToken = json::read(body).await?;
-    let (created, secret) = engine.access.create_token(&account, &new.into()).await?;
+    let new = NewToken::from(json::read::<CreateToken>(body).await?);
+    head.about((Kind::Token, new.name.as_str()));
+    let (created, secret) = engine.access.create_token(&account, &new).await?;
+    head.about(&created);
     Ok(HttpResponse::Created().json(AccessToken::of(&created, None, secret.expose())))
 }
 
@@ -190,7 +197,8 @@ pub async fn revoke_token(
     id_or_name: &str,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, account) = before_token(state, head, name).await?;
-    engine.access.revoke_token(&account, id_or_name).await?;
+    let revoked = engine.access.revoke_token(&account, id_or_name).await?;
+    head.about(&revoked);
     Ok(HttpResponse::NoContent().finish())
 }
 

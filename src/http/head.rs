@@ -15,6 +15,7 @@ use super::options::Options;
 use super::request_log::Record;
 use super::trail::Trail;
 use crate::access::Credentials;
+use crate::telemetry::audit::Target;
 
 /// What handlers and the `Expect` handler decide on. Borrowed, cheap to copy.
 #[derive(Clone, Copy)]
@@ -105,6 +106,20 @@ impl<'a> Head<'a> {
     /// The same, with what the audit log will say about it.
     pub fn audited(self, trail: Option<&'a Trail>) -> Self {
         Head { trail, ..self }
+    }
+
+    /// Has the audit log say which account or token it is about.
+    pub fn about(&self, target: impl Into<Target>) {
+        if let Some(trail) = self.trail {
+            trail.about(target.into());
+        }
+    }
+
+    /// Has the audit log name the fields that it sets.
+    pub fn changes(&self, fields: Vec<&'static str>) {
+        if let Some(trail) = self.trail {
+            trail.changes(fields);
+        }
     }
 
     /// The credentials it brings.

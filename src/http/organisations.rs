@@ -17,6 +17,7 @@ use crate::access::{
     Action, Caller, Target, permit, permit_admin, permit_management, permit_new_organisation,
 };
 use crate::store::model::{Account, Permission};
+use crate::telemetry::audit::Kind;
 
 /// Create an organisation
 ///
@@ -32,11 +33,13 @@ use crate::store::model::{Account, Permission};
 pub async fn create(state: &State, head: Head<'_>, body: &Incoming) -> Result<HttpResponse, Refusal> {
     let (engine, caller) = before_create(state, head).await?;
     let new: CreateOrganization = json::read(body).await?;
+    head.about((Kind::Organisation, new.username.as_str()));
     let creator = &auth::signed_in(&caller, Door::Api)?.account;
     let created = engine
         .access
         .create_organisation(&new.username, new.visibility.unwrap_or_default(), Some(creator))
         .await?;
+    head.about(&created);
     Ok(HttpResponse::Created().json(Organization::of(&created, head)))
 }
 
@@ -84,6 +87,8 @@ pub async fn edit(
 ) -> Result<HttpResponse, Refusal> {
     let (engine, found) = managed(state, head, name).await?;
     let EditOrganization { visibility } = json::read(body).await?;
+    head.about(&found);
+    head.changes(visibility.iter().map(|_| "visibility").collect());
     let edited = engine.access.edit_organisation(&found, visibility).await?;
     Ok(HttpResponse::Ok().json(Organization::of(&edited, head)))
 }
@@ -149,6 +154,7 @@ pub async fn put_member(
 ) -> Result<HttpResponse, Refusal> {
     let (engine, found) = managed(state, head, name).await?;
     let PutMember { permission } = json::read(body).await?;
+    head.changes(vec!["permission"]);
     engine.access.put_member(&found, user, permission).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -10,6 +10,7 @@ use super::json;
 use super::json::owner::{EditOwner, Owner};
 use super::openapi::{AtOwner, BadBody, Missing, Refused, Writing};
 use super::state::{Engine, State};
+use crate::artifact::settings::SettingsEdit;
 use crate::store::model::Account;
 
 /// What is set for an owner, and what it holds
@@ -46,8 +47,10 @@ pub async fn change(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, owner) = before(state, head, name).await?;
-    let edit: EditOwner = json::read(body).await?;
-    engine.artifacts.change_settings(&owner, &edit.into()).await?;
+    let edit = SettingsEdit::from(json::read::<EditOwner>(body).await?);
+    head.about(&owner);
+    head.changes(edit.fields());
+    engine.artifacts.change_settings(&owner, &edit).await?;
     Ok(HttpResponse::Ok().json(Owner::of(&owner, &engine.artifacts.governed(&owner)?)))
 }
 

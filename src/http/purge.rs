@@ -53,6 +53,7 @@ pub(super) async fn remove_owner(
     owner: &Account,
     head: Head<'_>,
 ) -> Result<HttpResponse, Refusal> {
+    head.about(owner);
     let purge = head.query_flag("purge")?;
     match remove(&engine.access, &engine.artifacts, owner, purge).await {
         Ok(()) => Ok(HttpResponse::NoContent().finish()),

@@ -66,6 +66,8 @@ pub async fn put(
 ) -> Result<HttpResponse, Refusal> {
     let (engine, owner) = before(state, head, owner).await?;
     let rules = checked(json::read(body).await?, &owner)?;
+    head.about(&owner);
+    head.changes(vec!["rules"]);
     engine
         .artifacts
         .set_retention_rules(&owner, rules.as_ref())

@@ -12,7 +12,7 @@ use super::metrics::{Op, Outcome};
 use super::path::{BadEscape, Route};
 use super::state::State;
 use crate::access::{AuthError, Caller};
-use crate::telemetry::audit::{Audit, Event, Who};
+use crate::telemetry::audit::{Audit, Event, Target, Who};
 use crate::telemetry::request::RequestContext;
 
 /// Longest object in an event, in bytes; legal names are far shorter.
@@ -33,6 +33,8 @@ struct Inner {
     address: Option<IpAddr>,
     request_id: String,
     who: RefCell<Who>,
+    target: RefCell<Option<Target>>,
+    changed: RefCell<Vec<&'static str>>,
     code: Cell<Option<&'static str>>,
     status: Cell<Option<u16>>,
     received: Cell<u64>,
@@ -60,6 +62,8 @@ impl Trail {
             address: head.peer,
             request_id: context.id().to_string(),
             who: RefCell::new(Who::Anonymous),
+            target: RefCell::default(),
+            changed: RefCell::default(),
             code: Cell::new(None),
             status: Cell::new(None),
             received: Cell::new(0),
@@ -82,6 +86,17 @@ impl Trail {
             },
             Err(_) => Who::Rejected,
         };
+    }
+
+    /// It is known which account or token it is about.
+    pub fn about(&self, target: Target) {
+        let name = without_tokens(shortened(target.name));
+        *self.0.target.borrow_mut() = Some(Target { name, ..target });
+    }
+
+    /// It is known which fields it sets.
+    pub fn changes(&self, fields: Vec<&'static str>) {
+        *self.0.changed.borrow_mut() = fields;
     }
 
     /// It is refused.
@@ -120,6 +135,8 @@ impl Trail {
             action: op.name(),
             method: Some(method.to_string()),
             object: self.0.object.clone(),
+            target: self.0.target.borrow().clone(),
+            changed: self.0.changed.borrow().clone(),
             status,
             result: result(status, outcome),
             code: self.0.code.get(),

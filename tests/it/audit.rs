@@ -8,12 +8,12 @@ use crate::support::{
     ADMIN_PASSWORD, Daemon, PATIENCE, Request, Setup, basic, bearer, file_path, path, within,
 };
 
-fn setup(more: &str) -> Setup {
+pub(crate) fn setup(more: &str) -> Setup {
     Setup::default().config(&format!("[audit]\noutput = \"audit.log\"\n{more}\n"))
 }
 
 /// The events so far; the daemon's working directory is its home.
-fn events(daemon: &Daemon) -> Vec<Value> {
+pub(crate) fn events(daemon: &Daemon) -> Vec<Value> {
     let text = fs::read_to_string(daemon.home().join("audit.log")).unwrap_or_default();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -21,7 +21,7 @@ fn events(daemon: &Daemon) -> Vec<Value> {
 }
 
 /// The event about this object and action, once it is there.
-fn event(daemon: &Daemon, action: &str, object: &str) -> Value {
+pub(crate) fn event(daemon: &Daemon, action: &str, object: &str) -> Value {
     let mut found = None;
     within(PATIENCE, || {
         found = events(daemon)

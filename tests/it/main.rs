@@ -8,6 +8,7 @@
 
 mod accounts;
 mod audit;
+mod audited;
 mod auth;
 mod backup;
 mod broken;

@@ -4,6 +4,7 @@
 //! disk cannot keep up, requests go on and events are lost, which is counted (`larder_audit_events_total`) and noted in
 //! the log itself as soon as it can be written again. No event has a field for a secret.
 
+mod target;
 mod writer;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+pub use target::{Kind, Target};
 pub use writer::Audit;
 
 /// Where the audit log goes.
@@ -110,6 +112,12 @@ pub struct Event {
     pub method: Option<String>,
     /// To what: `owner/package/version/file`, a path of the management API, a name.
     pub object: String,
+    /// Which account or token that is, or which one was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// Names of the fields that it sets; never their values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<&'static str>,
     /// Status code of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -137,6 +145,8 @@ impl Event {
             action,
             method: None,
             object,
+            target: None,
+            changed: Vec::new(),
             status: None,
             result,
             code: None,
@@ -169,6 +179,8 @@ mod tests {
             action: "put_file",
             method: Some("PUT".to_owned()),
             object: "ci/app/1/a\nb".to_owned(),
+            target: None,
+            changed: Vec::new(),
             status: Some(201),
             result: "done",
             code: None,

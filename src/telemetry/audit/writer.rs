@@ -258,6 +258,8 @@ mod tests {
             action: "get_file",
             method: None,
             object: object.to_owned(),
+            target: None,
+            changed: Vec::new(),
             status: Some(200),
             result: "done",
             code: None,
