@@ -10,6 +10,7 @@ mod accounts;
 mod audit;
 mod auth;
 mod backup;
+mod beside;
 mod broken;
 mod browse;
 mod checked;
