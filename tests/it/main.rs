@@ -55,4 +55,5 @@ mod stats;
 mod support;
 mod tls;
 mod verify;
+mod versions;
 mod wire;
