@@ -52,7 +52,7 @@ pub async fn get(
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
     let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
-    let Fetched { file, blob } = engine.artifacts.fetch(&owner, at)?;
+    let Fetched { file, blob } = engine.artifacts.fetch(&owner, at.parts())?;
     if let Some(response) = judged(head, &file)? {
         METRICS.not_modified(file.size);
         return Ok(response);
@@ -97,7 +97,7 @@ pub async fn head(
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
     let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
-    let Fetched { file, .. } = engine.artifacts.fetch(&owner, at)?;
+    let file = engine.artifacts.describe(&owner, at.parts())?;
     if let Some(response) = judged(head, &file)? {
         return Ok(response);
     }

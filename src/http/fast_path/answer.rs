@@ -10,7 +10,7 @@ use super::FastPath;
 use super::lines::Lines;
 use super::plain::Plain;
 use crate::access::{Action, Credentials};
-use crate::artifact::{ArtifactError, Coordinates, Fetched};
+use crate::artifact::{ArtifactError, Fetched};
 use crate::http::auth::owner_for;
 use crate::http::connection::{Connection, Transport};
 use crate::http::description::{Headers, OCTET_STREAM, describe};
@@ -18,26 +18,17 @@ use crate::http::error::Refusal;
 use crate::http::metrics::{METRICS, Op};
 use crate::http::request_id::{REQUEST_ID, hex_digits};
 use crate::http::watch::Watch;
-use crate::store::blob::{BlobReader, Piece};
+use crate::store::blob::{Blob, BlobReader, Piece};
 use crate::store::error::StoreError;
 use crate::store::model::File;
 use crate::telemetry::request::{RequestContext, RequestId};
 
 /// What is known of the file that a plain request asks for.
 enum Found {
-    /// It is there.
-    File(Box<Fetched>),
+    /// It is there, and bytes of it are wanted or not.
+    File(Box<File>, Option<Blob>),
     /// It is not.
     Nothing(Refusal),
-}
-
-impl Found {
-    fn status(&self) -> u16 {
-        match self {
-            Found::File(_) => 200,
-            Found::Nothing(_) => 404,
-        }
-    }
 }
 
 /// Bytes to be sent.
@@ -66,7 +57,7 @@ impl FastPath {
             return Ok(false);
         };
         let body = match &found {
-            Found::File(fetched) if op == Op::GetFile => match first_piece(fetched, connection).await {
+            Found::File(_, Some(blob)) => match first_piece(blob, connection).await {
                 Ok(body) => body,
                 Err(_) => return Ok(false),
             },
@@ -74,10 +65,15 @@ impl FastPath {
         };
         connection.take(len);
         let watch = METRICS.begin_fast(op, began);
-        watch.answered(found.status());
         connection.begin_answer(|answer| match &found {
-            Found::File(fetched) => write_file(answer, &fetched.file, context),
-            Found::Nothing(refusal) => write_nothing(answer, op, refusal, context),
+            Found::File(file, _) => {
+                watch.answered(200);
+                write_file(answer, file, context);
+            }
+            Found::Nothing(refusal) => {
+                watch.answered(404);
+                write_nothing(answer, op, refusal, context);
+            }
         });
         match body {
             Some(body) => Box::pin(send(connection, body, watch)).await?,
@@ -96,27 +92,32 @@ impl FastPath {
         let credentials = Credentials::parse(plain.authorization, "", false);
         let caller = engine.access.recognise(&credentials)?;
         let owner = owner_for(engine, &caller, plain.owner, plain.package, Action::Read).ok()?;
-        let at = Coordinates {
-            package: plain.package.to_owned(),
-            version: plain.version.to_owned(),
-            file: plain.file.to_owned(),
+        let at = [plain.package, plain.version, plain.file];
+        let found = match plain.op {
+            Op::GetFile => engine
+                .artifacts
+                .fetch(&owner, at)
+                .map(|Fetched { file, blob }| (file, Some(blob))),
+            _ => engine.artifacts.describe(&owner, at).map(|file| (file, None)),
         };
-        match engine.artifacts.fetch(&owner, &at) {
-            Ok(fetched) if fetched.blob.size() == fetched.file.size => Some(Found::File(Box::new(fetched))),
+        match found {
+            // A list of chunks that is another's: for the dispatcher to break off.
+            Ok((file, Some(blob))) if blob.size() != file.size => None,
+            Ok((file, blob)) => Some(Found::File(Box::new(file), blob)),
             Err(error @ (ArtifactError::NoVersion | ArtifactError::NoFile)) => {
                 Some(Found::Nothing(error.into()))
             }
-            _ => None,
+            Err(_) => None,
         }
     }
 }
 
 /// The beginning of a file, which is read before anything is said about it; `None` where there are no bytes.
 async fn first_piece<T: Transport>(
-    fetched: &Fetched,
+    blob: &Blob,
     connection: &Connection<T>,
 ) -> Result<Option<Body>, StoreError> {
-    let mut reader = fetched.blob.read(0..fetched.file.size);
+    let mut reader = blob.read(0..blob.size());
     if connection.sends_files() {
         reader = reader.in_place();
     }
