@@ -159,17 +159,17 @@ mod tests {
     #[test]
     fn work_aside_rests_once_it_takes_long_and_does_not_count_its_rests() {
         let stop = Stop::default();
-        let aside = Aside::new(&stop);
         let begun = Instant::now();
+        let aside = Aside::new(&stop);
         assert!(aside.spend(1));
         std::thread::sleep(AT_ONCE + Duration::from_millis(1));
         assert!(aside.spend(1));
         let (worked, passed) = (aside.worked(), begun.elapsed());
+        // However long the machine takes in between: the rest is in what passed, and not in what was worked.
         assert!(
-            worked > AT_ONCE && passed > AT_ONCE * REST,
+            worked > AT_ONCE && passed >= worked + AT_ONCE * REST,
             "{worked:?} of {passed:?}"
         );
-        assert!(passed > worked * 2);
         stop.stop();
         assert!(!aside.spend(1), "it ends at once");
     }
