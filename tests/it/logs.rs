@@ -178,6 +178,9 @@ fn a_slow_request_is_reported_with_its_id() {
     let mut connection = daemon.connect();
     connection.write(&request.head_bytes()).unwrap();
     connection.write(b"01234").unwrap();
+    // The time of a request begins when the daemon has read its head.
+    let begun = || daemon.metric("larder_uploads_in_progress", "") == 1;
+    assert!(within(PATIENCE, begun));
     std::thread::sleep(Duration::from_millis(1500));
     connection.write(b"56789").unwrap();
     assert_eq!(connection.read_response("PUT").unwrap().status, 201);
