@@ -1,5 +1,6 @@
 //! Watches a request from its head to the last byte of its answer.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,7 @@ use super::connection::Outlet;
 use super::metrics::{Operation, Outcome};
 use super::request_log::Record;
 use super::trail::Trail;
+use crate::store::error::StoreError;
 use crate::telemetry::request::RequestContext;
 
 /// A request under way. Dropped before its answer is finished, it counts as abandoned.
@@ -137,6 +139,19 @@ impl Drop for Watch {
     }
 }
 
+/// A body that writes to its connection itself meets a client that went away as an error of its own.
+fn broken_by(error: &(dyn std::error::Error + 'static)) -> Outcome {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    match error.downcast_ref() {
+        Some(StoreError::Io(error))
+            if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) =>
+        {
+            Outcome::Abandoned
+        }
+        _ => Outcome::Broken,
+    }
+}
+
 struct Watched {
     body: BoxBody,
     watch: Watch,
@@ -163,7 +178,7 @@ impl MessageBody for Watched {
         let item = ready!(polled);
         match &item {
             Some(Ok(bytes)) => watch.sent(bytes.len()),
-            Some(Err(_)) => watch.outcome = Outcome::Broken,
+            Some(Err(error)) => watch.outcome = broken_by(error.as_ref()),
             None => watch.outcome = Outcome::Finished,
         }
         Poll::Ready(item)

@@ -88,9 +88,13 @@ fn a_guess_does_not_shut_uploads_out() {
 #[test]
 fn a_write_that_failed_stops_uploads_for_a_second() {
     let (_dir, room) = room(None);
-    room.write_failed();
-    assert!(refused(room.check(1)) && refused(room.promise(1)) && refused(room.admit(1)));
-    assert!(room.state().resting);
+    // Again, should this thread not have come to ask within that second.
+    let rests = (0..100).any(|_| {
+        room.write_failed();
+        let refused_all = refused(room.check(1)) && refused(room.promise(1)) && refused(room.admit(1));
+        refused_all && room.state().resting
+    });
+    assert!(rests);
     std::thread::sleep(REST + Duration::from_millis(5));
     assert!(!refused(room.check(1)));
 }

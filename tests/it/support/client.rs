@@ -245,6 +245,14 @@ impl Conn {
         Ok(response)
     }
 
+    /// Waits until an answer has begun; its bytes are kept for [`Conn::read_response`].
+    pub fn await_answer(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() && !self.fill()? {
+            return Err(broken("closed without an answer"));
+        }
+        Ok(())
+    }
+
     /// Whether the server closes (or resets) the connection within `limit` without sending anything more.
     pub fn is_closed_within(&mut self, limit: Duration) -> bool {
         self.read_limit(limit);
