@@ -177,8 +177,8 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Writes what leaves before anything that is sent from now on.
-    pub fn begin_answer(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.0.borrow_mut().held);
+    pub fn begin_answer<R>(&self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        write(&mut self.0.borrow_mut().held)
     }
 
     /// Sends the piece behind what has been begun, until all of both is gone.

@@ -202,7 +202,7 @@ impl HttpMetrics {
                 .collect(),
             fast_path: metrics::counter(
                 "larder_http_fast_path_requests_total",
-                "Downloads answered by the fast path, which takes plain ones where no log of all requests is kept.",
+                "Downloads answered by the fast path, which takes plain ones where the audit log does not name downloads.",
             ),
             avoided_not_modified: avoided.with_label_values(&["not_modified"]),
             avoided_not_sent: avoided.with_label_values(&["not_sent"]),

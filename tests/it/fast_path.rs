@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Daemon, MIB, PATIENCE, Request, Response, Setup, bearer, path, seeded_bytes};
+use crate::support::{Daemon, MIB, PATIENCE, Request, Response, Setup, bearer, path, seeded_bytes, within};
 
 /// A header that only the dispatcher takes; it means nothing.
 fn the_long_way(request: Request) -> Request {
@@ -186,11 +186,50 @@ fn a_client_that_has_finished_gets_its_answers() {
     assert!(conn.is_closed_within(PATIENCE));
 }
 
-/// Logs of every request are kept by the dispatcher's way alone, so with one nothing goes past it.
+/// The access log says of a download what it says of one that goes the long way.
 #[test]
-fn logs_of_all_requests_are_whole() {
+fn the_access_log_has_every_download() {
     let daemon = Setup::default()
-        .config("[log]\naccess = \"combined\"\naccess_to = \"access.log\"\n")
+        .config("[log]\naccess = \"json\"\naccess_to = \"access.log\"\n")
+        .start();
+    assert_eq!(daemon.put(&path("tool", "1", "f"), seeded_bytes(1, 5000)), 201);
+    for file in ["f", "none"] {
+        let request =
+            daemon.authorized(Request::get(&path("tool", "1", file)).header("User-Agent", "a test"));
+        daemon.send(&request);
+        daemon.send(&the_long_way(request));
+    }
+    assert_eq!(fast(&daemon), 2);
+    let lines = || -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(daemon.home().join("access.log")).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .filter(|line: &serde_json::Value| line["method"] == "GET" && line["user_agent"] == "a test")
+            .collect()
+    };
+    assert!(within(PATIENCE, || lines().len() == 4), "{:?}", lines());
+    for pair in lines().chunks(2) {
+        for field in [
+            "client",
+            "account",
+            "uri",
+            "protocol",
+            "status",
+            "outcome",
+            "bytes_sent",
+            "referer",
+        ] {
+            assert_eq!(pair[0][field], pair[1][field], "{field}");
+        }
+        assert_eq!(pair[0]["account"], "admin");
+    }
+}
+
+/// Lines of the audit log are written by the dispatcher's way alone, so nothing goes past it where downloads have some.
+#[test]
+fn an_audit_log_of_downloads_is_whole() {
+    let daemon = Setup::default()
+        .config("[audit]\noutput = \"audit.log\"\nreads = true\n")
         .start();
     assert_eq!(daemon.get(&path("tool", "1", "none")).status, 404);
     assert_eq!(fast(&daemon), 0);
@@ -205,12 +244,17 @@ fn it_is_counted_like_any_other() {
         let answer = conn.send(&Request::get(&path("tool", "1", file)));
         assert_eq!(answer.expect("an answer").status, status);
     }
+    let text = daemon.send(&the_long_way(Request::head(&path("tool", "1", "none"))));
+    let text = text
+        .header("content-length")
+        .and_then(|length| length.parse::<u64>().ok());
+    let text = text.expect("the length of the text");
     for (name, label, value) in [
         ("larder_http_requests_total", "code=\"200\",op=\"get_file\"", 2),
         ("larder_http_requests_total", "code=\"404\",op=\"get_file\"", 1),
         ("larder_lookups_total", "hit", 2),
-        ("larder_lookups_total", "miss", 1),
-        ("larder_http_response_body_bytes_total", "get_file", 10_000),
+        ("larder_lookups_total", "miss", 2),
+        ("larder_http_response_body_bytes_total", "get_file", 10_000 + text),
         ("larder_http_request_duration_seconds_count", "get_file", 3),
         ("larder_http_time_to_first_byte_seconds_count", "get_file", 3),
         ("larder_http_requests_in_flight", "get_file", 0),

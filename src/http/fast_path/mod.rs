@@ -30,6 +30,7 @@ use super::metrics::OpenConnection;
 use super::routes::Serves;
 use super::state::State;
 use crate::telemetry::request::RequestContext;
+use answer::Came;
 use waiting::{Patience, Woken};
 
 /// What is said to a client that connects and sends nothing, as the dispatcher says it.
@@ -59,15 +60,13 @@ impl FastPath {
         }
     }
 
-    /// Whether there is a fast path: logs of every request are written by the dispatcher's way alone.
+    /// Whether there is a fast path: the audit log's lines are written by the dispatcher's way alone.
     fn is_open(&self) -> bool {
-        self.serves != Serves::MetricsOnly
-            && self.state.requests().is_none()
-            && self.state.audit().is_none_or(|audit| !audit.reads())
+        self.serves != Serves::MetricsOnly && self.state.audit().is_none_or(|audit| !audit.reads())
     }
 
     /// Answers plain requests as long as nothing else comes.
-    async fn serve<T: Transport>(&self, connection: &Connection<T>) -> Ended {
+    async fn serve<T: Transport>(&self, connection: &Connection<T>, peer: Option<SocketAddr>) -> Ended {
         let mut patience = Box::pin(Patience::new(self.state.options(), &self.shutdown));
         loop {
             match patience.bytes(connection).await {
@@ -80,7 +79,12 @@ impl FastPath {
                 Woken::Shutdown | Woken::Silence | Woken::Closed => return Ended::Closed,
             }
             let context = RequestContext::new(None, None);
-            let answered = self.answer(connection, patience.last().into(), &context);
+            let came = Came {
+                began: patience.last().into(),
+                client: peer.map(|peer| peer.ip()),
+                context: &context,
+            };
+            let answered = self.answer(connection, came);
             match context.clone().scope(answered).await {
                 Ok(true) => {}
                 Ok(false) => return Ended::HandOver,
@@ -141,7 +145,7 @@ where
             let (fast_path, service) = &*lane;
             let _open = OpenConnection::new();
             if fast_path.is_open()
-                && let Ended::Closed = fast_path.serve(&connection).await
+                && let Ended::Closed = fast_path.serve(&connection, peer).await
             {
                 close(connection).await;
                 return Ok(());

@@ -4,15 +4,17 @@
 //! Strict on purpose. A head that is not all there, another method, an escape in the path, a query, any header that is not
 //! listed here: whatever could mean more than these lines know is not plain, and is read by the dispatcher instead.
 
+use std::net::IpAddr;
+
 use crate::http::metrics::Op;
+use crate::http::request_log::Seen;
 
 /// More headers than a plain request has.
 const MAX_HEADERS: usize = 16;
 
 /// Headers that say nothing about what to answer.
-const IGNORED: [&str; 7] = [
+const IGNORED: [&str; 6] = [
     "host",
-    "user-agent",
     "accept-encoding",
     "accept-language",
     "cache-control",
@@ -25,6 +27,8 @@ const IGNORED: [&str; 7] = [
 pub struct Plain<'a> {
     /// [`Op::GetFile`] or [`Op::HeadFile`].
     pub op: Op,
+    /// The path, as sent.
+    pub path: &'a str,
     /// Whose package.
     pub owner: &'a str,
     /// The package.
@@ -35,6 +39,8 @@ pub struct Plain<'a> {
     pub file: &'a str,
     /// The value of `Authorization`.
     pub authorization: Option<&'a [u8]>,
+    /// The value of `User-Agent`.
+    pub agent: Option<&'a [u8]>,
     /// Its length in bytes, the empty line included.
     pub len: usize,
 }
@@ -47,21 +53,62 @@ impl<'a> Plain<'a> {
         let httparse::Status::Complete(len) = request.parse(bytes).ok()? else {
             return None;
         };
+        let path = request.path?;
         let op = match (request.method?, request.version?) {
             ("GET", 1) => Op::GetFile,
             ("HEAD", 1) => Op::HeadFile,
             _ => return None,
         };
-        let [owner, package, version, file] = names(request.path?, base_path)?;
-        Some(Plain {
+        let [owner, package, version, file] = names(path, base_path)?;
+        let mut plain = Plain {
             op,
+            path,
             owner,
             package,
             version,
             file,
-            authorization: authorization(request.headers)?,
+            authorization: None,
+            agent: None,
             len,
-        })
+        };
+        request
+            .headers
+            .iter()
+            .all(|header| plain.takes(*header))
+            .then_some(plain)
+    }
+}
+
+impl<'a> Plain<'a> {
+    /// What is written down of it; it has no query and no secrets in its path.
+    pub fn seen(&self, client: Option<IpAddr>) -> Seen<'a> {
+        Seen {
+            client,
+            method: if self.op == Op::HeadFile { "HEAD" } else { "GET" },
+            target: self.path.to_owned(),
+            protocol: "HTTP/1.1",
+            referer: None,
+            agent: self.agent,
+        }
+    }
+
+    /// Takes a header in; false where it asks for something.
+    fn takes(&mut self, header: httparse::Header<'a>) -> bool {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        if is("authorization") {
+            return self.authorization.replace(header.value).is_none();
+        }
+        if is("user-agent") {
+            return self.agent.replace(header.value).is_none();
+        }
+        if is("accept") {
+            // Whoever prefers something gets refusals in another form.
+            return header.value == b"*/*";
+        }
+        if is("connection") {
+            return header.value.eq_ignore_ascii_case(b"keep-alive");
+        }
+        IGNORED.iter().any(|name| is(name))
     }
 }
 
@@ -83,28 +130,6 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte)
 }
 
-/// The credentials of a head that has nothing else to say; `None` where it does.
-#[allow(clippy::option_option)]
-fn authorization<'a>(headers: &[httparse::Header<'a>]) -> Option<Option<&'a [u8]>> {
-    let mut authorization = None;
-    for header in headers {
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        if is("authorization") {
-            if authorization.replace(header.value).is_some() {
-                return None;
-            }
-        } else if is("accept") {
-            // Whoever prefers something gets refusals in another form.
-            (header.value == b"*/*").then_some(())?;
-        } else if is("connection") {
-            header.value.eq_ignore_ascii_case(b"keep-alive").then_some(())?;
-        } else if !IGNORED.iter().any(|name| is(name)) {
-            return None;
-        }
-    }
-    Some(authorization)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -122,11 +147,13 @@ mod tests {
                     User-Agent: curl/8.5.0\r\nAccept: */*\r\nAuthorization: Bearer t\r\nConnection: Keep-Alive\r\n\r\n";
         let plain = Plain {
             op: Op::GetFile,
+            path: "/api/packages/ci/generic/app/1.0/app.tar",
             owner: "ci",
             package: "app",
             version: "1.0",
             file: "app.tar",
             authorization: Some(b"Bearer t"),
+            agent: Some(b"curl/8.5.0"),
             len: head.len(),
         };
         assert_eq!(parse(head), Some(plain));
