@@ -1,6 +1,7 @@
 //! Creating accounts and changing their passwords, for the HTTP API and the command line alike.
 
 use super::clock::wall_millis;
+use super::email::{self, BadEmail};
 use super::names::{self, BadName};
 use super::password::{self, BadPassword};
 use super::{Access, ScopeError};
@@ -10,8 +11,6 @@ use crate::store::model::{Account, AccountKind, Visibility};
 
 /// How often a change that others got ahead of is made anew.
 pub(super) const ATTEMPTS: usize = 8;
-/// Longest e-mail address in bytes.
-const MAX_EMAIL: usize = 254;
 
 /// A user to be created.
 #[derive(Clone)]
@@ -20,7 +19,7 @@ pub struct NewUser {
     pub name: String,
     /// 8 to 256 characters; `None`: signs in with tokens only.
     pub password: Option<String>,
-    /// For people; may be empty.
+    /// For people: `name@domain`, or empty.
     pub email: String,
     /// Who may read what the user owns.
     pub visibility: Visibility,
@@ -35,7 +34,7 @@ pub struct NewUser {
 pub struct AccountEdit {
     /// 8 to 256 characters.
     pub password: Option<String>,
-    /// For people; may be empty.
+    /// For people: `name@domain`, or empty.
     pub email: Option<String>,
     /// Who may read what the user owns.
     pub visibility: Option<Visibility>,
@@ -74,15 +73,15 @@ pub enum AccountError {
     /// Not a password that can be set.
     #[error(transparent)]
     BadPassword(#[from] BadPassword),
-    /// Too long for an e-mail address, or with white space in it.
-    #[error("an e-mail address has at most 254 bytes and no white space")]
-    BadEmail,
+    /// Not an e-mail address.
+    #[error(transparent)]
+    BadEmail(#[from] BadEmail),
     /// Scopes that make no token.
     #[error(transparent)]
     BadScopes(#[from] ScopeError),
     /// Not a name for a token.
-    #[error("a token name has 1 to 255 bytes, not only white space and no control characters")]
-    BadTokenName,
+    #[error("{0}")]
+    BadTokenName(String),
     /// The account has a token of this name.
     #[error("a token of this name already exists")]
     TokenNameTaken,
@@ -122,9 +121,9 @@ impl AccountError {
             AccountError::NameTaken => "name-taken",
             AccountError::BadName(_) => "bad-name",
             AccountError::BadPassword(_) => "bad-password",
-            AccountError::BadEmail => "bad-email",
+            AccountError::BadEmail(_) => "bad-email",
             AccountError::BadScopes(_) => "bad-scopes",
-            AccountError::BadTokenName => "bad-token-name",
+            AccountError::BadTokenName(_) => "bad-token-name",
             AccountError::TokenNameTaken => "token-name-taken",
             AccountError::BadGrants(_) => "bad-grants",
             AccountError::ExpiresInThePast => "expires-in-the-past",
@@ -156,7 +155,7 @@ impl Access {
         if let Some(password) = &new.password {
             password::check(password)?;
         }
-        check_email(&new.email)?;
+        email::check(&new.email)?;
         if self.account(&new.name)?.is_some() {
             return Err(AccountError::NameTaken);
         }
@@ -200,7 +199,7 @@ impl Access {
         if let Some(password) = &edit.password {
             password::check(password)?;
         }
-        check_email(edit.email.as_deref().unwrap_or_default())?;
+        email::check(edit.email.as_deref().unwrap_or_default())?;
         self.user(name)?;
         let hash = match edit.password.clone() {
             Some(password) => Some(self.hash(password).await?),
@@ -290,14 +289,6 @@ fn edited(before: &Account, edit: &AccountEdit, hash: Option<&String>) -> Accoun
 
 fn is_active_admin(account: &Account) -> bool {
     account.kind == AccountKind::User && account.active && account.admin
-}
-
-fn check_email(email: &str) -> Result<(), AccountError> {
-    let odd = |character: char| character.is_whitespace() || character.is_control();
-    if email.len() > MAX_EMAIL || email.contains(odd) {
-        return Err(AccountError::BadEmail);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

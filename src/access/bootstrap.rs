@@ -347,7 +347,7 @@ mod tests {
         let short = start.error(with(b"1234567")).await;
         assert_eq!(
             short,
-            "LARDER_ADMIN_PASSWORD: a password needs at least 8 characters"
+            "LARDER_ADMIN_PASSWORD: a password needs at least 8 characters, not 7: take a longer one"
         );
         assert!(
             start
@@ -369,12 +369,12 @@ mod tests {
         let short = start.error(file(b"1234567\n")).await;
         assert_eq!(
             short,
-            "LARDER_ADMIN_PASSWORD_FILE: a password needs at least 8 characters"
+            "LARDER_ADMIN_PASSWORD_FILE: a password needs at least 8 characters, not 7: take a longer one"
         );
         let long = start.error(file(&[b'a'; 100_000])).await;
         assert_eq!(
             long,
-            "LARDER_ADMIN_PASSWORD_FILE: a password has at most 256 characters"
+            "LARDER_ADMIN_PASSWORD_FILE: a password has at most 256 characters, not more than 1000: take a shorter one"
         );
         let both = Bootstrap {
             password: Some("correct horse".into()),

@@ -31,7 +31,7 @@ impl Grants {
                 grants.len()
             )));
         }
-        let ready: Result<Arc<[_]>, AccountError> = grants.iter().map(ready).collect();
+        let ready: Result<Arc<[_]>, AccountError> = grants.iter().enumerate().map(ready).collect();
         ready.map(Grants)
     }
 
@@ -53,15 +53,15 @@ impl Grants {
     }
 }
 
-fn ready(grant: &Grant) -> Result<(Pattern, bool), AccountError> {
+fn ready((n, grant): (usize, &Grant)) -> Result<(Pattern, bool), AccountError> {
     if grant.packages.len() > MAX_PATTERN {
         return Err(AccountError::BadGrants(format!(
-            "a pattern of a grant has at most {MAX_PATTERN} bytes, not {}",
+            "grants[{n}].packages must have at most {MAX_PATTERN} bytes, not {}",
             grant.packages.len()
         )));
     }
-    let pattern =
-        Pattern::new(&grant.packages).map_err(|error| AccountError::BadGrants(error.to_string()))?;
+    let bad = |error| AccountError::BadGrants(format!("grants[{n}].packages: {error}"));
+    let pattern = Pattern::new(&grant.packages).map_err(bad)?;
     Ok((pattern, grant.write))
 }
 

@@ -113,11 +113,16 @@ impl Access {
 }
 
 fn check_name(name: &str) -> Result<(), AccountError> {
-    let blank = name.chars().all(char::is_whitespace);
-    if blank || name.len() > MAX_NAME || name.contains(char::is_control) {
-        return Err(AccountError::BadTokenName);
-    }
-    Ok(())
+    let why = if name.is_empty() || name.len() > MAX_NAME {
+        format!("a token name has 1 to {MAX_NAME} bytes, not {}", name.len())
+    } else if name.chars().all(char::is_whitespace) {
+        "a token name needs more than white space".to_owned()
+    } else if name.contains(char::is_control) {
+        format!("a token name has no control characters, unlike {name:?}")
+    } else {
+        return Ok(());
+    };
+    Err(AccountError::BadTokenName(why))
 }
 
 #[cfg(test)]

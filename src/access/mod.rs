@@ -18,6 +18,7 @@ mod bootstrap;
 mod clock;
 mod credentials;
 mod directory;
+mod email;
 #[cfg(test)]
 mod fake;
 mod grants;
@@ -51,7 +52,8 @@ pub use issued::NewToken;
 pub use names::BadName;
 pub use password::BadPassword;
 pub use permission::{
-    Action, Denied, Target, permit, permit_admin, permit_management, permit_new_organisation, permit_tokens,
+    Action, Denied, Target, permit, permit_admin, permit_management, permit_new_organisation, permit_removal,
+    permit_tokens,
 };
 pub use scopes::{ScopeError, Scopes};
 pub use secret::Secret;

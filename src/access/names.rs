@@ -7,34 +7,40 @@ const MAX_LEN: usize = 40;
 const RESERVED: [&str; 5] = ["api", "metrics", "livez", "readyz", "healthz"];
 
 /// Why an account cannot be called that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
     /// Empty or too long.
-    #[error("an account name has 1 to 40 characters")]
-    Length,
+    #[error("an account name has 1 to {MAX_LEN} characters, not {given}")]
+    Length {
+        /// How many it has.
+        given: usize,
+    },
     /// A character that is not allowed, or not there.
-    #[error("an account name is made of letters and digits, with single '-', '_' or '.' between them")]
-    Character,
+    #[error(
+        "an account name is made of letters and digits, with single '-', '_' or '.' between them, unlike {0:?}"
+    )]
+    Character(String),
     /// A name that the server needs for itself.
-    #[error("this account name is reserved")]
-    Reserved,
+    #[error("the account name {0:?} is reserved for the server's own pages: take another")]
+    Reserved(String),
 }
 
 /// Checks the name of a new account.
 pub(super) fn check(name: &str) -> Result<(), BadName> {
     if name.is_empty() || name.len() > MAX_LEN {
-        return Err(BadName::Length);
+        let given = name.chars().count();
+        return Err(BadName::Length { given });
     }
     // Pieces between the special characters; an empty one means that two stand together, or one at an end.
     let mut pieces = name.split(['-', '_', '.']);
     if !pieces.all(|piece| !piece.is_empty() && piece.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
-        return Err(BadName::Character);
+        return Err(BadName::Character(name.to_owned()));
     }
     if RESERVED
         .iter()
         .any(|reserved| reserved.eq_ignore_ascii_case(name))
     {
-        return Err(BadName::Reserved);
+        return Err(BadName::Reserved(name.to_owned()));
     }
     Ok(())
 }
@@ -54,12 +60,16 @@ mod tests {
         for bad in [
             "-", ".", "..", "-a", "a-", "a--b", "a.-b", "a b", "a/b", "ä", "a\n", "a:b", "a%",
         ] {
-            assert_eq!(check(bad), Err(BadName::Character), "{bad:?}");
+            assert_eq!(check(bad), Err(BadName::Character(bad.to_owned())), "{bad:?}");
         }
         for reserved in ["api", "API", "metrics", "livez", "readyz", "healthz"] {
-            assert_eq!(check(reserved), Err(BadName::Reserved), "{reserved}");
+            assert_eq!(
+                check(reserved),
+                Err(BadName::Reserved(reserved.to_owned())),
+                "{reserved}"
+            );
         }
-        assert_eq!(check(""), Err(BadName::Length));
-        assert_eq!(check(&"a".repeat(41)), Err(BadName::Length));
+        assert_eq!(check(""), Err(BadName::Length { given: 0 }));
+        assert_eq!(check(&"a".repeat(41)), Err(BadName::Length { given: 41 }));
     }
 }

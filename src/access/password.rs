@@ -1,6 +1,6 @@
 //! Passwords: the rule, the slow hash, and the check against it.
 
-use std::io;
+use std::{fmt, io};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
@@ -12,6 +12,9 @@ use super::{oidc, random};
 pub const MIN_CHARS: usize = 8;
 /// Most characters of a password.
 pub const MAX_CHARS: usize = 256;
+
+/// No more characters of a password that is too long are counted.
+const MAX_COUNTED: usize = 1000;
 
 const SALT_LEN: usize = 16;
 
@@ -28,14 +31,33 @@ const COST: Params = if cfg!(test) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPassword {
     /// Too short.
-    #[error("a password needs at least 8 characters")]
-    Short,
+    #[error("a password needs at least {MIN_CHARS} characters, not {given}: take a longer one")]
+    Short {
+        /// Its characters.
+        given: usize,
+    },
     /// Too long.
-    #[error("a password has at most 256 characters")]
-    Long,
+    #[error("a password has at most {MAX_CHARS} characters, not {given}: take a shorter one")]
+    Long {
+        /// Its characters, as far as they were counted.
+        given: Counted,
+    },
     /// It would be taken for a token, and never work.
     #[error("an access token cannot be used as a password")]
     Token,
+}
+
+/// A number of characters, or that there are more than anybody counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted(usize);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ..=MAX_COUNTED => self.0.fmt(out),
+            _ => write!(out, "more than {MAX_COUNTED}"),
+        }
+    }
 }
 
 /// Whether a password may be set: 8 to 256 characters, and no other rule except that it is not itself a token.
@@ -49,11 +71,12 @@ pub fn check(password: &str) -> Result<(), BadPassword> {
 
 /// Whether a password has a length that can be right.
 pub(super) fn check_length(password: &str) -> Result<(), BadPassword> {
-    // One more than the bound is enough to know, however long the text is.
-    match password.chars().take(MAX_CHARS + 1).count() {
-        ..MIN_CHARS => Err(BadPassword::Short),
+    match password.chars().take(MAX_COUNTED + 1).count() {
+        given @ ..MIN_CHARS => Err(BadPassword::Short { given }),
         MIN_CHARS..=MAX_CHARS => Ok(()),
-        _ => Err(BadPassword::Long),
+        given => Err(BadPassword::Long {
+            given: Counted(given),
+        }),
     }
 }
 
@@ -101,12 +124,13 @@ mod tests {
 
     #[test]
     fn length_counts_characters_and_is_the_only_rule() {
-        assert_eq!(check("1234567"), Err(BadPassword::Short));
+        assert_eq!(check("1234567"), Err(BadPassword::Short { given: 7 }));
         assert_eq!(check("12345678"), Ok(()));
         assert_eq!(check("ääääääää"), Ok(()));
-        assert_eq!(check("äääääää"), Err(BadPassword::Short));
+        assert_eq!(check("äääääää"), Err(BadPassword::Short { given: 7 }));
         assert_eq!(check(&"ä".repeat(256)), Ok(()));
-        assert_eq!(check(&"a".repeat(257)), Err(BadPassword::Long));
+        let given = Counted(257);
+        assert_eq!(check(&"a".repeat(257)), Err(BadPassword::Long { given }));
         assert_eq!(check("lrd_is a fine beginning"), Ok(()));
         assert_eq!(
             check(token::generate().unwrap().into_secret().expose()),

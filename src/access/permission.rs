@@ -133,6 +133,17 @@ pub fn permit_management(caller: &Caller, membership: Option<Permission>) -> Res
     permit_admin(caller)
 }
 
+/// Whether a caller may take `user` out of an organisation: whoever manages it, and any member themself, by password or
+/// with a token of scope `all` that nothing narrows.
+pub fn permit_removal(caller: &Caller, user: &str, membership: Option<Permission>) -> Result<(), Denied> {
+    let who = signed_in(caller)?;
+    let leaves = membership.is_some() && who.account.name.eq_ignore_ascii_case(user);
+    match leaves && who.account.active && is_unlimited(who) {
+        true => Ok(()),
+        false => permit_management(caller, membership),
+    }
+}
+
 /// Whether a caller may create an organisation: whoever administers the server, and `by_users` any user, by password or
 /// with a token of scope `all` that nothing narrows.
 pub fn permit_new_organisation(caller: &Caller, by_users: bool) -> Result<(), Denied> {

@@ -248,30 +248,37 @@ fn packages_of_an_inactive_owner_stay_readable() {
     }
 }
 
-/// Who may administer the server, manage an organisation, manage the tokens of the account `owner`, and create an
-/// organisation where users may.
+/// Who may administer the server, manage an organisation, manage the tokens of the account `owner`, create an
+/// organisation where users may, and leave one.
 const MANAGEMENT: &str = "
-    who        credential        server  organisation  tokens  create
-    anonymous  -                 401     401           401     401
-    unrelated  password          no      no            no      ok
-    writer     password          no      no            no      ok
-    manager    password          no      ok            no      ok
-    manager    all               no      ok            no      ok
-    manager    admin             no      no            no      no
-    manager    write             no      no            no      no
-    manager    all,public-only   no      no            no      no
-    manager    all@owner/*:w     no      no            no      no
-    owner      password          no      no            ok      ok
-    owner      all               no      no            no      ok
-    owner      admin             no      no            no      no
-    admin      password          ok      ok            ok      ok
-    admin      all               ok      ok            ok      ok
-    admin      admin             ok      ok            ok      ok
-    admin      all,public-only   pub     pub           pub     pub
-    admin      all@owner/*:w     no      no            no      no
-    admin      write             no      no            no      no
-    inactive   password          no      no            no      no
+    who        credential        server  organisation  tokens  create leave
+    anonymous  -                 401     401           401     401 401
+    unrelated  password          no      no            no      ok no
+    writer     password          no      no            no      ok ok
+    manager    password          no      ok            no      ok ok
+    manager    all               no      ok            no      ok ok
+    manager    admin             no      no            no      no no
+    manager    write             no      no            no      no no
+    manager    all,public-only   no      no            no      no no
+    manager    all@owner/*:w     no      no            no      no no
+    owner      password          no      no            ok      ok no
+    owner      all               no      no            no      ok no
+    owner      admin             no      no            no      no no
+    admin      password          ok      ok            ok      ok ok
+    admin      all               ok      ok            ok      ok ok
+    admin      admin             ok      ok            ok      ok ok
+    admin      all,public-only   pub     pub           pub     pub pub
+    admin      all@owner/*:w     no      no            no      no no
+    admin      write             no      no            no      no no
+    inactive   password          no      no            no      no no
 ";
+
+fn name_of(caller: &Caller) -> &str {
+    match caller {
+        Caller::User(who) => &who.account.name,
+        _ => "nobody",
+    }
+}
 
 fn word(result: Result<(), Denied>) -> &'static str {
     match result {
@@ -293,6 +300,7 @@ fn management_needs_the_right_people_and_credentials() {
             permit_management(&caller, membership),
             permit_tokens(&caller, &owner(AccountKind::User, Visibility::Public)),
             permit_new_organisation(&caller, true),
+            permit_removal(&caller, name_of(&caller), membership),
         ];
         assert_eq!(found.map(word)[..], row[2..], "{} with {}", row[0], row[1]);
         assert_eq!(

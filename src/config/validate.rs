@@ -249,7 +249,14 @@ impl Check<'_> {
             unused_for: millis(given.remove_unused_for),
         };
         Rules::of_configuration(given.iter().map(rule).collect()).unwrap_or_else(|error| {
-            self.problem("retention.rules", error.to_string());
+            let text = error.to_string();
+            let (key, message) = match text.split_once([' ', ':']) {
+                Some((place, what)) if place.starts_with("rules[") => {
+                    (format!("retention.{place}"), what.trim())
+                }
+                _ => ("retention.rules".to_owned(), text.as_str()),
+            };
+            self.problem(&key, message.to_owned());
             Rules::default()
         })
     }

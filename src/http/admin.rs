@@ -28,7 +28,7 @@ use crate::telemetry::audit::Kind;
 )]
 pub async fn create_user(state: &State, head: Head<'_>, body: &Incoming) -> Result<HttpResponse, Refusal> {
     let engine = before_user(state, head).await?;
-    let new = NewUser::from(json::read::<CreateUser>(body).await?);
+    let new = NewUser::from(json::read::<CreateUser>(head, body).await?);
     head.about((Kind::User, new.name.as_str()));
     let account = engine.access.create_user(new).await?;
     head.about(&account);
@@ -84,7 +84,7 @@ pub async fn edit_user(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let engine = before_user(state, head).await?;
-    let edit = AccountEdit::from(json::read::<EditUser>(body).await?);
+    let edit = AccountEdit::from(json::read::<EditUser>(head, body).await?);
     head.changes(edit.fields());
     let account = engine.access.edit_user(name, edit).await?;
     head.about(&account);
@@ -131,7 +131,7 @@ pub async fn create_token(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, account) = before_token(state, head, name).await?;
-    let new = NewToken::from(json::read::<CreateToken>(body).await?);
+    let new = NewToken::from(json::read::<CreateToken>(head, body).await?);
     head.about((Kind::Token, new.name.as_str()));
     let (created, secret) = engine.access.create_token(&account, &new).await?;
     head.about(&created);

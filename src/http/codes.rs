@@ -66,6 +66,7 @@ pub const CODES: &[Code] = &[
     Code { code: "bad-policies", statuses: &[422], title: "Policies that cannot be set", advice: "The message names the entry" },
     // Bodies.
     Code { code: "body-too-large", statuses: &[413], title: "The body of a call is too large", advice: "The detail has the limit" },
+    Code { code: "encoded-body", statuses: &[415], title: "The body of a call is compressed", advice: "Send the JSON without a Content-Encoding" },
     Code { code: "body-too-slow", statuses: &[408], title: "The body came too slowly", advice: "The detail has the limit; send it again" },
     Code { code: "incomplete-body", statuses: &[400], title: "The body broke off", advice: "Send it again; nothing was published" },
     Code { code: "malformed-form", statuses: &[400], title: "A form that cannot be read", advice: "Send the file itself, without a form" },
@@ -95,7 +96,7 @@ pub const CODES: &[Code] = &[
     Code { code: "name-taken", statuses: &[422], title: "An account of this name exists", advice: "Names are the same in any ASCII case" },
     Code { code: "bad-name", statuses: &[422], title: "Not a name for an account", advice: "1 to 40 letters and digits, with single `-`, `_` or `.` between them" },
     Code { code: "bad-password", statuses: &[422], title: "Not a password that can be set", advice: "8 to 256 characters" },
-    Code { code: "bad-email", statuses: &[422], title: "Not an e-mail address", advice: "At most 254 bytes, no white space" },
+    Code { code: "bad-email", statuses: &[422], title: "Not an e-mail address", advice: "`name@domain` in ASCII, at most 254 bytes" },
     Code { code: "bad-scopes", statuses: &[400], title: "No scopes, or unknown ones", advice: "`read:package`, `write:package`, `all`, `admin`, `public-only`" },
     Code { code: "bad-grants", statuses: &[400], title: "Not what a token can be narrowed to", advice: "`owner/package`, each a name or a glob" },
     Code { code: "bad-token-name", statuses: &[422], title: "Not a name for a token", advice: "1 to 255 bytes, no control characters" },

@@ -9,13 +9,14 @@ use std::fmt::{Debug, Display};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, TryIntoHeaderValue,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    TryIntoHeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 
 use super::accept::prefers_json;
 use super::checksums::BadChecksum;
 use super::codes;
+use super::complaint::shown;
 use super::conditions::BadCondition;
 use super::description::{Headers, NO_SNIFF};
 use super::fields::BadField;
@@ -207,6 +208,16 @@ impl Refusal {
             "body-too-large",
             format!("the body is larger than the limit of {limit} bytes"),
         )
+    }
+
+    /// 415: a body that would have to be unpacked first.
+    pub fn encoding(given: &str) -> Self {
+        let text = format!(
+            "the body has the Content-Encoding {}, and only identity is understood: send the JSON as it is",
+            shown(given)
+        );
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded-body", text)
+            .with(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 
     /// 408

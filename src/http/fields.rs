@@ -5,6 +5,8 @@ use serde::de::{DeserializeOwned, IgnoredAny, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
+use super::complaint::{complaint, shown};
+
 /// A body that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadField {
@@ -15,12 +17,14 @@ pub enum BadField {
     #[error("the body is not a JSON object")]
     NotAnObject,
     /// A parameter of the query with the wrong type or value.
-    #[error("{field} must be {what}")]
+    #[error("{field} must be {what}, not {}", shown(.given))]
     Wrong {
         /// Which field.
         field: &'static str,
         /// What it must be.
         what: &'static str,
+        /// What it is.
+        given: String,
     },
     /// A field of the wrong type or value, found while a body was read into a struct; with the way to it.
     #[error("{0}")]
@@ -48,17 +52,6 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadField> {
 /// `"read"`; this way it has the wrong type.
 pub fn word<'de, T: DeserializeOwned, D: Deserializer<'de>>(json: D) -> Result<T, D::Error> {
     T::deserialize(String::deserialize(json)?.into_deserializer())
-}
-
-/// Which field is wrong, and why; without the place in the text, which says nothing to whoever made it from a struct.
-fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
-    let text = error.inner().to_string();
-    let (what, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
-    match error.path().to_string().as_str() {
-        "." => what.to_owned(),
-        field if what.starts_with("must ") => format!("{field} {what}"),
-        field => format!("{field}: {what}"),
-    }
 }
 
 #[cfg(test)]
@@ -92,14 +85,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_the_way_to_it() {
         for (text, complaint) in [
-            ("{}", "missing field `text`"),
-            (
-                r#"{"text": 5}"#,
-                "text: invalid type: integer `5`, expected a string",
-            ),
+            ("{}", "text is missing"),
+            (r#"{"text": 5}"#, "text must be a string, not a number"),
             (
                 r#"{"text": "x", "list": [{"text": "y", "flag": "yes"}]}"#,
-                "list[0].flag: invalid type: string \"yes\", expected a boolean",
+                "list[0].flag must be true or false, not a string",
             ),
         ] {
             assert_eq!(refused(text.as_bytes()).to_string(), complaint);

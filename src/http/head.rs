@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use actix_web::http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TRANSFER_ENCODING,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, TRANSFER_ENCODING,
 };
 use actix_web::http::{Method, Uri, Version};
 use actix_web::{HttpMessage, HttpRequest};
@@ -148,7 +148,10 @@ impl<'a> Head<'a> {
         match self.query(field).as_deref() {
             None | Some("false" | "0") => Ok(false),
             Some("true" | "1") => Ok(true),
-            Some(_) => Err(BadField::Wrong { field, what }),
+            Some(given) => {
+                let given = given.to_owned();
+                Err(BadField::Wrong { field, what, given })
+            }
         }
     }
 
@@ -164,6 +167,15 @@ impl<'a> Head<'a> {
             .trim()
             .parse()
             .ok()
+    }
+
+    /// How its body is encoded, where it does not come as it is.
+    pub fn encoding(&self) -> Option<String> {
+        let encodings = self.headers.get_all(CONTENT_ENCODING);
+        let named = encodings.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned());
+        named
+            .into_iter()
+            .find(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"))
     }
 
     /// Whether the body is a form of several parts.

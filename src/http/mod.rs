@@ -15,6 +15,7 @@ mod admin;
 mod auth;
 mod checksums;
 mod codes;
+mod complaint;
 mod conditions;
 mod connection;
 mod description;

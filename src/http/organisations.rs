@@ -14,7 +14,8 @@ use super::paging::listed;
 use super::purge::remove_owner;
 use super::state::{Engine, State};
 use crate::access::{
-    Action, Caller, Target, permit, permit_admin, permit_management, permit_new_organisation,
+    Action, Caller, Denied, Target, permit, permit_admin, permit_management, permit_new_organisation,
+    permit_removal,
 };
 use crate::store::model::{Account, Permission};
 use crate::telemetry::audit::Kind;
@@ -32,7 +33,7 @@ use crate::telemetry::audit::Kind;
 )]
 pub async fn create(state: &State, head: Head<'_>, body: &Incoming) -> Result<HttpResponse, Refusal> {
     let (engine, caller) = before_create(state, head).await?;
-    let new: CreateOrganization = json::read(body).await?;
+    let new: CreateOrganization = json::read(head, body).await?;
     head.about((Kind::Organisation, new.username.as_str()));
     let creator = &auth::signed_in(&caller, Door::Api)?.account;
     let created = engine
@@ -86,7 +87,7 @@ pub async fn edit(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, found) = managed(state, head, name).await?;
-    let EditOrganization { visibility } = json::read(body).await?;
+    let EditOrganization { visibility } = json::read(head, body).await?;
     head.about(&found);
     head.changes(visibility.iter().map(|_| "visibility").collect());
     let edited = engine.access.edit_organisation(&found, visibility).await?;
@@ -153,13 +154,15 @@ pub async fn put_member(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, found) = managed(state, head, name).await?;
-    let PutMember { permission } = json::read(body).await?;
+    let PutMember { permission } = json::read(head, body).await?;
     head.changes(vec!["permission"]);
     engine.access.put_member(&found, user, permission).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// Take a member out of an organisation
+///
+/// Whoever manages it may, and a member may leave.
 #[utoipa::path(
     delete,
     path = "/api/v1/orgs/{org}/members/{user}",
@@ -173,7 +176,8 @@ pub async fn remove_member(
     name: &str,
     user: &str,
 ) -> Result<HttpResponse, Refusal> {
-    let (engine, found) = managed(state, head, name).await?;
+    let may = |caller: &Caller, membership| permit_removal(caller, user, membership);
+    let (engine, found) = permitted(state, head, name, may).await?;
     engine.access.remove_member(&found, user).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -184,12 +188,22 @@ pub async fn managed<'a>(
     head: Head<'_>,
     name: &str,
 ) -> Result<(&'a Engine, Account), Refusal> {
+    permitted(state, head, name, permit_management).await
+}
+
+/// The organisation, if `permit` says so of the caller and what they are in it.
+async fn permitted<'a>(
+    state: &'a State,
+    head: Head<'_>,
+    name: &str,
+    permit: impl FnOnce(&Caller, Option<Permission>) -> Result<(), Denied>,
+) -> Result<(&'a Engine, Account), Refusal> {
     let engine = state.engine()?;
     let caller = auth::caller(state, engine, head, Door::Api).await?;
     auth::not_anonymous(&caller, Door::Api)?;
     let found = engine.access.organisation(name)?.ok_or_else(Refusal::no_owner)?;
     let membership = engine.access.membership(&caller, &found)?;
-    match permit_management(&caller, membership) {
+    match permit(&caller, membership) {
         Ok(()) => Ok((engine, found)),
         Err(_) if !sees(&caller, &found, membership) => Err(Refusal::no_owner()),
         Err(denied) => Err(Door::Api.denied(denied)),

@@ -47,7 +47,7 @@ pub async fn change(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, owner) = before(state, head, name).await?;
-    let edit = SettingsEdit::from(json::read::<EditOwner>(body).await?);
+    let edit = SettingsEdit::from(json::read::<EditOwner>(head, body).await?);
     head.about(&owner);
     head.changes(edit.fields());
     engine.artifacts.change_settings(&owner, &edit).await?;

@@ -15,15 +15,18 @@ pub const DEFAULT_LIMIT: NonZeroUsize = NonZeroUsize::new(30).unwrap();
 /// Most items on a page.
 pub const MAX_LIMIT: NonZeroUsize = NonZeroUsize::new(50).unwrap();
 
+/// What a page or a limit must be.
+const RANGE: &str = "a whole number from 0 to 18446744073709551615";
+
 /// The page that the query asks for. Zero and what is beyond the bounds count as unsaid, as with Gitea.
 pub fn window(head: Head<'_>, default: NonZeroUsize, most: NonZeroUsize) -> Result<Window, BadField> {
     let number = |field: &'static str| match head.query(field).as_deref() {
         None | Some("") => Ok(None),
-        Some(text) => match text.parse() {
-            Ok(number) => Ok(NonZeroUsize::new(number)),
+        Some(text) => match text.parse::<u64>() {
+            Ok(number) => Ok(NonZeroUsize::new(usize::try_from(number).unwrap_or(usize::MAX))),
             Err(_) => {
-                let what = "a whole number";
-                Err(BadField::Wrong { field, what })
+                let (what, given) = (RANGE, text.to_owned());
+                Err(BadField::Wrong { field, what, given })
             }
         },
     };
@@ -65,7 +68,8 @@ pub fn paged<T: Serialize>(answer: T, total: u64, window: Window, head: Head<'_>
         links.extend([link(page + 1, "next"), link(last, "last")]);
     }
     if page > 1 {
-        links.extend([link(1, "first"), link(page - 1, "prev")]);
+        // From past the end the way back is to the last page that there is.
+        links.extend([link(1, "first"), link((page - 1).min(last), "prev")]);
     }
     if !links.is_empty() {
         response.insert_header(("link", links.join(",")));

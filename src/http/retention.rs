@@ -65,7 +65,7 @@ pub async fn put(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, owner) = before(state, head, owner).await?;
-    let rules = checked(json::read(body).await?, &owner)?;
+    let rules = checked(json::read(head, body).await?, &owner)?;
     head.about(&owner);
     head.changes(vec!["rules"]);
     engine
@@ -110,7 +110,7 @@ pub async fn preview(
     body: &Incoming,
 ) -> Result<HttpResponse, Refusal> {
     let (engine, owner) = before(state, head, owner).await?;
-    let body = json::collect(body).await?;
+    let body = json::collect(head, body).await?;
     let tried = match body.is_empty() {
         true => None,
         false => checked(fields::parse(&body)?, &owner)?,
@@ -138,9 +138,9 @@ fn only_removed(head: Head<'_>) -> Result<bool, BadField> {
     match head.query("verdict").as_deref() {
         None | Some("") => Ok(false),
         Some("removed") => Ok(true),
-        Some(_) => {
-            let (field, what) = ("verdict", "removed, or left out");
-            Err(BadField::Wrong { field, what })
+        Some(given) => {
+            let (field, what, given) = ("verdict", "removed, or left out", given.to_owned());
+            Err(BadField::Wrong { field, what, given })
         }
     }
 }

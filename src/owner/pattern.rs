@@ -13,8 +13,21 @@ pub struct Pattern {
 
 /// A pattern that is not `owner/package`. The text names the pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PatternError(pub String);
+#[error("bad pattern {pattern:?}: {why}")]
+pub struct PatternError {
+    pattern: String,
+    why: String,
+}
+
+impl PatternError {
+    /// The same about a pattern that somebody wrote otherwise: without its owner.
+    pub fn of(self, written: &str) -> Self {
+        PatternError {
+            pattern: written.to_owned(),
+            ..self
+        }
+    }
+}
 
 /// How exactly a pattern says what it means; the greater one wins.
 pub type Specificity = (bool, bool, usize);
@@ -143,7 +156,10 @@ pub(super) fn check_package(pattern: &str) -> Result<(), PatternError> {
 }
 
 fn bad(pattern: &str, why: &str) -> PatternError {
-    PatternError(format!("bad pattern {pattern:?}: {why}"))
+    PatternError {
+        pattern: pattern.to_owned(),
+        why: why.to_owned(),
+    }
 }
 
 /// Characters of a glob that stand for themselves, wherever they stand; sets and alternatives count as none.
@@ -217,9 +233,9 @@ mod tests {
             ("ci/a[", "unclosed"),
             ("ci/a{b", "unclosed"),
         ] {
-            let error = Pattern::new(pattern).unwrap_err();
-            assert!(error.0.contains(&format!("{pattern:?}")), "{error}");
-            assert!(error.0.contains(why), "{error}");
+            let error = Pattern::new(pattern).unwrap_err().to_string();
+            assert!(error.contains(&format!("{pattern:?}")), "{error}");
+            assert!(error.contains(why), "{error}");
         }
     }
 }

@@ -230,11 +230,27 @@ fn pages_are_asked_for_in_numbers() {
                 (200, "[]"),
                 "{path}?{beyond}"
             );
+            // The list of files has no pages.
+            let back = answer.header("link").unwrap_or_default();
+            assert!(
+                back.contains("page=1&limit=") && back.ends_with("; rel=\"prev\"") || path.ends_with("files"),
+                "{path}?{beyond}: {back}"
+            );
+            assert!(!back.contains("page=8&") && !back.contains("1844674"), "{back}");
         }
         for field in ["page", "limit"] {
-            for bad in ["x", "-1", "1.5", "18446744073709551616", "1%00", "+"] {
+            for (bad, shown) in [
+                ("x", "x"),
+                ("-1", "-1"),
+                ("1.5", "1.5"),
+                ("18446744073709551616", "18446744073709551616"),
+                ("100000000000000000000000", "100000000000000000000000"),
+                ("1%00", "1\\0"),
+                ("+", " "),
+            ] {
                 let answer = ask(&format!("{path}?{field}={bad}"));
-                let says = format!("{field} must be a whole number");
+                let says =
+                    format!("{field} must be a whole number from 0 to 18446744073709551615, not \"{shown}\"");
                 assert_eq!(answer.status, 422, "{path}?{field}={bad}");
                 assert_eq!(answer.json()["message"], says.as_str());
             }

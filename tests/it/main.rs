@@ -34,6 +34,7 @@ mod lifecycle;
 mod listening;
 mod logs;
 mod memory;
+mod messages;
 mod metrics;
 mod monitoring;
 mod names;

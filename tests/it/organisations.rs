@@ -77,6 +77,33 @@ fn members_may_do_what_they_are_permitted() {
 }
 
 #[test]
+fn a_member_may_leave_but_take_nobody_along() {
+    let daemon = daemon();
+    organisation(&daemon, "tools", "private");
+    let leave = |name: &str| Request::delete(&format!("/api/v1/orgs/tools/members/{name}"));
+    for name in ["alice", "bob"] {
+        assert_eq!(daemon.as_admin(member("tools", name, "write")).status, 204);
+    }
+    assert_eq!(as_user(&daemon, "alice", leave("bob")), 403);
+    let narrow = narrowed(&daemon, "alice", "narrow", json!({"scopes": ["write:package"]}));
+    let refused = leave("alice").header("Authorization", bearer(&narrow));
+    assert_eq!(daemon.send(&refused).status, 403);
+    assert_eq!(as_user(&daemon, "alice", leave("Alice")), 204);
+    // Whoever is out does not see a private organisation any more.
+    assert_eq!(as_user(&daemon, "alice", leave("alice")), 404);
+    assert_eq!(as_user(&daemon, "bob", Request::get("/api/v1/orgs/tools")), 200);
+    let members = daemon.get("/api/v1/orgs/tools/members").json();
+    let named = |name: &str| {
+        members
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|member| member["login"] == name)
+    };
+    assert!(named("bob") && !named("alice"), "{members}");
+}
+
+#[test]
 fn an_organisation_is_seen_by_those_who_may() {
     let daemon = daemon();
     organisation(&daemon, "open", "public");

@@ -557,11 +557,11 @@ fn bad_settings_are_refused_by_name_and_change_nothing() {
         ),
         (
             json!({"policies": {"packages": "a"}}),
-            "policies: invalid type: map, expected a sequence",
+            "policies must be an array, not an object",
         ),
         (
             json!({"policies": [{"policy": "cache"}]}),
-            "policies[0]: missing field `packages`",
+            "policies[0].packages is missing",
         ),
         (
             json!({"policies": [{"packages": "a", "policy": "x"}]}),

@@ -211,19 +211,27 @@ fn bad_rules_are_named_and_change_nothing() {
     for (rules, message) in [
         (
             json!([{}]),
-            "rule 1: it says neither what to remove nor what to keep",
+            "rules[0] says neither what to remove nor what to keep",
         ),
         (
             json!([{"keep": ["a"]}, {"remove": ["["]}]),
-            "rule 2: remove: bad glob \"[\"",
+            "rules[1].remove[0]: bad glob \"[\"",
         ),
         (
             json!([{"remove": ["x".repeat(129)]}]),
-            "rule 1: remove has a pattern of 129 bytes; the most is 128",
+            "rules[0].remove[0] has 129 bytes; the most is 128",
         ),
         (
             json!([{"packages": "a/b", "keep": ["x"]}]),
-            "rule 1: packages: \"a/b\" must be a package's name or a glob, without the owner",
+            "rules[0].packages must be a package's name or a glob, without the owner, not \"a/b\"",
+        ),
+        (
+            json!([{"packages": "a[", "keep": ["x"]}]),
+            "rules[0].packages: bad pattern \"a[\": unclosed character class",
+        ),
+        (
+            json!([{"keep": ["x"]}, 5]),
+            "rules[1] must be an object, not a number",
         ),
         (
             json!([{"remove_older_than": "soon"}]),
@@ -355,7 +363,7 @@ fn passes_come_by_the_clock() {
     let text = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert_eq!(checked.status.code(), Some(2), "{text}");
     assert!(
-        text.contains("rule 1: packages") && text.contains("needs a slash"),
+        text.contains("retention.rules[0].packages") && text.contains("needs a slash"),
         "{text}"
     );
     let daemon = Setup::default().config("[retention]\nenabled = false\n").start();

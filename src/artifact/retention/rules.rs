@@ -6,7 +6,7 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::decide::Verdict;
-use crate::owner::{Pattern, PatternError};
+use crate::owner::Pattern;
 use crate::store::model::{Millis, RetentionRule};
 
 /// Rules that an owner, or the configuration, may have.
@@ -34,11 +34,11 @@ pub enum RuleError {
         given: usize,
     },
     /// Something in one of them.
-    #[error("rule {}: {what}", .rule + 1)]
+    #[error("rules[{rule}]{what}")]
     Rule {
         /// Which, from 0.
         rule: usize,
-        /// What.
+        /// The way on to the field, and what is wrong with it.
         what: String,
     },
 }
@@ -75,7 +75,7 @@ impl Rules {
         if let Some(rule) = given.iter().position(|rule| rule.packages.contains('/')) {
             let packages = &given[rule].packages;
             let what =
-                format!("packages: {packages:?} must be a package's name or a glob, without the owner");
+                format!(".packages must be a package's name or a glob, without the owner, not {packages:?}");
             return Err(RuleError::Rule { rule, what });
         }
         let rules = Rules::new(given, |packages| format!("{owner}/{packages}"))?;
@@ -132,17 +132,18 @@ impl Rule {
             ("remove_unused_for", given.unused_for),
         ] {
             if span.is_some_and(|span| span <= 0) {
-                return Err(format!("{field} must be longer than nothing"));
+                return Err(format!(".{field} must be longer than nothing"));
             }
         }
         let rule = Rule {
-            packages: Pattern::new(packages).map_err(|PatternError(what)| format!("packages: {what}"))?,
+            packages: Pattern::new(packages)
+                .map_err(|error| format!(".packages: {}", error.of(&given.packages)))?,
             keep: globs("keep", &given.keep)?,
             remove: globs("remove", &given.remove)?,
             given,
         };
         if !rule.removes() && rule.keep.is_empty() && rule.given.keep_newest.is_none() {
-            return Err("it says neither what to remove nor what to keep".to_owned());
+            return Err(" says neither what to remove nor what to keep".to_owned());
         }
         Ok(rule)
     }
@@ -176,19 +177,20 @@ impl Rule {
 fn globs(field: &str, given: &[String]) -> Result<Vec<GlobMatcher>, String> {
     if given.len() > MAX_GLOBS {
         return Err(format!(
-            "{field} has {} globs; the most is {MAX_GLOBS}",
+            ".{field} has {} globs; the most is {MAX_GLOBS}",
             given.len()
         ));
     }
-    let compiled = given.iter().map(|text| {
-        check_length(field, text)?;
+    let compiled = given.iter().enumerate().map(|(n, text)| {
+        let field = format!("{field}[{n}]");
+        check_length(&field, text)?;
         let glob = GlobBuilder::new(text)
             .case_insensitive(true)
             .backslash_escape(true)
             .build();
         match glob {
             Ok(glob) => Ok(glob.compile_matcher()),
-            Err(error) => Err(format!("{field}: bad glob {text:?}: {}", error.kind())),
+            Err(error) => Err(format!(".{field}: bad glob {text:?}: {}", error.kind())),
         }
     });
     compiled.collect()
@@ -196,11 +198,9 @@ fn globs(field: &str, given: &[String]) -> Result<Vec<GlobMatcher>, String> {
 
 fn check_length(field: &str, text: &str) -> Result<(), String> {
     match text.len() {
-        0 => Err(format!("{field} has an empty pattern; \"*\" means everything")),
+        0 => Err(format!(".{field} is empty; \"*\" means everything")),
         1..=MAX_GLOB => Ok(()),
-        long => Err(format!(
-            "{field} has a pattern of {long} bytes; the most is {MAX_GLOB}"
-        )),
+        long => Err(format!(".{field} has {long} bytes; the most is {MAX_GLOB}")),
     }
 }
 
@@ -231,31 +231,35 @@ mod tests {
         for (message, expected) in [
             (
                 why(|rule| rule.keep_newest = None),
-                "rule 2: it says neither what to remove nor what to keep",
+                "rules[1] says neither what to remove nor what to keep",
             ),
             (
                 why(|rule| rule.packages = "a/b".into()),
-                "rule 2: packages: \"a/b\" must be a package's name or a glob, without the owner",
+                "rules[1].packages must be a package's name or a glob, without the owner, not \"a/b\"",
             ),
             (
                 why(|rule| rule.packages = String::new()),
-                "rule 2: packages has an empty pattern; \"*\" means everything",
+                "rules[1].packages is empty; \"*\" means everything",
+            ),
+            (
+                why(|rule| rule.packages = "a[".into()),
+                "rules[1].packages: bad pattern \"a[\": unclosed character class; missing ']'",
             ),
             (
                 why(|rule| rule.keep = vec!["v[".into()]),
-                "rule 2: keep: bad glob \"v[\": unclosed character class; missing ']'",
+                "rules[1].keep[0]: bad glob \"v[\": unclosed character class; missing ']'",
             ),
             (
                 why(|rule| rule.remove = vec![long.clone()]),
-                "rule 2: remove has a pattern of 129 bytes; the most is 128",
+                "rules[1].remove[0] has 129 bytes; the most is 128",
             ),
             (
                 why(|rule| rule.remove = vec!["a".into(); 17]),
-                "rule 2: remove has 17 globs; the most is 16",
+                "rules[1].remove has 17 globs; the most is 16",
             ),
             (
                 why(|rule| rule.older_than = Some(0)),
-                "rule 2: remove_older_than must be longer than nothing",
+                "rules[1].remove_older_than must be longer than nothing",
             ),
         ] {
             assert_eq!(message, expected);

@@ -26,6 +26,7 @@ use utoipa::openapi::{ObjectBuilder, Schema, Type};
 
 use super::error::Refusal;
 use super::fields;
+use super::head::Head;
 use super::incoming::Incoming;
 use crate::store::model::Millis;
 
@@ -36,12 +37,15 @@ const MAX_BODY: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The body of a call.
-pub async fn read<T: DeserializeOwned>(body: &Incoming) -> Result<T, Refusal> {
-    Ok(fields::parse(&collect(body).await?)?)
+pub async fn read<T: DeserializeOwned>(head: Head<'_>, body: &Incoming) -> Result<T, Refusal> {
+    Ok(fields::parse(&collect(head, body).await?)?)
 }
 
 /// The whole body, within bounds.
-pub async fn collect(body: &Incoming) -> Result<Vec<u8>, Refusal> {
+pub async fn collect(head: Head<'_>, body: &Incoming) -> Result<Vec<u8>, Refusal> {
+    if let Some(encoding) = head.encoding() {
+        return Err(Refusal::encoding(&encoding));
+    }
     let mut body = body.clone();
     let collect = async {
         let mut collected = Vec::new();

@@ -320,15 +320,12 @@ mod tests {
         for (item, error) in [
             (
                 r#"{"policy": "cache"}"#,
-                "policies[1]: missing field `packages`".to_owned(),
+                "policies[1].packages is missing".to_owned(),
             ),
-            (
-                r#"{"packages": "x"}"#,
-                "policies[1]: missing field `policy`".to_owned(),
-            ),
+            (r#"{"packages": "x"}"#, "policies[1].policy is missing".to_owned()),
             (
                 r#"{"packages": 5, "policy": "cache"}"#,
-                "policies[1].packages: invalid type: integer `5`, expected a string".to_owned(),
+                "policies[1].packages must be a string, not a number".to_owned(),
             ),
             (
                 r#"{"packages": "x", "policy": null}"#,

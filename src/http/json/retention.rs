@@ -277,12 +277,12 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         for (text, message) in [
-            ("{}", "missing field `rules`"),
+            ("{}", "rules is missing"),
+            (r#"{"rules": {}}"#, "rules must be an array, not an object"),
             (
-                r#"{"rules": {}}"#,
-                "rules: invalid type: map, expected a sequence",
+                r#"{"rules": [{"keep_newest": -1}]}"#,
+                "rules[0].keep_newest must be a whole number from 0 to 4294967295, not -1",
             ),
-            (r#"{"rules": [{"keep_newest": -1}]}"#, "rules[0].keep_newest: "),
             (
                 r#"{"rules": [{}, {"remove_older_than": 14}]}"#,
                 "rules[1].remove_older_than must be a duration like \"14days\"",
@@ -291,7 +291,10 @@ mod tests {
                 r#"{"rules": [{"remove_unused_for": "14"}]}"#,
                 "rules[0].remove_unused_for must be a duration",
             ),
-            (r#"{"rules": [{"keep": "v*"}]}"#, "rules[0].keep: "),
+            (
+                r#"{"rules": [{"keep": "v*"}]}"#,
+                "rules[0].keep must be an array, not a string",
+            ),
         ] {
             let said = read(text).unwrap_err();
             assert!(said.starts_with(message), "{text}: {said}");

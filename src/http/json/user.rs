@@ -102,8 +102,11 @@ pub struct CreateUser {
     /// No rule but its length.
     #[schema(min_length = 8, max_length = 256)]
     password: String,
-    /// For people.
-    #[schema(max_length = 254, pattern = r"^\S*$")]
+    /// For people: `name@domain`, or empty.
+    #[schema(
+        max_length = 254,
+        pattern = "^([A-Za-z0-9.!#$%&'*+/=?^_`{|}~][A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]*@[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*)?$"
+    )]
     email: Option<String>,
     /// Who may read what the user owns; public unless said otherwise.
     #[serde(default, deserialize_with = "visibility")]
@@ -134,8 +137,11 @@ pub struct EditUser {
     /// No rule but its length.
     #[schema(min_length = 8, max_length = 256)]
     password: Option<String>,
-    /// For people.
-    #[schema(max_length = 254, pattern = r"^\S*$")]
+    /// For people: `name@domain`, or empty.
+    #[schema(
+        max_length = 254,
+        pattern = "^([A-Za-z0-9.!#$%&'*+/=?^_`{|}~][A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]*@[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*)?$"
+    )]
     email: Option<String>,
     /// Who may read what the user owns.
     #[serde(default, deserialize_with = "visibility")]
@@ -218,14 +224,14 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_user_is_named() {
         for (text, message) in [
-            (r#"{"password": "p"}"#, "missing field `username`"),
+            (r#"{"password": "p"}"#, "username is missing"),
             (
                 r#"{"username": 5, "password": "p"}"#,
-                "username: invalid type: integer `5`, expected a string",
+                "username must be a string, not a number",
             ),
             (
                 r#"{"username": "a", "password": "p", "admin": "yes"}"#,
-                "admin: invalid type: string \"yes\", expected a boolean",
+                "admin must be true or false, not a string",
             ),
             (
                 r#"{"username": "a", "password": "p", "visibility": "secret"}"#,

@@ -43,6 +43,7 @@ groups! { api:
         400: "The body is not JSON or broke off, or a value is not acceptable.",
         408: "The body did not come in time.",
         413: "The body is too large.",
+        415: "The body is compressed.",
         422: "A field or a parameter is wrong, or the name is taken; the message says which.",
     }
     /// What is written to the log.
