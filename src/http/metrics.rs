@@ -1,7 +1,7 @@
 //! Metrics of requests, by operation; never by path, name or anything else that a client chooses.
 
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::http::Method;
 use prometheus::{Histogram, IntCounter, IntGauge};
@@ -298,9 +298,9 @@ impl Operation {
         }
     }
 
-    /// The first byte of its answer is there, or all of an answer without a body.
-    pub fn first_byte(&self, began: Instant) {
-        self.first_byte.observe(began.elapsed().as_secs_f64());
+    /// The first byte of its answer was there after `took`, or all of an answer without a body.
+    pub fn first_byte(&self, took: Duration) {
+        self.first_byte.observe(took.as_secs_f64());
     }
 
     /// Some of its answer has been handed to the connection.
@@ -308,10 +308,10 @@ impl Operation {
         self.sent.inc_by(bytes as u64);
     }
 
-    /// It is over. `outcome`: the whole answer went out, the answer broke, or the client went away.
-    pub fn ended(&self, began: Instant, outcome: Outcome) {
+    /// It is over after `took`. `outcome`: the whole answer went out, the answer broke, or the client went away.
+    pub fn ended(&self, took: Duration, outcome: Outcome) {
         self.in_flight.dec();
-        self.duration.observe(began.elapsed().as_secs_f64());
+        self.duration.observe(took.as_secs_f64());
         match outcome {
             Outcome::Finished => {}
             Outcome::Broken => self.aborted_by_server.inc(),

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -22,8 +22,8 @@ use crate::telemetry::request::RequestContext;
 pub struct Watch {
     operation: &'static Operation,
     began: Instant,
-    /// Something of the answer has been handed over.
-    answering: bool,
+    /// How long it took until some of the answer was last handed over.
+    handed_over: Option<Duration>,
     outcome: Outcome,
     context: Option<RequestContext>,
     record: Option<Rc<Record>>,
@@ -39,7 +39,7 @@ impl Watch {
         Watch {
             operation,
             began,
-            answering: false,
+            handed_over: None,
             outcome: Outcome::Abandoned,
             context: None,
             record: None,
@@ -91,7 +91,9 @@ impl Watch {
 
     /// All of the answer has been handed over.
     pub fn finished(mut self) {
-        self.first_byte();
+        if self.handed_over.is_none() {
+            self.hand_over();
+        }
         self.outcome = Outcome::Finished;
     }
 
@@ -100,10 +102,10 @@ impl Watch {
         self.outcome = Outcome::Broken;
     }
 
-    fn first_byte(&mut self) {
-        if !self.answering {
-            self.answering = true;
-            self.operation.first_byte(self.began);
+    fn hand_over(&mut self) {
+        let took = self.began.elapsed();
+        if self.handed_over.replace(took).is_none() {
+            self.operation.first_byte(took);
         }
     }
 
@@ -116,7 +118,7 @@ impl Watch {
 
     /// So many bytes of the answer's body have been handed over.
     pub fn sent(&mut self, bytes: usize) {
-        self.first_byte();
+        self.hand_over();
         self.operation.sent(bytes);
         if let Some(record) = &self.record {
             record.sent(bytes);
@@ -129,7 +131,10 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.operation.ended(self.began, self.outcome);
+        // A finished answer was over with its last byte: one look at the clock less.
+        let over = self.handed_over.filter(|_| self.outcome == Outcome::Finished);
+        let took = over.unwrap_or_else(|| self.began.elapsed());
+        self.operation.ended(took, self.outcome);
         if let Some(record) = &self.record {
             record.ended(self.outcome);
         }
