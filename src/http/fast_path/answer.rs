@@ -84,7 +84,6 @@ impl FastPath {
         else {
             return Ok(false);
         };
-        let context = came.context;
         let body = match &found {
             Found::File(_, Some(blob)) => match first_piece(blob, connection).await {
                 Ok(body) => body,
@@ -93,15 +92,17 @@ impl FastPath {
             _ => None,
         };
         connection.take(len);
-        let mut watch = METRICS.begin_fast(op, came.began).logged(context.clone(), record);
+        let mut watch = METRICS
+            .begin_fast(op, came.began)
+            .logged(came.context.clone(), record);
         let text = connection.begin_answer(|answer| match &found {
             Found::File(file, _) => {
                 watch.answered(200);
-                write_file(answer, file, context)
+                write_file(answer, file, came)
             }
             Found::Nothing(refusal) => {
                 watch.answered(404);
-                write_nothing(answer, op, refusal, context)
+                write_nothing(answer, op, refusal, came)
             }
         });
         match body {
@@ -201,23 +202,23 @@ async fn send<T: Transport>(
 }
 
 /// Writes the head of a file; gives back how much of the body is written with it, in bytes: nothing.
-fn write_file(answer: &mut Vec<u8>, file: &File, context: &RequestContext) -> usize {
+fn write_file(answer: &mut Vec<u8>, file: &File, came: Came<'_>) -> usize {
     answer.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     let mut lines = Lines(answer);
     lines.content_length(file.size);
     describe(&mut lines, file);
     lines.constant(CONTENT_TYPE, OCTET_STREAM);
-    end(&mut lines, context);
+    end(&mut lines, came);
     0
 }
 
 /// Writes that there is no such file; gives back how much of that is body, in bytes.
-fn write_nothing(answer: &mut Vec<u8>, op: Op, refusal: &Refusal, context: &RequestContext) -> usize {
+fn write_nothing(answer: &mut Vec<u8>, op: Op, refusal: &Refusal, came: Came<'_>) -> usize {
     answer.extend_from_slice(b"HTTP/1.1 404 Not Found\r\n");
     let mut lines = Lines(answer);
     let body = refusal.write_text(&mut lines);
     lines.content_length(body.len() as u64);
-    end(&mut lines, context);
+    end(&mut lines, came);
     if op == Op::HeadFile {
         return 0;
     }
@@ -225,9 +226,9 @@ fn write_nothing(answer: &mut Vec<u8>, op: Op, refusal: &Refusal, context: &Requ
     body.len()
 }
 
-fn end(lines: &mut Lines<'_>, context: &RequestContext) {
-    if let RequestId::Ours(id) = context.id() {
+fn end(lines: &mut Lines<'_>, came: Came<'_>) {
+    if let RequestId::Ours(id) = came.context.id() {
         lines.text(REQUEST_ID, str::from_utf8(&hex_digits(*id)).unwrap_or_default());
     }
-    lines.date();
+    lines.date(came.began);
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Write as _;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 
@@ -37,28 +37,50 @@ impl Lines<'_> {
         let _ = write!(self.0, "content-length: {len}\r\n");
     }
 
-    /// The last line: when this is.
-    pub fn date(&mut self) {
-        self.line("date", &date());
+    /// The last line: when this is, which is about `now`.
+    pub fn date(&mut self, now: Instant) {
+        self.line("date", &date(now));
         self.0.extend_from_slice(b"\r\n");
     }
 }
 
-/// The present time, written once a second.
-fn date() -> [u8; DATE_LEN] {
+/// The time of day at `now`, which is about now; written once a second.
+fn date(now: Instant) -> [u8; DATE_LEN] {
     thread_local! {
-        static WRITTEN: Cell<(u64, [u8; DATE_LEN])> = const { Cell::new((0, [b' '; DATE_LEN])) };
+        /// Until when it is good.
+        static WRITTEN: Cell<Option<(Instant, [u8; DATE_LEN])>> = const { Cell::new(None) };
     }
-    let now = SystemTime::now();
-    let second = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let (of, mut text) = WRITTEN.get();
-    if of != second
-        && let Ok(written) = httpdate::fmt_http_date(now).as_bytes().try_into()
+    if let Some((until, text)) = WRITTEN.get()
+        && now < until
     {
-        text = written;
-        WRITTEN.set((second, text));
+        return text;
     }
+    let time = SystemTime::now();
+    let begun = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let rest = Duration::from_secs(1) - Duration::from_nanos(begun.subsec_nanos().into());
+    let mut text = [b' '; DATE_LEN];
+    let written = httpdate::fmt_http_date(time);
+    text.iter_mut()
+        .zip(written.bytes())
+        .for_each(|(to, from)| *to = from);
+    WRITTEN.set(Some((now + rest, text)));
     text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_goes_on_with_the_second() {
+        let now = Instant::now();
+        let first = date(now);
+        let read = |text: [u8; DATE_LEN]| httpdate::parse_http_date(str::from_utf8(&text).unwrap()).unwrap();
+        assert!(read(first) <= SystemTime::now());
+        assert!(SystemTime::now().duration_since(read(first)).unwrap() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(1001));
+        assert_eq!(date(now), first, "nobody looks at the clock within the second");
+        assert!(read(date(Instant::now())) > read(first));
+    }
 }

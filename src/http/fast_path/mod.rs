@@ -71,7 +71,6 @@ impl FastPath {
         loop {
             match patience.bytes(connection).await {
                 Woken::Bytes => {}
-                Woken::Shutdown if !connection.unread().is_empty() => return Ended::HandOver,
                 Woken::Silence if patience.is_first() => {
                     connection.begin_answer(|answer| answer.extend_from_slice(TIMEOUT));
                     return Ended::Closed;

@@ -15,7 +15,7 @@ use crate::http::options::Options;
 pub enum Woken {
     /// There is something to read.
     Bytes,
-    /// The server is about to stop.
+    /// The server is about to stop, and nothing has been asked.
     Shutdown,
     /// The client has said nothing for too long.
     Silence,
@@ -69,9 +69,6 @@ impl Patience {
     }
 
     fn poll<T: Transport>(&mut self, context: &mut Context<'_>, connection: &Connection<T>) -> Poll<Woken> {
-        if self.shutdown.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Woken::Shutdown);
-        }
         if !connection.unread().is_empty() {
             return Poll::Ready(Woken::Bytes);
         }
@@ -79,6 +76,9 @@ impl Patience {
             Poll::Ready(Ok(true)) => return Poll::Ready(Woken::Bytes),
             Poll::Ready(_) => return Poll::Ready(Woken::Closed),
             Poll::Pending => {}
+        }
+        if self.shutdown.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Woken::Shutdown);
         }
         while self.timer.as_mut().poll(context).is_ready() {
             let span = if self.first {
