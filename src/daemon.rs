@@ -146,8 +146,10 @@ async fn serve(
     })?;
     let web = Web::start(&config, identity, main, metrics, audit.clone())?;
     let opened = tokio::select! {
-        opened = open(config.store.clone(), web.watch(progress)) => opened,
+        // In this order: systemd is told, however quickly the store is open.
+        biased;
         () = systemd::opening() => return Ok(()),
+        opened = open(config.store.clone(), web.watch(progress)) => opened,
         // Nothing has been promised yet, and a store that is half opened looks like one after a crash.
         name = signals.next() => {
             tracing::info!("{name} while opening the store, ending");

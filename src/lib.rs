@@ -70,6 +70,8 @@
 
 #![deny(missing_docs)]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
+// They panic when the reader has gone: `cli::output` and plain writes do not.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod access;
 pub mod artifact;

@@ -72,7 +72,7 @@ mod tests {
 
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use futures_util::future::join_all;
 
@@ -88,6 +88,11 @@ mod tests {
             hashing.run(move || {
                 let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                 peak.fetch_max(now, Ordering::SeqCst);
+                // Not before two have met, and then for so long that a third would.
+                let begun = Instant::now();
+                while peak.load(Ordering::SeqCst) < 2 && begun.elapsed() < Duration::from_secs(60) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 std::thread::sleep(Duration::from_millis(5));
                 running.fetch_sub(1, Ordering::SeqCst);
             })

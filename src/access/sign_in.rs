@@ -92,6 +92,22 @@ impl Access {
         result
     }
 
+    /// Who sends a request, if nobody needs to be waited for and nothing speaks against it: nobody, or the holder of a
+    /// token that is good. Everything else is for [`Access::authenticate`], and is not counted here.
+    pub fn recognise(&self, credentials: &Credentials) -> Option<Caller> {
+        match Presented::of(credentials) {
+            Presented::Nothing => Some(Caller::Anonymous),
+            Presented::Token(token) => {
+                let caller = self.by_token(token);
+                if caller.is_ok() {
+                    metrics::attempted(Method::Token, &caller);
+                }
+                caller.ok()
+            }
+            _ => None,
+        }
+    }
+
     fn by_token(&self, token: WellFormed<'_>) -> Result<Caller, AuthError> {
         let directory = &self.gate.directory;
         let hash = token.hash(&self.gate.token_key);

@@ -31,6 +31,11 @@ pub enum NameError {
 }
 
 impl Coordinates {
+    /// Package, version and file.
+    pub fn parts(&self) -> [&str; 3] {
+        [&self.package, &self.version, &self.file]
+    }
+
     /// Checks all three names, in the order package, file, version.
     pub fn validate(&self) -> Result<(), NameError> {
         if !is_package_name(&self.package) {

@@ -44,9 +44,8 @@ impl Artifacts {
 
     fn check(&self, request: &PublishRequest) -> Result<Limits, ArtifactError> {
         request.at.validate()?;
-        let at = FileName::from(request.at.clone());
-        let (settings, policy) = self.governing(&request.owner, &at.package)?;
-        let standing = committed(&self.store, request.owner.id, &at)?;
+        let (settings, policy) = self.governing(&request.owner, &request.at.package)?;
+        let standing = committed(&self.store, request.owner.id, request.at.parts())?;
         let charged = check_names(&self.store, policy, &standing, request)?;
         let limits = self.rules.limits(&settings);
         if let (Some(length), Some(limit)) = (request.length, limits.file_size)
@@ -211,7 +210,7 @@ impl Allowance<'_> {
         let quota = rules.limits(&settings).quota();
         self.checked = match quota.bytes {
             Some(_) => {
-                let standing = committed(store, self.owner.id, self.at)?;
+                let standing = committed(store, self.owner.id, self.at.parts())?;
                 room(quota, store.held(self.owner.id)?, &standing)
             }
             None => u64::MAX,

@@ -1,11 +1,12 @@
 //! `larder backup`.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::audit;
 use super::failure::Failure;
+use super::output;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
 use crate::daemon::control::{self, AskError, Request};
@@ -61,7 +62,7 @@ impl Args {
             },
         );
         let report = copied.map_err(failure)?;
-        let _ = writeln!(io::stdout(), "{}", line(&report));
+        let _ = writeln!(output::stdout(), "{}", line(&report));
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! `larder check-config`.
 
+use std::io::Write;
+
 use super::failure::Failure;
+use super::output;
 use super::store_args::StoreArgs;
 use crate::http::Identity;
 
@@ -19,7 +22,10 @@ impl Args {
             Identity::load(&files.certificate, &files.key)
                 .map_err(|error| Failure::Usage(error.to_string()))?;
         }
-        println!("the configuration is good; 'larder config' shows it");
-        Ok(())
+        writeln!(
+            output::stdout(),
+            "the configuration is good; 'larder config' shows it"
+        )
+        .map_err(Failure::failed)
     }
 }

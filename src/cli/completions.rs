@@ -1,12 +1,13 @@
 //! `larder completions` and `larder man`: from the definition of the command line, so that they are always right.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::failure::Failure;
+use super::output;
 
 /// Print a completion script for a shell
 #[derive(Clone, Debug, clap::Args)]
@@ -20,7 +21,7 @@ impl Completions {
     pub fn run(self) -> Result<(), Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "larder", &mut script);
-        io::stdout().lock().write_all(&script).map_err(Failure::failed)
+        output::stdout().write_all(&script).map_err(Failure::failed)
     }
 }
 
@@ -39,7 +40,7 @@ impl Man {
         let written = match self.directory {
             Some(directory) => std::fs::create_dir_all(&directory)
                 .and_then(|()| clap_mangen::generate_to(command, &directory)),
-            None => clap_mangen::Man::new(command).render(&mut io::stdout().lock()),
+            None => clap_mangen::Man::new(command).render(&mut output::stdout()),
         };
         written.map_err(Failure::failed)
     }

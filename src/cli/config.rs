@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::failure::Failure;
+use super::output;
 use super::store_args::StoreArgs;
 use crate::config::{self, Config, Place, json_schema};
 
@@ -30,7 +31,7 @@ pub struct Args {
 impl Args {
     /// Shows.
     pub fn run(self) -> Result<(), Failure> {
-        let out = &mut io::stdout().lock();
+        let out = &mut output::stdout();
         let shown = match (self.defaults, self.schema) {
             (true, _) => out.write_all(config::DEFAULTS.as_bytes()),
             (_, true) => writeln!(out, "{:#}", json_schema()),

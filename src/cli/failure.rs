@@ -1,5 +1,6 @@
 //! How a command ends badly, and the exit code that says so.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
@@ -34,11 +35,12 @@ impl Failure {
         })
     }
 
-    /// Tells the user, a line at a time.
+    /// Tells the user, a line at a time. With stderr closed there is nobody to tell; the exit code still does.
     pub fn print(&self) {
         let (Failure::Failed(message) | Failure::Usage(message) | Failure::InUse(message)) = self;
+        let mut err = io::stderr().lock();
         for line in message.lines() {
-            eprintln!("larder: {line}");
+            let _ = writeln!(err, "larder: {line}");
         }
     }
 }

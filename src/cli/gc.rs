@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::audit;
 use super::failure::Failure;
+use super::output;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
 use crate::config::Config;
@@ -47,7 +48,7 @@ impl Args {
             Err(AskError::NotRunning) => in_store(config, kind)?,
             other => return Err(unexpected(other)),
         };
-        show(kind, &collected, &mut io::stdout().lock()).map_err(Failure::failed)
+        show(kind, &collected, &mut output::stdout()).map_err(Failure::failed)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::output;
 use super::store_args::StoreArgs;
 use crate::config::Listen;
 
@@ -44,7 +45,7 @@ impl Args {
             .ask(patience)
             .map_err(|error| Failure::Failed(format!("{}: {error}", question.place)))?;
         let (status, body) = understand(&answer).map_err(Failure::Failed)?;
-        print!("{body}");
+        write!(output::stdout(), "{body}").map_err(Failure::failed)?;
         match status {
             200..=299 => Ok(()),
             _ => Err(Failure::Failed(format!("{} answered {status}", question.place))),

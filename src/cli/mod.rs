@@ -13,6 +13,7 @@ mod failure;
 mod gc;
 mod healthcheck;
 mod monitoring;
+mod output;
 mod progress;
 mod rebuild_index;
 mod reload;

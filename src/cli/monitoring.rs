@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use super::output;
 
 /// A shipped file: its name below the directory, and what is in it.
 type Shipped = (&'static str, &'static str);
@@ -101,9 +102,7 @@ impl Export {
             write(path, text).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
         }
         let (count, dir) = (files.len(), self.dir.display());
-        // Nobody to tell if the output is closed.
-        let _ = writeln!(io::stdout(), "{count} files written to {dir}");
-        Ok(())
+        writeln!(output::stdout(), "{count} files written to {dir}")
     }
 }
 

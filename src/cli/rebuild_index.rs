@@ -1,8 +1,9 @@
 //! `larder rebuild-index`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::failure::Failure;
+use super::output;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
 use crate::{store, telemetry};
@@ -24,7 +25,7 @@ impl Args {
         let report = store::rebuild_index(config.store, &bar)?;
         bar.finish();
         let _ = writeln!(
-            io::stdout(),
+            output::stdout(),
             "index rebuilt: {} records of {} groups of the journal read",
             report.records,
             report.groups

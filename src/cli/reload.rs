@@ -1,6 +1,9 @@
 //! `larder reload`.
 
+use std::io::{self, Write};
+
 use super::failure::Failure;
+use super::output;
 use super::store_args::StoreArgs;
 use crate::daemon::control::{self, Request, Response};
 
@@ -19,14 +22,7 @@ impl Args {
             Response::Reloaded {
                 applied,
                 needs_restart,
-            } => {
-                show("applied", &applied);
-                show("holds after a restart", &needs_restart);
-                if applied.is_empty() && needs_restart.is_empty() {
-                    println!("nothing has changed");
-                }
-                Ok(())
-            }
+            } => show(&applied, &needs_restart, &mut output::stdout()).map_err(Failure::failed),
             Response::Failed { message } => Err(Failure::Failed(message)),
             other => Err(Failure::Failed(format!(
                 "the daemon answered something else: {other:?}"
@@ -35,8 +31,15 @@ impl Args {
     }
 }
 
-fn show(what: &str, keys: &[String]) {
-    for key in keys {
-        println!("{what}: {key}");
+fn show(applied: &[String], needs_restart: &[String], out: &mut impl Write) -> io::Result<()> {
+    for key in applied {
+        writeln!(out, "applied: {key}")?;
+    }
+    for key in needs_restart {
+        writeln!(out, "holds after a restart: {key}")?;
+    }
+    match applied.is_empty() && needs_restart.is_empty() {
+        true => writeln!(out, "nothing has changed"),
+        false => Ok(()),
     }
 }

@@ -1,10 +1,11 @@
 //! `larder restore`.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use super::backup::failure;
 use super::failure::Failure;
+use super::output;
 use super::progress::Bar;
 use crate::store::backup;
 
@@ -30,7 +31,7 @@ impl Args {
         bar.finish();
         let restored = restored.map_err(failure)?;
         let _ = writeln!(
-            io::stdout(),
+            output::stdout(),
             "restored: {} files, {} bytes; the index is built at the first start",
             restored.files,
             restored.bytes

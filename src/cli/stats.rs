@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::output;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
 use crate::daemon::control::{self, AskError, Request, Response};
@@ -63,7 +64,7 @@ impl Args {
             dedupe_ratio: stats.dedupe_ratio(),
             age_seconds,
         };
-        let mut out = io::stdout().lock();
+        let mut out = output::stdout();
         let written = match self.json {
             true => serde_json::to_writer_pretty(&mut out, &shown)
                 .map_err(io::Error::from)

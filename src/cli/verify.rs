@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::failure::Failure;
+use super::output;
 use super::progress::Bar;
 use super::store_args::{self, StoreArgs};
 use crate::store::log::files;
@@ -34,7 +35,7 @@ impl Args {
         let bar = Bar::new("reading the log");
         let report = verify(data, self.index, config.store.index_cache, &bar)?;
         bar.finish();
-        let mut out = io::stdout().lock();
+        let mut out = output::stdout();
         let shown = match self.json {
             true => serde_json::to_writer_pretty(&mut out, &report)
                 .map_err(io::Error::from)

@@ -29,14 +29,26 @@ pub async fn permitted(
     action: Action,
 ) -> Result<(Caller, Account), Refusal> {
     let caller = caller(state, engine, head, Door::Packages).await?;
+    let owner = owner_for(engine, &caller, owner, package, action)?;
+    Ok((caller, owner))
+}
+
+/// The same for a sender who is known.
+pub fn owner_for(
+    engine: &Engine,
+    caller: &Caller,
+    owner: &str,
+    package: &str,
+    action: Action,
+) -> Result<Account, Refusal> {
     let owner = engine.access.account(owner)?.ok_or_else(Refusal::no_owner)?;
     let target = Target {
         owner: &owner,
         package: Some(package),
-        membership: engine.access.membership(&caller, &owner)?,
+        membership: engine.access.membership(caller, &owner)?,
     };
-    permit(&caller, target, action).map_err(|denied| Door::Packages.denied(denied))?;
-    Ok((caller, owner))
+    permit(caller, target, action).map_err(|denied| Door::Packages.denied(denied))?;
+    Ok(owner)
 }
 
 /// Who publishes, and whether as an admin. What a job without an account publishes counts as its owner's.

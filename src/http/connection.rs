@@ -7,8 +7,11 @@
 //!
 //! So that head and body still leave together, whoever answers calls [`Outlet::hold`], and the head waits here for the
 //! first bytes behind it.
+//!
+//! Before the dispatcher there is the fast path, which reads with [`Connection::poll_fill`]: what it has read and not taken
+//! is what the dispatcher reads first.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -28,6 +31,14 @@ pub const WRITE_BUFFER: usize = 1;
 
 /// The longest head that is held back, in bytes.
 const HELD: usize = 16 << 10;
+
+/// How much [`Connection::poll_fill`] reads at once, in bytes.
+const FILL: usize = 16 << 10;
+
+thread_local! {
+    /// Read into before anybody knows how much there is, so that idle connections hold no buffer.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; FILL].into_boxed_slice());
+}
 
 /// What connections run over.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -112,6 +123,8 @@ pub struct Connection<T>(Rc<RefCell<Inner<T>>>);
 
 struct Inner<T> {
     transport: T,
+    /// What has been read and not been taken.
+    unread: Vec<u8>,
     /// The next head stays here until something follows it.
     hold: bool,
     /// A head that waits.
@@ -125,6 +138,7 @@ impl<T: Transport> Connection<T> {
     pub fn new(transport: T) -> Self {
         Connection(Rc::new(RefCell::new(Inner {
             transport,
+            unread: Vec::new(),
             hold: false,
             held: Vec::new(),
             sent: 0,
@@ -134,6 +148,44 @@ impl<T: Transport> Connection<T> {
     /// The way past the dispatcher, for whoever answers requests of this connection.
     pub fn outlet(&self) -> Outlet {
         Outlet(self.0.clone())
+    }
+
+    /// Whether bytes of files can be sent without being copied.
+    pub fn sends_files(&self) -> bool {
+        self.0.borrow().transport.sends_files()
+    }
+
+    /// Reads some more behind what has not been taken; false at the end of what the client sends.
+    pub fn poll_fill(&self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let inner = &mut *self.0.borrow_mut();
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut inner.transport).poll_read(context, &mut buffer))?;
+            inner.unread.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(!buffer.filled().is_empty()))
+        })
+    }
+
+    /// What has been read and not been taken.
+    pub fn unread(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.0.borrow(), |inner| inner.unread.as_slice())
+    }
+
+    /// Takes so many bytes of what has been read.
+    pub fn take(&self, len: usize) {
+        self.0.borrow_mut().unread.drain(..len);
+    }
+
+    /// Writes what leaves before anything that is sent from now on.
+    pub fn begin_answer<R>(&self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        write(&mut self.0.borrow_mut().held)
+    }
+
+    /// Sends the piece behind what has been begun, until all of both is gone.
+    pub fn poll_answer(&self, context: &mut Context<'_>, piece: &mut Piece) -> Poll<io::Result<()>> {
+        let inner = &mut *self.0.borrow_mut();
+        ready!(inner.poll_send_all(context, piece))?;
+        inner.poll_flush(context)
     }
 }
 
@@ -177,7 +229,17 @@ impl<T: Transport> AsyncRead for Connection<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().transport).poll_read(context, buffer)
+        let inner = &mut *self.0.borrow_mut();
+        if inner.unread.is_empty() {
+            return Pin::new(&mut inner.transport).poll_read(context, buffer);
+        }
+        let len = inner.unread.len().min(buffer.remaining());
+        buffer.put_slice(&inner.unread[..len]);
+        inner.unread.drain(..len);
+        if inner.unread.is_empty() {
+            inner.unread = Vec::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,20 +1,14 @@
 //! Downloads (API.md §1 and §3).
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue,
-    LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
-};
+use actix_web::http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 
 use super::auth::permitted;
 use super::conditions::{self, Outcome, Validators};
-use super::disposition::attachment;
+use super::description::{OCTET_STREAM, OCTETS, describe};
 use super::error::Refusal;
-use super::etags;
 use super::head::Head;
 use super::metrics::METRICS;
 use super::openapi::{AtFile, AtName, AtOwner, AtVersion, Reading, file};
@@ -25,15 +19,6 @@ use crate::access::Action;
 use crate::artifact::{ArtifactError, Coordinates, Fetched};
 use crate::store::error::StoreError;
 use crate::store::model::File;
-
-/// What every file is: bytes.
-const OCTETS: &str = "application/octet-stream";
-
-/// Values that every download has, checked when this is compiled.
-const OCTET_STREAM: HeaderValue = HeaderValue::from_static(OCTETS);
-const BYTES: HeaderValue = HeaderValue::from_static("bytes");
-const ASK_AGAIN: HeaderValue = HeaderValue::from_static("private, max-age=0, must-revalidate");
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Download a file
 #[utoipa::path(
@@ -67,7 +52,7 @@ pub async fn get(
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
     let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
-    let Fetched { file, blob } = engine.artifacts.fetch(&owner, at)?;
+    let Fetched { file, blob } = engine.artifacts.fetch(&owner, at.parts())?;
     if let Some(response) = judged(head, &file)? {
         METRICS.not_modified(file.size);
         return Ok(response);
@@ -112,7 +97,7 @@ pub async fn head(
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
     let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
-    let Fetched { file, .. } = engine.artifacts.fetch(&owner, at)?;
+    let file = engine.artifacts.describe(&owner, at.parts())?;
     if let Some(response) = judged(head, &file)? {
         return Ok(response);
     }
@@ -169,20 +154,10 @@ fn selected(head: Head<'_>, file: &File) -> Result<(HttpResponseBuilder, Layout)
     Ok((response, layout))
 }
 
-/// The headers that describe a file, whatever of it is sent.
+/// Begins an answer with the headers that describe a file.
 fn described(status: StatusCode, file: &File) -> HttpResponseBuilder {
-    let published = UNIX_EPOCH + Duration::from_millis(file.created.max(0).unsigned_abs());
     let mut response = HttpResponse::build(status);
-    etags::identify(&mut response, &file.blob);
-    response
-        .insert_header((ACCEPT_RANGES, BYTES))
-        .insert_header((CACHE_CONTROL, ASK_AGAIN))
-        .insert_header((CONTENT_DISPOSITION, attachment(&file.name)))
-        .insert_header((LAST_MODIFIED, httpdate::fmt_http_date(published)))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, NO_SNIFF));
-    if let Some(sha256) = file.sha256 {
-        response.insert_header(("x-checksum-sha256", hex::encode(sha256)));
-    }
+    describe(&mut response, file);
     response
 }
 

@@ -9,8 +9,8 @@ use std::fmt::{Debug, Display};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, HeaderName, HeaderValue, RETRY_AFTER, TryIntoHeaderValue,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    TryIntoHeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 
 use super::accept::prefers_json;
@@ -18,6 +18,7 @@ use super::checksums::BadChecksum;
 use super::codes;
 use super::complaint::shown;
 use super::conditions::BadCondition;
+use super::description::{Headers, NO_SNIFF};
 use super::fields::BadField;
 use super::head::Head;
 use super::json::problem::{ApiError, Problem};
@@ -33,6 +34,8 @@ use crate::store::error::StoreError;
 
 /// Asks a browser, curl or git for credentials.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"Larder Package API\"");
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Seconds after which something that is busy or starting is worth another try.
 const SOON: u64 = 2;
@@ -262,13 +265,13 @@ impl Refusal {
             trail.refused(self.code);
         }
         let mut response = HttpResponse::build(self.status);
-        response.insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
         if let Some(header) = &self.header {
             response.insert_header(header.clone());
         }
+        response.insert_header((X_CONTENT_TYPE_OPTIONS, NO_SNIFF));
         match form {
             Form::Text => response
-                .content_type("text/plain; charset=utf-8")
+                .insert_header((CONTENT_TYPE, TEXT))
                 .body(self.message.clone().into_owned()),
             Form::Problem => response
                 .content_type("application/problem+json")
@@ -279,6 +282,13 @@ impl Refusal {
                 response.json(ApiError { message, url })
             }
         }
+    }
+
+    /// Writes the headers of a refusal in text that needs no further ones; gives back its body.
+    pub fn write_text(&self, headers: &mut impl Headers) -> &str {
+        headers.constant(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+        headers.constant(CONTENT_TYPE, TEXT);
+        &self.message
     }
 
     fn problem(&self) -> String {

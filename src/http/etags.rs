@@ -1,27 +1,6 @@
 //! Lists of entity tags as `If-Match` and `If-None-Match` bring them (RFC 9110 §8.8.3, §13.1).
 
-use actix_web::HttpResponseBuilder;
-use actix_web::http::header::{ETAG, HeaderName, HeaderValue};
-use bytes::Bytes;
-
 use crate::chunk::Digest;
-
-const CHECKSUM: HeaderName = HeaderName::from_static("x-checksum-blake3");
-
-/// Names the bytes of a file with this digest: `ETag`, strong, for the digest is that of the very bytes, and
-/// `X-Checksum-Blake3`. They share their text.
-pub fn identify(response: &mut HttpResponseBuilder, digest: &Digest) {
-    let mut text = [b'"'; 2 * Digest::LEN + 2];
-    let hex = 1..=2 * Digest::LEN;
-    // The slice has the length it must have.
-    let _ = hex::encode_to_slice(digest.as_bytes(), &mut text[hex.clone()]);
-    let text = Bytes::copy_from_slice(&text);
-    for (name, value) in [(ETAG, text.clone()), (CHECKSUM, text.slice(hex))] {
-        if let Ok(value) = HeaderValue::from_maybe_shared(value) {
-            response.insert_header((name, value));
-        }
-    }
-}
 
 /// The tag of a file with this digest, alone.
 #[cfg(test)]
@@ -118,19 +97,9 @@ fn split_tag(text: &str) -> Option<(Tag<'_>, &str)> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_identified_by_its_digest() {
-        let digest = Digest::of(b"larder");
-        let mut response = actix_web::HttpResponse::Ok();
-        identify(&mut response, &digest);
-        let response = response.finish();
-        let value = |name: HeaderName| response.headers().get(name).map(HeaderValue::as_bytes);
-        assert_eq!(value(ETAG), Some(etag(&digest).as_bytes()));
-        assert_eq!(value(CHECKSUM), Some(digest.to_string().as_bytes()));
-    }
     use proptest::prelude::*;
+
+    use super::*;
 
     fn strong(opaque: &str) -> Tag<'_> {
         Tag { weak: false, opaque }

@@ -7,8 +7,8 @@ use actix_web::http::header::{CONTENT_RANGE, HeaderMap};
 use super::auth::{permitted, publisher};
 use super::checksums;
 use super::conditions;
+use super::description;
 use super::error::Refusal;
-use super::etags;
 use super::form;
 use super::head::Head;
 use super::incoming::Incoming;
@@ -118,7 +118,7 @@ fn success(published: &Published) -> HttpResponse {
         false => StatusCode::CREATED,
     };
     let mut response = HttpResponse::build(status);
-    etags::identify(&mut response, &published.file.blob);
+    description::identify(&mut response, &published.file.blob);
     response.finish()
 }
 

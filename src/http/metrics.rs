@@ -1,7 +1,7 @@
 //! Metrics of requests, by operation; never by path, name or anything else that a client chooses.
 
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::http::Method;
 use prometheus::{Histogram, IntCounter, IntGauge};
@@ -83,6 +83,7 @@ pub struct HttpMetrics {
     operations: Vec<Operation>,
     /// In the order of [`REASONS`].
     rejected: Vec<IntCounter>,
+    fast_path: IntCounter,
     avoided_not_modified: IntCounter,
     avoided_not_sent: IntCounter,
     ready: IntGauge,
@@ -199,6 +200,10 @@ impl HttpMetrics {
                 .iter()
                 .map(|reason| rejected.with_label_values(&[reason]))
                 .collect(),
+            fast_path: metrics::counter(
+                "larder_http_fast_path_requests_total",
+                "Downloads answered by the fast path, which takes plain ones where the audit log does not name downloads.",
+            ),
             avoided_not_modified: avoided.with_label_values(&["not_modified"]),
             avoided_not_sent: avoided.with_label_values(&["not_sent"]),
             ready: metrics::gauge("larder_ready", "1 while /readyz passes."),
@@ -233,7 +238,13 @@ impl HttpMetrics {
 
     /// A request has come.
     pub fn begin(&'static self, op: Op) -> Watch {
-        Watch::begin(self.operation(op))
+        Watch::begin(self.operation(op), Instant::now())
+    }
+
+    /// A request that the fast path answers has come at `began`.
+    pub fn begin_fast(&'static self, op: Op, began: Instant) -> Watch {
+        self.fast_path.inc();
+        Watch::begin(self.operation(op), began)
     }
 
     /// What counts the bytes of its body.
@@ -287,9 +298,9 @@ impl Operation {
         }
     }
 
-    /// The first byte of its answer is there, or all of an answer without a body.
-    pub fn first_byte(&self, began: Instant) {
-        self.first_byte.observe(began.elapsed().as_secs_f64());
+    /// The first byte of its answer was there after `took`, or all of an answer without a body.
+    pub fn first_byte(&self, took: Duration) {
+        self.first_byte.observe(took.as_secs_f64());
     }
 
     /// Some of its answer has been handed to the connection.
@@ -297,10 +308,10 @@ impl Operation {
         self.sent.inc_by(bytes as u64);
     }
 
-    /// It is over. `outcome`: the whole answer went out, the answer broke, or the client went away.
-    pub fn ended(&self, began: Instant, outcome: Outcome) {
+    /// It is over after `took`. `outcome`: the whole answer went out, the answer broke, or the client went away.
+    pub fn ended(&self, took: Duration, outcome: Outcome) {
         self.in_flight.dec();
-        self.duration.observe(began.elapsed().as_secs_f64());
+        self.duration.observe(took.as_secs_f64());
         match outcome {
             Outcome::Finished => {}
             Outcome::Broken => self.aborted_by_server.inc(),

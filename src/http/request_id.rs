@@ -4,7 +4,8 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::telemetry::request::{RequestContext, RequestId};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What a request says about itself and its trace.
@@ -29,7 +30,8 @@ pub fn stamp(headers: &mut HeaderMap, context: &RequestContext) {
     }
 }
 
-fn hex_digits(id: u64) -> [u8; 16] {
+/// An id of ours, as it is shown.
+pub fn hex_digits(id: u64) -> [u8; 16] {
     let mut digits = [0; 16];
     for (n, digit) in digits.iter_mut().enumerate() {
         *digit = b"0123456789abcdef"[(id >> (60 - 4 * n)) as usize & 0xf];

@@ -58,6 +58,23 @@ pub struct RequestLog {
     slow: Option<Duration>,
 }
 
+/// What of a request is written down, as it is known when it comes.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// Who sends it.
+    pub client: Option<IpAddr>,
+    /// Its method.
+    pub method: &'a str,
+    /// Path and query, without secrets.
+    pub target: String,
+    /// As Apache writes it.
+    pub protocol: &'static str,
+    /// The value of `Referer`.
+    pub referer: Option<&'a [u8]>,
+    /// The value of `User-Agent`.
+    pub agent: Option<&'a [u8]>,
+}
+
 impl RequestLog {
     /// All of them to `access`, and those that take longer than `slow` to the daemon's log.
     pub fn new(access: Option<(AccessLog, AccessFormat)>, slow: Option<Duration>) -> Self {
@@ -66,24 +83,35 @@ impl RequestLog {
 
     /// A request has come.
     pub fn begin(self: &Arc<Self>, head: Head<'_>, context: &RequestContext) -> Rc<Record> {
-        let text = |name: HeaderName| {
-            let value = head.headers.get(name)?.as_bytes();
-            Some(cut(String::from_utf8_lossy(value).into_owned()))
+        let text = |name: HeaderName| head.headers.get(name).map(|value| value.as_bytes());
+        let seen = Seen {
+            client: head.peer,
+            method: head.method.as_str(),
+            target: redact::target(head.uri),
+            protocol: match head.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            },
+            referer: text(REFERER),
+            agent: text(USER_AGENT),
         };
+        self.begin_with(seen, context)
+    }
+
+    /// The same, for a request of which this was seen.
+    pub fn begin_with(self: &Arc<Self>, seen: Seen<'_>, context: &RequestContext) -> Rc<Record> {
+        let text = |value: &[u8]| cut(String::from_utf8_lossy(value).into_owned());
         Rc::new(Record {
             log: self.clone(),
             context: context.clone(),
             at: Timestamp::now(),
             began: Instant::now(),
-            client: head.peer,
-            method: head.method.to_string(),
-            target: cut(redact::target(head.uri)),
-            protocol: match head.version {
-                Version::HTTP_10 => "HTTP/1.0",
-                _ => "HTTP/1.1",
-            },
-            referer: text(REFERER).map(redact::without_query),
-            agent: text(USER_AGENT),
+            client: seen.client,
+            method: seen.method.to_owned(),
+            target: cut(seen.target),
+            protocol: seen.protocol,
+            referer: seen.referer.map(text).map(redact::without_query),
+            agent: seen.agent.map(text),
             account: RefCell::default(),
             status: Cell::new(0),
             answered: Cell::new(Duration::ZERO),

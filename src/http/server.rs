@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_rt::net::{TcpStream, UnixStream};
 use actix_server::{GracefulShutdownSignal, ServerBuilder, ServerHandle};
-use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, apply, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
 use socket2::{SockRef, TcpKeepalive};
@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 
 use super::connection::{Connection, Transport, WRITE_BUFFER};
 use super::expect::expect;
-use super::metrics::{METRICS, OpenConnection};
+use super::fast_path::FastPath;
+use super::metrics::METRICS;
 use super::options::Options;
 use super::routes::{Entrance, Serves, entry};
 use super::state::State;
@@ -155,6 +156,7 @@ fn service<T: Transport>(
 > {
     let options = state.options().clone();
     let asked = state.clone();
+    let fast_path = FastPath::new(state.clone(), entrance.serves, shutdown.clone());
     let app = App::new().default_service(web::to(move |request, payload| {
         entry(state.clone(), entrance, request, payload)
     }));
@@ -170,7 +172,6 @@ fn service<T: Transport>(
         .h1_write_buffer_size(WRITE_BUFFER)
         .on_connect_ext(|connection: &Connection<T>, data| {
             data.insert(connection.outlet());
-            data.insert(OpenConnection::new());
         })
         .expect(fn_service(move |request| {
             expect(asked.clone(), entrance, request)
@@ -181,7 +182,7 @@ fn service<T: Transport>(
             Ok((Connection::new(stream), protocol, peer))
         },
     )
-    .and_then(service)
+    .and_then(apply(fast_path, service))
 }
 
 /// Who connects, and the socket made fit for it: answers go out at once.

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::{Listener, Options, Server, Serves, Socket, State};
 
+/// Longer than anything takes here, also on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const FILE: &str = "/api/packages/o/generic/p/v/f";
 
 /// Runs a server for `options` while `client` talks to its two addresses from another thread.
@@ -42,8 +45,8 @@ struct Client(TcpStream);
 impl Client {
     fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client(stream)
     }
 
@@ -132,25 +135,30 @@ fn a_client_that_sends_everything_first_sees_the_status() {
 
 #[test]
 fn a_refusal_does_not_wait_for_the_body_and_lets_go_of_the_client() {
-    serve(options(), |main, _| {
+    let refused = |main| {
         let mut client = Client::connect(main);
-        let began = Instant::now();
         client.write(put(8 << 20, "").as_bytes());
         let (head, _) = client.read();
         assert!(
             head.starts_with("http/1.1 503") && head.contains("connection: close"),
             "{head}"
         );
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-        assert!(client.is_closed());
-        assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
-    });
+        client
+    };
+    let patient = Options {
+        drain_time: 10 * PATIENCE,
+        ..options()
+    };
+    // The client would lose its patience.
+    serve(patient, move |main, _| drop(refused(main)));
+    serve(options(), move |main, _| assert!(refused(main).is_closed()));
 }
 
 #[test]
 fn no_more_than_the_bounds_is_thrown_away() {
     let options = Options {
         drain_bytes: 1 << 20,
+        drain_time: 10 * PATIENCE,
         ..options()
     };
     serve(options, |main, _| {
@@ -161,7 +169,7 @@ fn no_more_than_the_bounds_is_thrown_away() {
         let piece = vec![0; 1 << 20];
         // The connection breaks when the bound is passed and the lingering is over.
         while client.0.write_all(&piece).is_ok() {
-            assert!(began.elapsed() < Duration::from_secs(9), "it is read for ever");
+            assert!(began.elapsed() < PATIENCE, "it is read for ever");
         }
     });
 }

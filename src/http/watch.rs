@@ -1,9 +1,10 @@
 //! Watches a request from its head to the last byte of its answer.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -13,6 +14,7 @@ use super::connection::Outlet;
 use super::metrics::{Operation, Outcome};
 use super::request_log::Record;
 use super::trail::Trail;
+use crate::store::error::StoreError;
 use crate::telemetry::request::RequestContext;
 
 /// A request under way. Dropped before its answer is finished, it counts as abandoned.
@@ -20,8 +22,8 @@ use crate::telemetry::request::RequestContext;
 pub struct Watch {
     operation: &'static Operation,
     began: Instant,
-    /// Something of the answer has been handed over.
-    answering: bool,
+    /// How long it took until some of the answer was last handed over.
+    handed_over: Option<Duration>,
     outcome: Outcome,
     context: Option<RequestContext>,
     record: Option<Rc<Record>>,
@@ -31,13 +33,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The head is there.
-    pub fn begin(operation: &'static Operation) -> Self {
+    /// The head is there since `began`.
+    pub fn begin(operation: &'static Operation, began: Instant) -> Self {
         operation.began();
         Watch {
             operation,
-            began: Instant::now(),
-            answering: false,
+            began,
+            handed_over: None,
             outcome: Outcome::Abandoned,
             context: None,
             record: None,
@@ -66,8 +68,18 @@ impl Watch {
     }
 
     /// The answer is known; watches its body.
-    pub fn send(mut self, response: HttpResponse) -> HttpResponse {
-        let status = response.status().as_u16();
+    pub fn send(self, response: HttpResponse) -> HttpResponse {
+        self.answered(response.status().as_u16());
+        // A body without bytes is not asked for any.
+        if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
+            self.finished();
+            return response;
+        }
+        response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
+    }
+
+    /// The answer is known.
+    pub fn answered(&self, status: u16) {
         self.operation.answered(status);
         if let Some(record) = &self.record {
             record.answered(status);
@@ -75,19 +87,25 @@ impl Watch {
         if let Some(trail) = &self.trail {
             trail.answered(status);
         }
-        // A body without bytes is not asked for any.
-        if matches!(response.body().size(), BodySize::None | BodySize::Sized(0)) {
-            self.first_byte();
-            self.outcome = Outcome::Finished;
-            return response;
-        }
-        response.map_body(|_, body| BoxBody::new(Watched { body, watch: self }))
     }
 
-    fn first_byte(&mut self) {
-        if !self.answering {
-            self.answering = true;
-            self.operation.first_byte(self.began);
+    /// All of the answer has been handed over.
+    pub fn finished(mut self) {
+        if self.handed_over.is_none() {
+            self.hand_over();
+        }
+        self.outcome = Outcome::Finished;
+    }
+
+    /// The answer cannot be finished.
+    pub fn broken(mut self) {
+        self.outcome = Outcome::Broken;
+    }
+
+    fn hand_over(&mut self) {
+        let took = self.began.elapsed();
+        if self.handed_over.replace(took).is_none() {
+            self.operation.first_byte(took);
         }
     }
 
@@ -98,8 +116,9 @@ impl Watch {
         }
     }
 
-    fn sent(&mut self, bytes: usize) {
-        self.first_byte();
+    /// So many bytes of the answer's body have been handed over.
+    pub fn sent(&mut self, bytes: usize) {
+        self.hand_over();
         self.operation.sent(bytes);
         if let Some(record) = &self.record {
             record.sent(bytes);
@@ -112,13 +131,29 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.operation.ended(self.began, self.outcome);
+        // A finished answer was over with its last byte: one look at the clock less.
+        let over = self.handed_over.filter(|_| self.outcome == Outcome::Finished);
+        let took = over.unwrap_or_else(|| self.began.elapsed());
+        self.operation.ended(took, self.outcome);
         if let Some(record) = &self.record {
             record.ended(self.outcome);
         }
         if let Some(trail) = &self.trail {
             trail.ended(self.outcome);
         }
+    }
+}
+
+/// A body that writes to its connection itself meets a client that went away as an error of its own.
+fn broken_by(error: &(dyn std::error::Error + 'static)) -> Outcome {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    match error.downcast_ref() {
+        Some(StoreError::Io(error))
+            if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) =>
+        {
+            Outcome::Abandoned
+        }
+        _ => Outcome::Broken,
     }
 }
 
@@ -148,7 +183,7 @@ impl MessageBody for Watched {
         let item = ready!(polled);
         match &item {
             Some(Ok(bytes)) => watch.sent(bytes.len()),
-            Some(Err(_)) => watch.outcome = Outcome::Broken,
+            Some(Err(error)) => watch.outcome = broken_by(error.as_ref()),
             None => watch.outcome = Outcome::Finished,
         }
         Poll::Ready(item)

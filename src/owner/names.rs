@@ -86,6 +86,13 @@ pub struct FileName {
     pub file: String,
 }
 
+impl FileName {
+    /// Package, version and file.
+    pub fn parts(&self) -> [&str; 3] {
+        [&self.package, &self.version, &self.file]
+    }
+}
+
 /// What stands under a name: each part is there only if the one before it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -97,16 +104,20 @@ pub struct Standing {
     pub file: Option<File>,
 }
 
-/// What is committed under a name, commits under way left aside.
-pub fn committed(names: &dyn Names, owner: Id, at: &FileName) -> Result<Standing, StoreError> {
+/// What is committed under the names of a package, a version and a file, commits under way left aside.
+pub fn committed(
+    names: &dyn Names,
+    owner: Id,
+    [package, version, file]: [&str; 3],
+) -> Result<Standing, StoreError> {
     let mut standing = Standing {
-        package: names.package(owner, &at.package)?,
+        package: names.package(owner, package)?,
         ..Standing::default()
     };
     if let Some(package) = &standing.package {
-        standing.version = names.version(package, &at.version)?;
+        standing.version = names.version(package, version)?;
         if let Some(version) = &standing.version {
-            standing.file = names.file(package, version, &at.file)?;
+            standing.file = names.file(package, version, file)?;
         }
     }
     Ok(standing)

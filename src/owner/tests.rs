@@ -436,7 +436,7 @@ async fn idle_actors_retire_unless_somebody_holds_them() {
     tokio::time::sleep(Duration::from_millis(120)).await;
     assert!(actor.connected(), "an upload holds it");
     drop(permit);
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if !actor.connected() {
             break;
         }
@@ -466,7 +466,7 @@ async fn an_actor_with_a_commit_under_way_does_not_retire() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(actor.connected());
     fake.step();
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if !actor.connected() {
             return;
         }

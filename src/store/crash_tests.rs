@@ -548,7 +548,7 @@ async fn quarantine_outlives_restart_and_rebuild_and_is_lifted_by_the_same_bytes
     rot(b"xbbb");
     let read = store.open_file(&found).unwrap().read(0..4).next().await;
     assert!(matches!(read, Err(StoreError::Damaged(_))), "{read:?}");
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if quarantined(&store, b"bbbb").is_some() {
             break;
         }

@@ -11,7 +11,7 @@ use super::bulk::ChunkPlaces;
 use super::tests::{Quiet, entries, open, publication, publish, remove_file};
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Publishes 40 files, removes every fifth; returns the names that stand and those that do not.
 async fn fill(store: &Store) -> (Vec<String>, Vec<String>) {
@@ -165,8 +165,9 @@ async fn a_rebuild_that_fails_is_tried_again_and_a_close_meanwhile_leaves_no_ind
     let hidden = dir.path().join("hidden");
     fs::rename(&journal, &hidden).unwrap();
     store.inner.index.fail("for a test");
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(matches!(store.health(), Health::Rebuilding { .. }));
+    wait_until("it is built again", || {
+        matches!(store.health(), Health::Rebuilding { .. })
+    });
     assert!(find(&store, "1").is_err());
     let refused = publish_anything(&store).settled().await;
     assert_eq!(refused, Err(CommitError::Rebuilding));

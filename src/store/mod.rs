@@ -70,7 +70,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 
 use crate::chunk::{ChunkerParams, Digest};
-use blob::{Blob, Look, Readers};
+use blob::{Blob, Chunks, Look, Readers};
 use bulk::Bulk;
 use change::{Change, CommitError};
 use collect::barrier::Barrier;
@@ -352,12 +352,12 @@ impl Store {
             Shape::Single => {
                 let len = u32::try_from(file.size)
                     .map_err(|_| StoreError::Damaged(format!("{} is too long for one chunk", file.blob)))?;
-                vec![ChunkRef {
+                Chunks::from([ChunkRef {
                     digest: file.blob,
                     len,
-                }]
+                }])
             }
-            Shape::Chunked => self.manifest(&file.blob)?.chunks,
+            Shape::Chunked => self.manifest(&file.blob)?.chunks.into(),
         };
         Ok(Blob::new(self.inner.readers.clone(), file.blob, chunks))
     }

@@ -238,9 +238,10 @@ impl Room {
         disk.free.saturating_sub(marks::kept(disk.size)) + ballast
     }
 
-    /// Whether uploads would go on if the log had `bytes` more.
+    /// Whether uploads would go on if the log had `bytes` more, in a segment that may have to be begun for them.
     pub fn stays_below_high(&self, bytes: u64) -> bool {
         let disk = self.space.now();
+        let bytes = bytes.saturating_add(self.spare(self.share_of_a_file()));
         let used = self.used.load(Ordering::Relaxed).saturating_add(bytes);
         let after = Disk {
             free: disk.free.saturating_sub(bytes),
@@ -346,7 +347,16 @@ impl Room {
     /// Whether uploads are refused, after a look at the watermarks.
     fn observe(&self, disk: Disk) -> bool {
         let used = self.used.load(Ordering::Relaxed);
-        if self.limits.above_high(used, disk) {
+        let above = |disk| self.limits.above_high(used, disk);
+        let was_full = self.full.load(Ordering::Relaxed);
+        // What is known of the disk is less than it has: what was given to a file counts again when it is written. It
+        // would take until the low watermark to take a mistake back.
+        let disk = if was_full || !above(disk) {
+            disk
+        } else {
+            self.space.now()
+        };
+        if above(disk) {
             if !self.full.swap(true, Ordering::Relaxed) {
                 let Disk { free, .. } = disk;
                 tracing::warn!(used, free, "above the high watermark; uploads are refused");

@@ -508,7 +508,7 @@ pub(super) fn counted(entries: &Entries) -> BTreeMap<Holder, Totals> {
 }
 
 pub(super) async fn swept(store: &Store) {
-    for _ in 0..2000 {
+    for _ in 0..12_000 {
         let pending = sweeps::pending(&store.inner.index).unwrap();
         if pending.is_empty() {
             return;

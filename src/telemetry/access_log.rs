@@ -174,6 +174,7 @@ impl Output {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::telemetry::rate;
 
     fn options(file: &Path) -> Options {
         Options {
@@ -190,12 +191,12 @@ mod tests {
         std::fs::write(&path, "before\n").unwrap();
         let log = AccessLog::open(&options(&path)).unwrap();
         log.write("one\n".to_owned());
-        log.flush(Duration::from_secs(10));
+        log.flush(Duration::from_secs(60));
         let moved = directory.path().join("access.log.1");
         std::fs::rename(&path, &moved).unwrap();
         log.reopen();
         log.write("two\n".to_owned());
-        log.flush(Duration::from_secs(10));
+        log.flush(Duration::from_secs(60));
         assert_eq!(std::fs::read_to_string(moved).unwrap(), "before\none\n");
         assert_eq!(std::fs::read_to_string(path).unwrap(), "two\n");
     }
@@ -212,7 +213,7 @@ mod tests {
         for _ in 0..20_000 {
             log.write("a line that finds no room\n".to_owned());
         }
-        log.flush(Duration::from_secs(10));
+        log.flush(Duration::from_secs(60));
         let lost = DROPPED.access_write.get() - before.0 + DROPPED.access_queue.get() - before.1;
         assert_eq!(lost, 20_000);
     }
@@ -226,8 +227,13 @@ mod tests {
             ..options(&path)
         });
         let log = log.unwrap();
+        let first = rate::second();
         let admitted = (0..1000).filter(|_| log.admits()).count();
-        // The second may turn while they are counted.
-        assert!((5..=10).contains(&admitted), "{admitted}");
+        // Seconds turn while they are counted: more of them on a busy machine.
+        let seconds = (rate::second() - first + 1) as usize;
+        assert!(
+            seconds < 200 && (5..=5 * seconds).contains(&admitted),
+            "{admitted} in {seconds} s"
+        );
     }
 }

@@ -219,6 +219,7 @@ mod tests {
 
     #[test]
     fn one_place_in_the_code_cannot_flood_the_log() {
+        let first = rate::second();
         let lines = written(false, || {
             for _ in 0..10_000 {
                 tracing::warn!("again");
@@ -226,8 +227,13 @@ mod tests {
             tracing::warn!("another place");
         });
         let again = lines.iter().filter(|line| line.contains("again")).count();
-        // The second may turn while they are written.
-        assert!((50..=200).contains(&again), "{again}");
+        // Seconds turn while they are written: more of them on a busy machine.
+        let seconds = (rate::second() - first + 1) as usize;
+        let most = LINES as usize * seconds;
+        assert!(
+            most < 10_000 && (LINES as usize..=most).contains(&again),
+            "{again} in {seconds} s"
+        );
         assert!(lines.iter().any(|line| line.contains("another place")), "{again}");
     }
 

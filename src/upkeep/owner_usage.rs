@@ -42,7 +42,8 @@ struct Families {
     bytes: IntGaugeVec,
     files: IntGaugeVec,
     versions: IntGaugeVec,
-    limit: IntGaugeVec,
+    limit_bytes: IntGaugeVec,
+    limit_versions: IntGaugeVec,
 }
 
 static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
@@ -54,9 +55,13 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         ),
         files: gauges("larder_owner_held_files", "Files of an owner."),
         versions: gauges("larder_owner_held_versions", "Versions of an owner."),
-        limit: gauges(
+        limit_bytes: gauges(
             "larder_owner_limit_bytes",
             "Bytes that an owner may hold; 0: as many as it likes.",
+        ),
+        limit_versions: gauges(
+            "larder_owner_limit_versions",
+            "Versions that an owner may hold; 0: as many as it likes.",
         ),
     }
 });
@@ -65,7 +70,7 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
 struct Usage {
     owner: String,
     held: Totals,
-    limit: u64,
+    limits: Limits,
 }
 
 /// The running thread.
@@ -142,18 +147,17 @@ fn usages(store: &Store, shown: &Shown, limits: Limits) -> Result<Vec<Usage>, St
     let mut usages = Vec::new();
     for (owner, held) in wanted {
         if let Some(account) = store.account_by_id(owner)? {
-            let limits = limits.unless_set(&store.settings(owner)?);
             usages.push(Usage {
                 owner: account.name,
                 held,
-                limit: limits.bytes.unwrap_or(0),
+                limits: limits.unless_set(&store.settings(owner)?),
             });
         }
     }
     usages.push(Usage {
         owner: OTHERS.to_owned(),
         held: others,
-        limit: 0,
+        limits: Limits::default(),
     });
     Ok(usages)
 }
@@ -163,7 +167,8 @@ fn show(usages: &[Usage]) {
         bytes,
         files,
         versions,
-        limit,
+        limit_bytes,
+        limit_versions,
     } = &*FAMILIES;
     for usage in usages {
         let of = |family: &IntGaugeVec, value: u64| {
@@ -173,7 +178,8 @@ fn show(usages: &[Usage]) {
         of(bytes, usage.held.bytes);
         of(files, usage.held.files);
         of(versions, usage.held.versions);
-        of(limit, usage.limit);
+        of(limit_bytes, usage.limits.bytes.unwrap_or(0));
+        of(limit_versions, usage.limits.versions.unwrap_or(0));
     }
 }
 
@@ -183,10 +189,11 @@ fn forget<'a>(owners: impl Iterator<Item = &'a String>) {
         bytes,
         files,
         versions,
-        limit,
+        limit_bytes,
+        limit_versions,
     } = &*FAMILIES;
     for owner in owners {
-        for family in [bytes, files, versions, limit] {
+        for family in [bytes, files, versions, limit_bytes, limit_versions] {
             // It was there: nobody else removes any.
             let _ = family.remove_label_values(&[owner]);
         }

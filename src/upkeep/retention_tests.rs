@@ -317,7 +317,7 @@ async fn what_is_used_after_it_was_judged_stays() {
             version: version.into(),
             file: file.into(),
         };
-        artifacts.fetch(&owner, &at).map(drop)
+        artifacts.fetch(&owner, at.parts()).map(drop)
     };
     use_now("app", "v1", "f1").unwrap();
     use_now("cache", "v", "entry").unwrap();

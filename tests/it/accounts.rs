@@ -266,7 +266,10 @@ fn a_permission_of_the_wrong_type_is_422_and_named() {
             "name": "ci", "scopes": ["all"], "grants": [{"packages": "tools/*", "permission": wrong}],
         });
         let token = Request::new("POST", "/api/v1/users/bob/tokens").json(&grant);
-        for (asked, field) in [(member, "permission: "), (token, "grants[0].permission: ")] {
+        for (asked, field) in [
+            (member, "permission must be "),
+            (token, "grants[0].permission must be "),
+        ] {
             let refused = daemon.as_admin(asked);
             assert_eq!(refused.status, 422, "{wrong}: {}", refused.text());
             let message = refused.json()["message"].to_string();

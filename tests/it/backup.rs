@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::{Daemon, MIB, Request, Setup, bearer, path, seeded_bytes};
+use crate::support::{Daemon, MIB, PATIENCE, Request, Setup, bearer, path, seeded_bytes, within};
 use crate::support::{binary, output_within};
 
 fn backup(data: &Path, dir: &Path) -> Output {
@@ -65,7 +65,7 @@ fn a_backup_under_load_has_everything_acknowledged_before_it_began() {
                 }
             });
         }
-        std::thread::sleep(Duration::from_millis(400));
+        assert!(within(PATIENCE, || acknowledged.lock().unwrap().len() > 5));
         let mut before = BTreeMap::new();
         for _ in 0..2 {
             before = acknowledged.lock().unwrap().clone();
@@ -74,7 +74,6 @@ fn a_backup_under_load_has_everything_acknowledged_before_it_began() {
         ended.store(true, Ordering::Relaxed);
         before
     });
-    assert!(before.len() > 5, "there was load: {}", before.len());
     let copy = restored(&dir);
     assert_serves(&copy, daemon.admin_token(), &path("large", "1", "f"), &large);
     for (target, body) in &before {

@@ -112,9 +112,14 @@ pub fn prepared() -> Daemon {
     daemon
 }
 
+/// The text of alice's token.
+pub fn token() -> String {
+    fs::read_to_string(fixture().join(TOKEN)).unwrap()
+}
+
 #[test]
 fn the_store_of_format_2_opens_and_serves_what_it_did() {
-    let token = fs::read_to_string(fixture().join(TOKEN)).unwrap();
+    let token = token();
     let mut daemon = prepared();
     daemon.start();
     // The second time with the index that the first one made.

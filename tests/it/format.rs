@@ -14,12 +14,13 @@ use crate::support::{Daemon, PATIENCE, Request, Setup, file_path, found, seeded_
 /// Types of records that carry another digest than that of their payload: chunks have it, too, but a manifest and
 /// checksums have their blob's.
 const OF_THEIR_BLOB: [u64; 2] = [2, 21];
-/// All types but quarantine, which takes damage, and the steps that sweep what is large, which have a test of their own.
+/// All types but quarantine, which takes damage, and the steps that sweep what is large: these have tests of their own.
 const EVERY_TYPE: &[u64] = &[
     1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 14, 15, 16, 17, 18, 20, 21, 22, 32, 33, 34, 40,
 ];
 
-fn decode(data: &Path) -> Output {
+/// Runs the decoder on a data directory or a backup.
+pub fn decode(data: &Path) -> Output {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     Command::new("python3")
         .arg(repository.join("tests/format/decode.py"))
@@ -29,7 +30,8 @@ fn decode(data: &Path) -> Output {
         .expect("python3 runs")
 }
 
-fn decoded(data: &Path) -> Value {
+/// What the decoder found, which must explain everything.
+pub fn decoded(data: &Path) -> Value {
     let output = decode(data);
     assert!(
         output.status.success(),
@@ -54,7 +56,7 @@ fn bytes_at(data: &Path, extents: &Value) -> Vec<u8> {
 }
 
 /// The live files by package, version and name; what their bytes are must be what their digests say.
-fn live(data: &Path, decoded: &Value) -> BTreeMap<[String; 3], Vec<u8>> {
+pub fn live(data: &Path, decoded: &Value) -> BTreeMap<[String; 3], Vec<u8>> {
     let files = decoded["live"].as_array().unwrap().iter();
     files
         .map(|file| {
@@ -68,7 +70,7 @@ fn live(data: &Path, decoded: &Value) -> BTreeMap<[String; 3], Vec<u8>> {
 }
 
 /// The digests of records are those of what they hold. Returns the types that there are.
-fn types(data: &Path, decoded: &Value) -> BTreeSet<u64> {
+pub fn types(data: &Path, decoded: &Value) -> BTreeSet<u64> {
     let mut types = BTreeSet::new();
     for record in decoded["records"].as_array().unwrap() {
         let type_ = record["type"].as_u64().unwrap();
@@ -284,6 +286,67 @@ fn steps_that_sweep_what_is_large_are_as_the_document_draws_them() {
         [6, 10, 18, 19].iter().all(|type_| seen.contains(type_)),
         "{seen:?}"
     );
+}
+
+/// Flips a bit of the first byte of a chunk, behind the store's back; done twice it is as it was.
+fn flip(data: &Path, extent: &Value) {
+    let path = data.join(extent[0].as_str().unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[extent[1].as_u64().unwrap() as usize] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_quarantine_is_as_the_document_draws_it() {
+    if !found("a_quarantine_is_as_the_document_draws_it", &["python3"]) {
+        return;
+    }
+    let mut daemon = Setup::default().config("[scrub]\nenabled = false\n").start();
+    let (small, large) = (seeded_bytes(70, 5_000), seeded_bytes(71, 3_000_000));
+    let targets = [("small", &small), ("large", &large)].map(|(package, body)| {
+        let target = file_path("admin", package, "1", "F");
+        assert_eq!(daemon.put(&target, body.clone()), 201);
+        (target, body)
+    });
+    daemon.terminate();
+    let data = daemon.data();
+    let whole = decoded(&data);
+    assert_eq!(whole["quarantined"], json!({}));
+    let files = whole["live"].as_array().unwrap().iter();
+    let first_chunks: Vec<&Value> = files.map(|file| &file["extents"][0]).collect();
+    first_chunks.iter().for_each(|chunk| flip(&data, chunk));
+    daemon.start();
+    for (target, _) in &targets {
+        assert_eq!(daemon.get(target).status, 500, "{target}");
+    }
+    assert!(within(PATIENCE, || daemon
+        .metric("larder_store_damaged_chunks", "")
+        == 2));
+    daemon.terminate();
+    assert_eq!(decode(&data).status.code(), Some(1), "damage is not explained");
+    first_chunks.iter().for_each(|chunk| flip(&data, chunk));
+    let after = decoded(&data);
+    assert!(types(&data, &after).contains(&12));
+    let copies: BTreeSet<String> = after["quarantined"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(digest, copy)| {
+            let bytes = bytes_at(&data, &json!([copy]));
+            assert_eq!(digest, blake3::hash(&bytes).to_hex().as_str());
+            copy.to_string()
+        })
+        .collect();
+    let flipped = first_chunks.iter().map(|chunk| chunk.to_string()).collect();
+    assert_eq!(copies, flipped);
+
+    // The same bytes at another place lift it.
+    daemon.start();
+    for (target, body) in &targets {
+        assert_eq!(daemon.put(target, (*body).clone()), 201);
+    }
+    daemon.terminate();
+    assert_eq!(decoded(&data)["quarantined"], json!({}));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! and service resumes by itself (API.md §1, 507). On a real small file system, see `support::SmallDisk`.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::support::{
@@ -205,11 +205,12 @@ fn compaction_leaves_the_ballast_of_a_full_disk_to_removals() {
     for number in 0..600 {
         assert!(stored.put(&daemon, number, 40_000), "{number}");
     }
-    disk.fill();
-    // The oldest file of the journal, which would go first, is alive.
+    // The oldest file of the journal, which would go first, is alive. Not on the full disk: so many removals one by one
+    // take more than the ballast by themselves.
     for _ in 0..400 {
         stored.delete_last(&daemon);
     }
+    disk.fill();
     let begun = ask_for_a_pass(&daemon);
     assert!(
         within(PATIENCE, || passes(&daemon) > begun),
@@ -259,13 +260,12 @@ fn a_disk_that_others_fill_under_load_costs_no_acknowledged_file() {
     let Some((disk, mut daemon)) = on_disk("size=64m", Setup::default()) else {
         return;
     };
-    let stop = AtomicBool::new(false);
+    let (stop, refusals) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut all = Stored::default();
-    let mut refused = 0;
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4_u64)
             .map(|writer| {
-                let (daemon, stop) = (&daemon, &stop);
+                let (daemon, stop, refusals) = (&daemon, &stop, &refusals);
                 scope.spawn(move || {
                     let (mut stored, mut refused) = (Stored::default(), 0);
                     for number in (writer * 10_000..).take(9_999) {
@@ -275,36 +275,37 @@ fn a_disk_that_others_fill_under_load_costs_no_acknowledged_file() {
                         let size = if number % 7 == 0 { 300_000 } else { 2_000 };
                         if !stored.put(daemon, number, size) {
                             refused += 1;
+                            refusals.fetch_add(1, Ordering::Relaxed);
                             if refused % 20 == 1 && stored.0.len() > 5 {
                                 stored.delete_last(daemon);
                             }
                             std::thread::sleep(Duration::from_millis(2));
                         }
                     }
-                    (stored, refused)
+                    stored
                 })
             })
             .collect();
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(150));
+            let before = refusals.load(Ordering::Relaxed);
             disk.fill();
+            let met = within(PATIENCE, || refusals.load(Ordering::Relaxed) > before);
             std::thread::sleep(Duration::from_millis(100));
             disk.clear();
+            if !met {
+                stop.store(true, Ordering::Relaxed);
+                panic!("no upload met the full disk");
+            }
             // Uploads are tried again after a second.
             std::thread::sleep(Duration::from_millis(1000));
         }
         stop.store(true, Ordering::Relaxed);
         for writer in writers {
-            let (stored, count) = writer.join().expect("a writer panicked");
-            all.0.extend(stored.0);
-            refused += count;
+            all.0.extend(writer.join().expect("a writer panicked").0);
         }
     });
-    assert!(
-        refused > 0 && !all.0.is_empty(),
-        "{refused} refused, {} stored",
-        all.0.len()
-    );
+    assert!(!all.0.is_empty(), "nothing was stored");
     all.verify(&daemon);
     disk.remount("size=128m");
     resumes(&daemon, &mut all, 100_000);

@@ -33,15 +33,12 @@ fn passes(daemon: &Daemon) -> u64 {
 /// Asks for a full pass and waits until one that began after this has ended.
 fn collect(daemon: &Daemon) -> Duration {
     let started = Instant::now();
-    let before = passes(daemon);
     let answer = daemon.as_admin(Request::new("POST", "/api/v1/admin/gc"));
     assert_eq!(answer.status, 202, "{}", answer.text());
-    let queued = answer.json()["queued"].as_bool().expect("whether it is queued");
-    let expected = before + 1 + u64::from(queued);
-    assert!(
-        within(PATIENCE, || passes(daemon) >= expected),
-        "no pass within {PATIENCE:?}"
-    );
+    // Passes run in the order in which they were asked for, and a dry run is answered when it has ended. The number
+    // of passes would not do: a pass may be counted and not yet be over for who asks for the next.
+    let behind = daemon.as_admin(Request::new("POST", "/api/v1/admin/gc?dry_run=true"));
+    assert_eq!(behind.status, 202, "{}", behind.text());
     started.elapsed()
 }
 
@@ -186,7 +183,7 @@ fn a_download_of_a_deleted_file_finishes() {
     let request = daemon.authorized(Request::get(&target));
     connection.write(&request.head_bytes()).unwrap();
     // More than the kernel's buffers hold: most of it is still to be read from the store.
-    std::thread::sleep(Duration::from_millis(200));
+    connection.await_answer().unwrap();
     assert_eq!(daemon.delete(&target), 204);
     collect(&daemon);
     daemon.assert_absent(&target);
@@ -271,7 +268,13 @@ fn nothing_is_lost_while_everything_happens_at_once() {
         ended: AtomicBool::new(false),
         checked: AtomicU64::new(0),
     };
+    // Longer where the machine is so slow that too little came of it.
+    let enough = || {
+        let dropped = daemon.metric("larder_gc_dropped_chunks_total", "");
+        passes(&daemon) > 1 && stress.checked.load(Ordering::Relaxed) > 10 && dropped > 0
+    };
     let deadline = Instant::now() + stress_time();
+    let over = || Instant::now() >= deadline && (enough() || Instant::now() >= deadline + PATIENCE);
     together(WRITERS + 1, |thread| {
         if thread == WRITERS {
             while !stress.ended.load(Ordering::SeqCst) {
@@ -280,7 +283,7 @@ fn nothing_is_lost_while_everything_happens_at_once() {
             return;
         }
         let mut rng = Rng::new(77 + thread as u64);
-        while Instant::now() < deadline {
+        while !over() {
             stress.step(&mut rng);
         }
         stress.ended.store(true, Ordering::SeqCst);

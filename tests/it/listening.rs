@@ -117,10 +117,19 @@ fn sockets_that_are_handed_over_are_served_and_too_many_are_refused() {
     let ready = within(PATIENCE, || {
         response_of(address, &Request::get("/readyz")).is_ok_and(|answer| answer.status == 200)
     });
-    child.kill().unwrap();
+    // The line comes when it is ready, or a moment later: an end in good order is one after it.
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    let ended = within(PATIENCE, || child.try_wait().unwrap().is_some());
+    if !ended {
+        child.kill().unwrap();
+    }
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(ready, "{said}");
+    assert!(ready && ended, "{said}");
     let line = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(line.trim_end(), format!("larder listening on http://{address}"));
 

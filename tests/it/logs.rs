@@ -136,18 +136,29 @@ fn combined_lines_are_combined_and_cannot_be_forged() {
 #[test]
 fn the_access_log_is_bounded_and_says_what_it_left_out() {
     let daemon = with_access_log("json", "access_rate = 10\n");
-    let mut connection = daemon.connect();
-    for _ in 0..500 {
-        assert_eq!(connection.send(&Request::get("/livez")).unwrap().status, 200);
-    }
-    let dropped = daemon.metric("larder_log_lines_dropped_total", "log=\"access\",reason=\"rate\"");
-    assert!(dropped > 0, "500 requests took less than 50 seconds");
-    daemon.send(&Request::get("/livez"));
-    let written = lines(&daemon, "livez").len() as u64;
+    let dropped = || daemon.metric("larder_log_lines_dropped_total", "log=\"access\",reason=\"rate\"");
+    let file = daemon.home().join("access.log");
+    let written = || fs::read_to_string(&file).unwrap().matches("livez").count() as u64;
+    // Again on a machine so slow that there are not many more in a second than may be.
+    let (mut connection, mut sent) = (daemon.connect(), 0);
+    let many_were_dropped = within(PATIENCE, || {
+        (0..500).for_each(|_| {
+            assert_eq!(connection.send(&Request::get("/livez")).unwrap().status, 200);
+        });
+        sent += 500;
+        dropped() > 100
+    });
+    assert!(many_were_dropped, "{} of {sent}", dropped());
+    // Lines come when their thread gets to them.
+    let all = || written() + dropped() >= sent;
     assert!(
-        written + dropped >= 500 && written < 400,
-        "{written} written, {dropped} dropped"
+        within(PATIENCE, all),
+        "{} of {sent} written, {} dropped",
+        written(),
+        dropped()
     );
+    // A few of those dropped are requests for the figures.
+    assert!(written() + 50 < sent, "{} of {sent} written", written());
 }
 
 #[test]
@@ -178,7 +189,9 @@ fn a_slow_request_is_reported_with_its_id() {
     let mut connection = daemon.connect();
     connection.write(&request.head_bytes()).unwrap();
     connection.write(b"01234").unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
+    // Its time runs from when the daemon has taken it up.
+    daemon.takes_up("put_file");
+    std::thread::sleep(Duration::from_millis(1100));
     connection.write(b"56789").unwrap();
     assert_eq!(connection.read_response("PUT").unwrap().status, 201);
     assert!(

@@ -269,12 +269,20 @@ fn owners_figures_are_of_those_who_were_asked_for() {
         daemon.put(&file_path("other", "tool", "2", "f"), vec![3; 400]),
         201
     );
+    let quota = Request::new("PATCH", "/api/v1/admin/owners/admin")
+        .json(&json!({"max_bytes": 9000, "max_versions": 7}));
+    assert_eq!(daemon.as_admin(quota).status, 200);
     // They are looked up at every start.
     daemon.terminate();
     daemon.start();
     assert_eq!(daemon.metric("larder_owner_held_bytes", "owner=\"admin\""), 5000);
     assert_eq!(daemon.metric("larder_owner_held_versions", "owner=\"_other\""), 2);
     assert_eq!(daemon.metric("larder_owner_held_bytes", ""), 5700);
+    for (owner, bytes, versions) in [("admin", 9000, 7), ("_other", 0, 0)] {
+        let of = |family: &str| daemon.metric(family, &format!("owner=\"{owner}\""));
+        assert_eq!(of("larder_owner_limit_bytes"), bytes);
+        assert_eq!(of("larder_owner_limit_versions"), versions);
+    }
     let series = daemon.metrics();
     let series = series
         .lines()

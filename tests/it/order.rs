@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
-    Daemon, MIB, Request, Response, Setup, basic, bearer, file_path, path, seeded_bytes, within,
+    Daemon, MIB, PATIENCE, Request, Response, Setup, basic, bearer, file_path, path, seeded_bytes, within,
 };
 
 /// A daemon with one thing wrong for every check: a private owner, a taken version, a small limit.
@@ -218,7 +218,7 @@ fn a_password_counts_like_a_token() {
     let request = Request::put(&file_path("alice", "tool", "1", "f"), "x")
         .header("Authorization", basic("alice", "password of alice"));
     assert_eq!(daemon.send(&request).status, 201);
-    let seen = within(std::time::Duration::from_secs(5), || {
+    let seen = within(PATIENCE, || {
         daemon
             .send(&Request::get(&file_path("alice", "tool", "1", "f")))
             .status

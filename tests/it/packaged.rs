@@ -2,8 +2,10 @@
 //! (issue 6).
 
 use std::fs;
+use std::io;
+use std::process::Stdio;
 
-use crate::support::{Setup, binary, output_within};
+use crate::support::{Setup, binary, ended, output_within};
 
 /// Runs the binary; exit code, stdout and stderr.
 fn run(arguments: &[&str]) -> (i32, String, String) {
@@ -128,4 +130,67 @@ fn completions_and_manual_pages_know_every_command() {
             "{page}"
         );
     }
+}
+
+/// `larder completions bash | head`: the reader may have seen enough, and that is no failure of the command.
+#[test]
+fn a_reader_that_has_gone_neither_fails_a_command_nor_makes_it_talk() {
+    let closed = || {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let daemon = Setup::default().start();
+    let data = daemon.data();
+    let data = data.to_str().unwrap();
+    let url = format!("http://{}", daemon.address());
+    let export = daemon.home().join("monitoring");
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["completions", "bash"],
+        &["man"],
+        &["config"],
+        &["config", "--defaults"],
+        &["config", "--schema"],
+        &["check-config"],
+        &["monitoring", "export", export.to_str().unwrap()],
+        &["healthcheck", "--url", &url],
+        &["stats", "--data", data],
+        &["stats", "--json", "--data", data],
+        &["gc", "--dry-run", "--data", data],
+        &["account", "list", "--data", data],
+        &["reload", "--data", data],
+    ] {
+        let output = ended(
+            binary().args(arguments).stdout(closed()).stderr(Stdio::piped()),
+            "",
+        );
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*told), (Some(0), ""), "{arguments:?}");
+    }
+    // What failed has the exit code of that, also with nobody to tell why.
+    for (arguments, code) in [
+        (&["config", "--config", "/nowhere/larder.toml"][..], 2),
+        (&["sevre"], 2),
+        (&["verify", "--data", data], 3),
+    ] {
+        let output = ended(binary().args(arguments).stdout(closed()).stderr(closed()), "");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
+    // Only a reader may go. A disk that is full is a failure, and is told.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = ended(
+        binary()
+            .args(["config", "--defaults"])
+            .stdout(full)
+            .stderr(Stdio::piped()),
+        "",
+    );
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.starts_with("larder: ") && told.lines().count() == 1,
+        "{told}"
+    );
 }

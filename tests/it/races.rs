@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Conn, Daemon, MIB, Request, Response, Rng, Setup, alone, etag, path, seeded_bytes, tally, together,
-    version_path,
+    Conn, Daemon, MIB, PATIENCE, Request, Response, Rng, Setup, alone, etag, path, seeded_bytes, tally,
+    together, version_path, within,
 };
 
 const CLIENTS: usize = 64;
@@ -248,8 +248,8 @@ fn a_download_finishes_with_the_bytes_it_began_with() {
         assert!(matches!(daemon.put(&target, old.clone()), 200 | 201));
         let mut reader = daemon.connect();
         reader.write(&Request::get(&target).head_bytes()).unwrap();
-        // The reader takes nothing yet, so far less than 24 MiB can be on the way.
-        std::thread::sleep(Duration::from_millis(200));
+        // The reader takes next to nothing yet, so far less than 24 MiB can be on the way.
+        reader.await_answer().unwrap();
         match version {
             "replaced" => assert_eq!(daemon.put(&target, "new"), 200),
             _ => assert_eq!(daemon.delete(&target), 204),
@@ -275,6 +275,13 @@ fn stalled(daemon: &Daemon, target: &str, body: &[u8]) -> Conn {
     connection
 }
 
+/// Waits until so many uploads are under way.
+#[track_caller]
+fn have_their_turn(daemon: &Daemon, count: u64) {
+    let uploads = || daemon.metric("larder_uploads_in_progress", "");
+    assert!(within(PATIENCE, || uploads() == count), "{}", uploads());
+}
+
 #[test]
 fn a_stalled_upload_cannot_squat_on_a_name() {
     let daemon = Setup::default().start();
@@ -282,13 +289,9 @@ fn a_stalled_upload_cannot_squat_on_a_name() {
         let target = path("squat", &round.to_string(), "f");
         let mine = body(2, 1);
         let mut waiting: Vec<Conn> = (0..8).map(|_| stalled(&daemon, &target, &mine)).collect();
-        std::thread::sleep(Duration::from_millis(50));
-        let begin = Instant::now();
+        have_their_turn(&daemon, 8);
+        // Were it held up by the stalled ones, it would be answered when they are cut off, and they not as below.
         assert_eq!(daemon.put(&target, "the quick one"), 201, "round {round}");
-        assert!(
-            begin.elapsed() < Duration::from_secs(5),
-            "the stalled uploads held the name up"
-        );
         for connection in &mut waiting {
             connection.write(&mine[mine.len() / 2..]).unwrap();
             assert_eq!(
@@ -357,7 +360,7 @@ fn stalled_uploads_that_hold_all_permits_make_others_wait_then_503() {
     let target = path("held", "1", "f");
     let mine = body(2, 1);
     let held: Vec<Conn> = (0..4).map(|_| stalled(&daemon, &target, &mine)).collect();
-    std::thread::sleep(Duration::from_millis(200));
+    have_their_turn(&daemon, 4);
     // Others wait up to 10 s; nothing is decided about the name.
     let answers = together(6, |client| {
         let begin = Instant::now();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Daemon, MIB, Request, Setup, bearer, path, seeded_bytes, version_path};
 
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 /// A daemon on which there is a reason for every refusal.
 fn daemon() -> Daemon {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Daemon, MIB, Setup, binary, output_within, path, seeded_bytes, within};
+use crate::support::{Daemon, MIB, PATIENCE, Setup, binary, output_within, path, seeded_bytes, within};
 
 fn stats(daemon: &Daemon, json: bool) -> String {
     let mut command = binary();
@@ -74,7 +74,7 @@ fn the_gauges_come_by_themselves_after_a_start() {
     assert_eq!(daemon.put(&path("p", "1", "f"), "some bytes"), 201);
     daemon.terminate();
     daemon.start();
-    let counted = within(std::time::Duration::from_secs(20), || {
+    let counted = within(PATIENCE, || {
         daemon.metric("larder_store_files", "") == 1 && daemon.metric("larder_store_logical_bytes", "") == 10
     });
     assert!(counted, "nobody asked for them");

@@ -4,9 +4,8 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
-use crate::support::{MIB, Setup, path, seeded_bytes, within};
+use crate::support::{MIB, PATIENCE, Setup, path, seeded_bytes, within};
 use crate::support::{binary, output_within};
 
 fn verify(data: &Path, flags: &[&str]) -> (Option<i32>, String) {
@@ -106,18 +105,20 @@ fn the_scrub_finds_damage_that_nobody_asked_for_and_the_same_bytes_heal_it() {
     rot(&daemon.data().join("journal"), &small[100..150]);
     rot(&daemon.data().join("segments"), &large[100..150]);
     daemon.start();
-    let named = within(Duration::from_secs(30), || {
+    let named = within(PATIENCE, || {
         let log = daemon.stderr();
         log.contains("admin/small/1/f") && log.contains("admin/large/1/f")
     });
     assert!(named, "the log names the files: {}", daemon.stderr());
     assert_eq!(daemon.metric("larder_store_damaged_chunks", ""), 2);
     // Files are named while the pass is still under way.
-    let counted = within(Duration::from_secs(30), || {
+    let counted = within(PATIENCE, || {
         daemon.metric("larder_scrub_damaged", "") >= 2
             && daemon.metric("larder_scrub_bytes_total", "") > 5 * MIB as u64
     });
     assert!(counted, "what the pass found and read is counted");
+    // Nobody waits until it is written down, but commits come in order.
+    assert_eq!(daemon.put(&path("behind", "1", "f"), "x"), 201);
     daemon.kill9();
     daemon.start();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Conn, Daemon, MIB, Request, Response, Setup, path, seeded_bytes, within};
+use crate::support::{Conn, Daemon, MIB, PATIENCE, Request, Response, Setup, path, seeded_bytes, within};
 
 /// Sizes around every border: none, inside the dispatcher's buffer, past it, one chunk, several chunks.
 const SIZES: [usize; 8] = [0, 1, 4_000, 16 << 10, (16 << 10) + 1, 70_000, 600_000, 5 * MIB];
@@ -150,7 +150,7 @@ fn bytes_and_aborts_are_counted() {
     }
     let all: usize = SIZES.iter().sum();
     assert!(
-        within(Duration::from_secs(5), || sent() - before == all as u64),
+        within(PATIENCE, || sent() - before == all as u64),
         "{}",
         sent() - before
     );
@@ -158,7 +158,7 @@ fn bytes_and_aborts_are_counted() {
     let mut leaver: Conn = daemon.connect();
     let request = daemon.authorized(Request::get(&target(64 * MIB)));
     leaver.write(&request.head_bytes()).expect("a request");
-    std::thread::sleep(Duration::from_millis(100));
+    leaver.await_answer().expect("the answer begins");
     drop(leaver);
-    assert!(within(Duration::from_secs(10), || aborted() == 1));
+    assert!(within(PATIENCE, || aborted() == 1));
 }

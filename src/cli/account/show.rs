@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
+use super::super::output;
 use crate::daemon::accounts::{AccountInfo, Answer, TokenInfo};
 
 /// Prints an answer, and a password that was made for it.
 pub fn show(answer: &Answer, password: Option<&str>, json: bool) -> io::Result<()> {
-    let out = &mut io::stdout().lock();
+    let out = &mut output::stdout();
     match json {
         true => writeln!(out, "{}", as_json(answer, password)),
         false => for_people(answer, password, out),

@@ -143,7 +143,7 @@ async fn files_are_held_until_the_client_hangs_up_and_others_are_served_meanwhil
         assert_eq!(ask(&data, &set_password("alice")).unwrap(), done());
         assert_eq!(HELD.load(Ordering::SeqCst), 1);
         drop(held);
-        for _ in 0..500 {
+        for _ in 0..6000 {
             if HELD.load(Ordering::SeqCst) == 0 {
                 return;
             }

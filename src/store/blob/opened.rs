@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+
 use crate::chunk::Digest;
 use crate::store::model::ChunkRef;
 
@@ -18,11 +20,14 @@ const SHARDS: usize = 16;
 /// The chunks of one blob.
 pub type Chunks = Arc<[ChunkRef]>;
 
+/// Blobs by number. The numbers are ours, so nobody can choose them to collide.
+type Numbered = HashMap<u64, (Digest, Chunks), FixedState>;
+
 /// All open blobs.
 #[derive(Debug, Default)]
 pub struct OpenBlobs {
     next: AtomicU64,
-    shards: [Mutex<HashMap<u64, (Digest, Chunks)>>; SHARDS],
+    shards: [Mutex<Numbered>; SHARDS],
     /// Changes with every wait; its last bit says where a look that begins now is counted.
     epoch: AtomicUsize,
     /// Looks under way, of this epoch and of the one before.
@@ -102,7 +107,7 @@ impl OpenBlobs {
         digests
     }
 
-    fn shard(&self, number: u64) -> MutexGuard<'_, HashMap<u64, (Digest, Chunks)>> {
+    fn shard(&self, number: u64) -> MutexGuard<'_, Numbered> {
         let shard = &self.shards[number as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -103,6 +103,8 @@ struct Places {
     path: PathBuf,
     /// The copy until it is exchanged, the original behind that.
     new: PathBuf,
+    /// The original on its way there, where two names cannot be exchanged in one step.
+    old: PathBuf,
 }
 
 impl Places {
@@ -110,34 +112,38 @@ impl Places {
         Places {
             path: path.to_owned(),
             new: path.with_extension("new"),
+            old: path.with_extension("old"),
         }
     }
 
     fn clear(&self) -> Result<(), StoreError> {
-        let removed = match std::fs::remove_dir_all(&self.new) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-                std::fs::remove_file(&self.new)
-            }
-            removed => removed,
-        };
-        match removed {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        remove(&self.new)?;
+        remove(&self.old)
     }
 
     /// One step where the file system can; else a crash in between leaves no index, and it is rebuilt.
     fn exchange(&self) -> Result<(), StoreError> {
         if renameat_with(CWD, &self.new, CWD, &self.path, RenameFlags::EXCHANGE).is_err() {
-            let old = self.path.with_extension("old");
-            std::fs::rename(&self.path, &old)?;
+            std::fs::rename(&self.path, &self.old)?;
             std::fs::rename(&self.new, &self.path)?;
-            std::fs::rename(&old, &self.new)?;
+            std::fs::rename(&self.old, &self.new)?;
         }
         if let Some(parent) = self.path.parent() {
             sync_dir(parent)?;
         }
         Ok(())
+    }
+}
+
+/// Removes a directory, or whatever else has its name, if there is anything.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    let removed = match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => std::fs::remove_file(path),
+        removed => removed,
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -184,6 +190,19 @@ mod tests {
         drop(index);
         let index = Index::open(&path, 1 << 20).unwrap();
         assert_eq!(index.scan(b"", None, 999).unwrap().len(), 110);
+    }
+
+    #[test]
+    fn what_a_crash_left_beside_it_is_cleared_away() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["index.new", "index.old"] {
+            std::fs::create_dir_all(dir.path().join(name).join("blobs")).unwrap();
+        }
+        clear_unfinished(&dir.path().join("index")).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        std::fs::write(dir.path().join("index.old"), "a file").unwrap();
+        clear_unfinished(&dir.path().join("index")).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

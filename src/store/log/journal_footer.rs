@@ -191,6 +191,9 @@ pub fn parse(bytes: &[u8], binding: &Binding, start: u64) -> Result<Vec<Found>, 
                 what: "footer is cut short",
             })?;
         header.check_payload(payload)?;
+        if header.kind != RecordKind::Footer || header.version != 1 {
+            return Err(FormatError { what: "record type" });
+        }
         let entries: Vec<Entry> = postcard::from_bytes(payload).map_err(|_| FormatError {
             what: "footer encoding",
         })?;

@@ -128,7 +128,7 @@ impl Unsteady {
 
     /// Waits until a call is held back.
     pub async fn until_stalling(&self) {
-        for _ in 0..2000 {
+        for _ in 0..30_000 {
             if self.stalling.load(Ordering::SeqCst) {
                 return;
             }

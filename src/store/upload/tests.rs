@@ -280,7 +280,8 @@ async fn memory_is_bounded_by_the_queue_and_a_few_chunks() {
     let total: u64 = loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let total = taken.iter().map(|size| size.load(SeqCst)).sum();
-        if total == before {
+        // Nothing yet: this machine has other things to do.
+        if total > 0 && total == before {
             break total;
         }
         before = total;

@@ -10,6 +10,9 @@ use crate::store::counts::Quota;
 use crate::store::model::{File, Package, Version};
 use crate::store::{self, Progress};
 
+/// Longer than anything takes here, also on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Quiet;
 
 impl Progress for Quiet {
@@ -80,22 +83,18 @@ async fn a_pass_is_made_when_it_is_asked_for() {
     let store = open(dir.path());
     make_garbage(&store, b"garbage").await;
     let collector = Collector::start(store.clone(), Options::default()).unwrap();
-    let preview = collector.request(Kind::Preview);
-    let full = collector.request(Kind::Full);
-    assert_eq!(
-        collector.request(Kind::Full).run,
-        full.run,
-        "the same request is joined"
-    );
-    assert_ne!(preview.run, full.run);
-    let [would, did] = [
-        collector.ended(preview.run).await,
-        collector.ended(full.run).await,
-    ];
+    // At once: in between the thread could take up what the next one shall join.
+    let [preview, full, joined] = {
+        let mut desk = lock(&collector.0.desk);
+        [Kind::Preview, Kind::Full, Kind::Full].map(|kind| desk.request(kind).run)
+    };
+    assert_eq!(joined, full, "the same request is joined");
+    assert_ne!(preview, full);
+    let [would, did] = [collector.ended(preview).await, collector.ended(full).await];
     assert_eq!(would.unwrap().bytes, 7);
     assert_eq!(did.unwrap().bytes, 7);
     let again = collector.request(Kind::Full);
-    assert_ne!(again.run, full.run);
+    assert_ne!(again.run, full);
     assert_eq!(collector.ended(again.run).await.unwrap().chunks, 0);
     assert!(collector.ended(again.run + 1).await.is_err(), "never asked for");
     collector.stop();
@@ -116,7 +115,7 @@ async fn a_pass_is_made_by_itself_once_enough_is_removed() {
     tokio::time::sleep(3 * LOOK_EVERY).await;
     assert_eq!(lock(&collector.0.desk).last_run, 0);
     make_garbage(&store, b"enough by now").await;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while lock(&collector.0.desk).outcomes.is_empty() {
         assert!(Instant::now() < deadline, "no pass was made");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -127,7 +126,7 @@ async fn a_pass_is_made_by_itself_once_enough_is_removed() {
 }
 
 #[test]
-fn a_stop_ends_a_slow_pass_within_a_second() {
+fn a_stop_ends_a_slow_pass() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -138,19 +137,16 @@ fn a_stop_ends_a_slow_pass_within_a_second() {
         ..Options::default()
     };
     let collector = Collector::start(store.clone(), options).unwrap();
-    runtime.block_on(make_garbage(&store, b"more of it"));
-    let deadline = Instant::now() + Duration::from_secs(20);
+    // At a byte a second: for half a day.
+    runtime.block_on(make_garbage(&store, &[7; 50_000]));
+    let deadline = Instant::now() + PATIENCE;
     while !lock(&collector.0.desk).running {
         assert!(Instant::now() < deadline, "no pass was begun");
         std::thread::sleep(Duration::from_millis(5));
     }
     let started = Instant::now();
     collector.stop();
-    assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     assert!(collector.outcome(1).unwrap().is_err());
     store.close();
 }

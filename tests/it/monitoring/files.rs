@@ -1,5 +1,6 @@
 //! What is committed is what the code says; what promtool can say about the rest.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,6 +38,16 @@ fn dashboards_are_what_the_boards_say() {
         let json = serde_json::to_string_pretty(&board.json()).unwrap() + "\n";
         committed(&format!("grafana/dashboards/{name}.json"), &json);
     }
+    // And there are no others, which no test would look at.
+    let boards: BTreeSet<_> = boards::all()
+        .iter()
+        .map(|(name, _)| format!("{name}.json"))
+        .collect();
+    let shipped = fs::read_dir(repository("grafana/dashboards")).unwrap();
+    let shipped: BTreeSet<_> = shipped
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(shipped, boards);
 }
 
 #[test]

@@ -60,8 +60,8 @@ impl Plan {
             .start();
         daemon.put(&path("broken", "1", "small"), seeded_bytes(900, 5000));
         daemon.put(&path("broken", "2", "large"), seeded_bytes(901, 12 * MIB));
-        let quota =
-            Request::new("PATCH", "/api/v1/admin/owners/admin").json(&json!({"max_bytes": 10_u64 << 30}));
+        let quota = Request::new("PATCH", "/api/v1/admin/owners/admin")
+            .json(&json!({"max_bytes": 10_u64 << 30, "max_versions": 1_000_000}));
         assert_eq!(daemon.as_admin(quota).status, 200);
         daemon.create_user("builds", "a long password", "public");
         let budget =

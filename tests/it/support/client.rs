@@ -245,6 +245,14 @@ impl Conn {
         Ok(response)
     }
 
+    /// Waits until an answer has begun; its bytes are kept for [`Conn::read_response`].
+    pub fn await_answer(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() && !self.fill()? {
+            return Err(broken("closed without an answer"));
+        }
+        Ok(())
+    }
+
     /// Whether the server closes (or resets) the connection within `limit` without sending anything more.
     pub fn is_closed_within(&mut self, limit: Duration) -> bool {
         self.read_limit(limit);
@@ -340,7 +348,13 @@ impl Conn {
     /// Reads once; `false` at the end of the stream.
     fn fill(&mut self) -> io::Result<bool> {
         let mut piece = [0; 64 * 1024];
-        let count = self.stream.read(&mut piece)?;
+        let count = loop {
+            match self.stream.read(&mut piece) {
+                // Reads with a time limit are not begun again by the kernel after a signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.pending.extend_from_slice(&piece[..count]);
         Ok(count > 0)
     }

@@ -36,29 +36,33 @@ pub fn output_within(command: &mut Command, input: &str) -> Output {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    ended(command, input)
+}
+
+/// Runs a command, whose stdin, stdout and stderr are set, to its end; panics when it takes longer than [`PATIENCE`].
+/// Of what is no pipe of ours there is no output.
+pub fn ended(command: &mut Command, input: &str) -> Output {
     let mut child = command.spawn().expect("the command starts");
     // A command that does not read its input may have closed it.
-    let _ = child
-        .stdin
-        .take()
-        .expect("stdin is a pipe")
-        .write_all(input.as_bytes());
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(input.as_bytes());
+    }
     // A pipe that nobody reads would hold the command up.
-    let stdout = read_aside(child.stdout.take().expect("stdout is a pipe"));
-    let stderr = read_aside(child.stderr.take().expect("stderr is a pipe"));
+    let stdout = child.stdout.take().map(read_aside);
+    let stderr = child.stderr.take().map(read_aside);
     let mut status = None;
-    let ended = within(PATIENCE, || {
+    let in_time = within(PATIENCE, || {
         status = child.try_wait().expect("a child can be waited for");
         status.is_some()
     });
-    if !ended {
+    if !in_time {
         child.kill().expect("a child can be killed");
         panic!("{command:?} did not end within {PATIENCE:?}");
     }
     Output {
         status: status.expect("it has ended"),
-        stdout: stdout.join().expect("its output can be read"),
-        stderr: stderr.join().expect("its errors can be read"),
+        stdout: stdout.map_or_else(Vec::new, |output| output.join().expect("its output can be read")),
+        stderr: stderr.map_or_else(Vec::new, |errors| errors.join().expect("its errors can be read")),
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use accounts::{basic, bearer};
 pub use client::{Conn, Request, Response, response_of};
-pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, listening, output_within};
+pub use daemon::{ADMIN_PASSWORD, Daemon, Setup, binary, ended, listening, output_within};
 pub use issuer::{Issuer, Signer};
 pub use owners::Used;
 pub use programs::{found, runs};

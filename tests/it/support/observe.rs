@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Daemon, Request};
+use super::{Daemon, PATIENCE, Request, within};
 
 impl Daemon {
     /// The whole text of `/metrics`.
@@ -21,6 +21,13 @@ impl Daemon {
             (family == name && labels.contains(label)).then(|| value.parse::<f64>().expect("a number"))
         });
         samples.sum::<f64>() as u64
+    }
+
+    /// Waits until a request of this operation is under way.
+    pub fn takes_up(&self, op: &str) {
+        let label = format!("op=\"{op}\"");
+        let under_way = || self.metric("larder_http_requests_in_flight", &label) > 0;
+        assert!(within(PATIENCE, under_way), "no {op} has begun");
     }
 
     /// A field of `/proc/PID/status` in bytes, for instance `VmHWM`.

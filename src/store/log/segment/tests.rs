@@ -291,7 +291,7 @@ async fn a_panic_poisons_at_once() {
     disk.panics.store(true, SeqCst);
     let unheard = send(&writer, noise(10, 1)).await.unwrap();
     assert!(unheard.await.is_err());
-    for _ in 0..2000 {
+    for _ in 0..60_000 {
         if writer.poisoned() {
             break;
         }

@@ -137,8 +137,9 @@ fn capacity() -> Row {
             lines("Versions of owners", "short", "Versions and files of those owners.")
                 .query("{{owner}}: versions", "sum by (owner) (larder_owner_held_versions{@})")
                 .query("{{owner}}: files", "sum by (owner) (larder_owner_held_files{@})"),
-            lines("Owners' quotas", "percentunit", "Part of its quota that an owner holds, where it has one.")
-                .query("{{owner}}", "max by (owner) (larder_owner_held_bytes{@} / (larder_owner_limit_bytes{@} > 0))"),
+            lines("Owners' quotas", "percentunit", "Part of its quotas of bytes and of versions that an owner holds, where it has them.")
+                .query("{{owner}}: bytes", "max by (owner) (larder_owner_held_bytes{@} / (larder_owner_limit_bytes{@} > 0))")
+                .query("{{owner}}: versions", "max by (owner) (larder_owner_held_versions{@} / (larder_owner_limit_versions{@} > 0))"),
             lines("Age of these figures", "s", "Time since logical, unique and physical bytes and the numbers of names were counted.")
                 .query("{{instance}}", "time() - (larder_store_counted_timestamp_seconds{@} > 0)"),
         ],
