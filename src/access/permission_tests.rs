@@ -251,26 +251,26 @@ fn packages_of_an_inactive_owner_stay_readable() {
 /// Who may administer the server, manage an organisation, manage the tokens of the account `owner`, create an
 /// organisation where users may, and leave one.
 const MANAGEMENT: &str = "
-    who        credential        server  organisation  tokens  create leave
-    anonymous  -                 401     401           401     401 401
-    unrelated  password          no      no            no      ok no
-    writer     password          no      no            no      ok ok
-    manager    password          no      ok            no      ok ok
-    manager    all               no      ok            no      ok ok
-    manager    admin             no      no            no      no no
-    manager    write             no      no            no      no no
-    manager    all,public-only   no      no            no      no no
-    manager    all@owner/*:w     no      no            no      no no
-    owner      password          no      no            ok      ok no
-    owner      all               no      no            no      ok no
-    owner      admin             no      no            no      no no
-    admin      password          ok      ok            ok      ok ok
-    admin      all               ok      ok            ok      ok ok
-    admin      admin             ok      ok            ok      ok ok
-    admin      all,public-only   pub     pub           pub     pub pub
-    admin      all@owner/*:w     no      no            no      no no
-    admin      write             no      no            no      no no
-    inactive   password          no      no            no      no no
+    who        credential        server  organisation  tokens  create  leave
+    anonymous  -                 401     401           401     401     401
+    unrelated  password          no      no            no      ok      no
+    writer     password          no      no            no      ok      ok
+    manager    password          no      ok            no      ok      ok
+    manager    all               no      ok            no      ok      ok
+    manager    admin             no      no            no      no      no
+    manager    write             no      no            no      no      no
+    manager    all,public-only   no      no            no      no      no
+    manager    all@owner/*:w     no      no            no      no      no
+    owner      password          no      no            ok      ok      no
+    owner      all               no      no            no      ok      no
+    owner      admin             no      no            no      no      no
+    admin      password          ok      ok            ok      ok      ok
+    admin      all               ok      ok            ok      ok      ok
+    admin      admin             ok      ok            ok      ok      ok
+    admin      all,public-only   pub     pub           pub     pub     pub
+    admin      all@owner/*:w     no      no            no      no      no
+    admin      write             no      no            no      no      no
+    inactive   password          no      no            no      no      no
 ";
 
 fn name_of(caller: &Caller) -> &str {
