@@ -97,7 +97,7 @@ impl SegmentThread {
     fn gather(&mut self, first: Request) -> bool {
         let mut request = first;
         let mut bytes = 0;
-        for _ in 0..GATHER_REQUESTS {
+        for taken in 1.. {
             match request {
                 Request::Append {
                     chunk,
@@ -118,7 +118,8 @@ impl SegmentThread {
                 }
                 Request::Close => return false,
             }
-            if bytes >= GATHER_BYTES {
+            // Before the next one is taken: it would be lost.
+            if taken == GATHER_REQUESTS || bytes >= GATHER_BYTES {
                 break;
             }
             request = match self.inbox.try_recv() {

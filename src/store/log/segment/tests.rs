@@ -160,6 +160,34 @@ async fn many_appends_and_syncs_share_few_syncs() {
     assert_eq!(writer.queued_bytes(), 0);
 }
 
+/// However many wait, each is answered: a gathering ends between two requests, not with one in its hand.
+#[tokio::test]
+async fn no_request_is_lost_where_a_gathering_ends() {
+    const APPENDS: u64 = 1000;
+    let dir = data_dir();
+    let (writer, disk) = writer(SegmentOptions {
+        first_size: 16 << 20,
+        full_size: 16 << 20,
+        queue_bytes: 64 << 20,
+        ..options(dir.path())
+    });
+    disk.stall(true);
+    let mut answers = Vec::new();
+    for seed in 0..APPENDS {
+        let (reply, written) = oneshot::channel();
+        let payload = noise(10, seed);
+        let digest = Digest::of(&payload);
+        let answer = Box::new(move |result| drop(reply.send(result)));
+        let len = payload.len() as u32;
+        writer.append(digest, vec![payload.into()], len, answer).await.unwrap();
+        answers.push(written);
+    }
+    disk.stall(false);
+    for written in answers {
+        written.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn waiting_syncs_share_one() {
     let dir = data_dir();
