@@ -179,10 +179,7 @@ async fn no_request_is_lost_where_a_gathering_ends() {
         let digest = Digest::of(&payload);
         let answer = Box::new(move |result| drop(reply.send(result)));
         let len = payload.len() as u32;
-        writer
-            .append(digest, vec![payload.into()], len, answer)
-            .await
-            .unwrap();
+        writer.append(digest, vec![payload], len, answer).await.unwrap();
         answers.push(written);
     }
     disk.stall(false);
