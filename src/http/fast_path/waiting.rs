@@ -41,7 +41,7 @@ impl Patience {
     pub fn new(options: &Options, shutdown: &GracefulShutdownSignal) -> Self {
         let (now, shutdown) = (Instant::now(), shutdown.clone());
         Patience {
-            timer: Box::pin(sleep_until(now + options.head_timeout)),
+            timer: Box::pin(sleep_until(now + options.head_timeout.min(options.keep_alive))),
             last: now,
             first: true,
             head_timeout: options.head_timeout,
