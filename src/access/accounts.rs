@@ -8,6 +8,7 @@ use super::{Access, ScopeError};
 use crate::store::change::{Change, CommitError};
 use crate::store::error::StoreError;
 use crate::store::model::{Account, AccountKind, Visibility};
+use crate::telemetry::audit::set_fields;
 
 /// How often a change that others got ahead of is made anew.
 pub(super) const ATTEMPTS: usize = 8;
@@ -47,17 +48,13 @@ pub struct AccountEdit {
 impl AccountEdit {
     /// Names of the fields that it sets, as the API calls them.
     pub fn fields(&self) -> Vec<&'static str> {
-        let named = [
+        set_fields([
             (self.password.is_some(), "password"),
             (self.email.is_some(), "email"),
             (self.visibility.is_some(), "visibility"),
             (self.active.is_some(), "active"),
             (self.admin.is_some(), "admin"),
-        ];
-        named
-            .into_iter()
-            .filter_map(|(set, name)| set.then_some(name))
-            .collect()
+        ])
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is taken for an e-mail address: what Gitea takes, which mail servers take, too. No mail is sent there.
+//! What is taken for an e-mail address: what web forms take, which is less than RFC 5322 has. No mail is sent there.
 
 /// Longest address in bytes (RFC 5321).
 const MAX_LEN: usize = 254;

@@ -2,6 +2,7 @@
 
 use super::{ArtifactError, Artifacts, Fetched};
 use crate::owner::names::committed;
+use crate::store::blob::Blob;
 use crate::store::error::StoreError;
 use crate::store::model::{Account, File, Shape};
 
@@ -14,11 +15,8 @@ impl Artifacts {
     pub fn fetch(&self, owner: &Account, at: [&str; 3]) -> Result<Fetched, ArtifactError> {
         let _look = self.store.look();
         let file = self.used(owner, at)?;
-        match self.store.open_file(&file) {
-            Ok(blob) => Ok(Fetched { file, blob }),
-            Err(StoreError::Damaged(_)) if self.is_cache(owner, at[0]) => Err(ArtifactError::NoFile),
-            Err(error) => Err(error.into()),
-        }
+        let blob = self.opened(owner, at, &file)?;
+        Ok(Fetched { file, blob })
     }
 
     /// The same for HEAD, which needs no bytes: only a list of chunks is looked at, in case it is damaged.
@@ -28,10 +26,10 @@ impl Artifacts {
     pub fn describe(&self, owner: &Account, at: [&str; 3]) -> Result<File, ArtifactError> {
         let _look = self.store.look();
         let file = self.used(owner, at)?;
-        match file.shape {
-            Shape::Single => Ok(file),
-            Shape::Chunked => self.fetch(owner, at).map(|fetched| fetched.file),
+        if file.shape == Shape::Chunked {
+            self.opened(owner, at, &file)?;
         }
+        Ok(file)
     }
 
     fn used(&self, owner: &Account, at: [&str; 3]) -> Result<File, ArtifactError> {
@@ -40,5 +38,12 @@ impl Artifacts {
         let file = standing.file.ok_or(ArtifactError::NoFile)?;
         self.uses.note([file.id, version.id]);
         Ok(file)
+    }
+
+    fn opened(&self, owner: &Account, [package, ..]: [&str; 3], file: &File) -> Result<Blob, ArtifactError> {
+        match self.store.open_file(file) {
+            Err(StoreError::Damaged(_)) if self.is_cache(owner, package) => Err(ArtifactError::NoFile),
+            opened => Ok(opened?),
+        }
     }
 }

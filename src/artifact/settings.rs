@@ -5,6 +5,7 @@ use crate::owner::Limits;
 use crate::owner::rules::{BadPolicies, check_policies};
 use crate::store::change::{Change, CommitError};
 use crate::store::model::{Account, Holder, Limit, OwnerSettings, PackagePolicy, Policy, Totals};
+use crate::telemetry::audit::set_fields;
 
 /// How often a change that others got ahead of is made anew.
 const ATTEMPTS: usize = 64;
@@ -60,17 +61,13 @@ pub struct Held {
 impl SettingsEdit {
     /// Names of the fields that it sets or clears, as the API calls them.
     pub fn fields(&self) -> Vec<&'static str> {
-        let named = [
+        set_fields([
             (self.policy.is_some(), "policy"),
             (self.policies.is_some(), "policies"),
             (self.max_bytes.is_some(), "max_bytes"),
             (self.max_versions.is_some(), "max_versions"),
             (self.max_file_size.is_some(), "max_file_size"),
-        ];
-        named
-            .into_iter()
-            .filter_map(|(set, name)| set.then_some(name))
-            .collect()
+        ])
     }
 
     fn applied(&self, before: &OwnerSettings) -> OwnerSettings {

@@ -97,9 +97,9 @@ impl Watch {
         self.outcome = Outcome::Finished;
     }
 
-    /// The answer cannot be finished.
-    pub fn broken(mut self) {
-        self.outcome = Outcome::Broken;
+    /// The answer cannot be finished, because of this.
+    pub fn broken(&mut self, error: &(dyn std::error::Error + 'static)) {
+        self.outcome = broken_by(error);
     }
 
     fn hand_over(&mut self) {
@@ -183,7 +183,7 @@ impl MessageBody for Watched {
         let item = ready!(polled);
         match &item {
             Some(Ok(bytes)) => watch.sent(bytes.len()),
-            Some(Err(error)) => watch.outcome = broken_by(error.as_ref()),
+            Some(Err(error)) => watch.broken(error.as_ref()),
             None => watch.outcome = Outcome::Finished,
         }
         Poll::Ready(item)

@@ -179,26 +179,34 @@ async fn send<T: Transport>(
     body: Body,
     mut watch: Watch,
 ) -> Result<(), StoreError> {
-    let Body {
+    match send_all(connection, body, &mut watch).await {
+        Ok(()) => watch.finished(),
+        Err(error) => {
+            watch.broken(&error);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+async fn send_all<T: Transport>(
+    connection: &Connection<T>,
+    Body {
         mut piece,
         mut reader,
-    } = body;
+    }: Body,
+    watch: &mut Watch,
+) -> Result<(), StoreError> {
     loop {
         let before = piece.len();
         let sent = poll_fn(|context| connection.poll_answer(context, &mut piece)).await;
         watch.sent((before - piece.len()) as usize);
         sent?;
-        match reader.next_piece().await {
-            Ok(Some(next)) => piece = next,
-            Ok(None) => break,
-            Err(error) => {
-                watch.broken();
-                return Err(error);
-            }
+        match reader.next_piece().await? {
+            Some(next) => piece = next,
+            None => return Ok(()),
         }
     }
-    watch.finished();
-    Ok(())
 }
 
 /// Writes the head of a file; gives back how much of the body is written with it, in bytes: nothing.

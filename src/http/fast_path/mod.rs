@@ -67,7 +67,7 @@ impl FastPath {
 
     /// Answers plain requests as long as nothing else comes.
     async fn serve<T: Transport>(&self, connection: &Connection<T>, peer: Option<SocketAddr>) -> Ended {
-        let mut patience = Box::pin(Patience::new(self.state.options(), &self.shutdown));
+        let mut patience = Patience::new(self.state.options(), &self.shutdown);
         loop {
             match patience.bytes(connection).await {
                 Woken::Bytes => {}

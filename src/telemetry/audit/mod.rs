@@ -157,6 +157,12 @@ impl Event {
     }
 }
 
+/// The names of those fields that are set, for [`Event::changed`].
+pub fn set_fields<const N: usize>(fields: [(bool, &'static str); N]) -> Vec<&'static str> {
+    let set = fields.into_iter().filter(|(set, _)| *set);
+    set.map(|(_, name)| name).collect()
+}
+
 fn as_rfc3339<S: Serializer>(millis: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     let time = Timestamp::from_millisecond(*millis).unwrap_or(Timestamp::UNIX_EPOCH);
     serializer.collect_str(&format_args!("{time:.3}"))
