@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
-use super::index::{Batch, Index, Noting, sum};
+use super::index::{Batch, Index, sum};
 use super::shared::Shared;
 
 /// Entries of one step: about a millisecond.
@@ -25,8 +25,6 @@ pub struct Proof {
     sum: u128,
     entries: u64,
     next_step: Instant,
-    /// As every entry is seen, the index learns which keys it has. From the first step to the last.
-    noting: Option<Noting>,
     shared: Arc<Shared>,
 }
 
@@ -49,7 +47,6 @@ impl Proof {
             sum: 0,
             entries: 0,
             next_step: Instant::now() + REST,
-            noting: None,
             shared,
         }
     }
@@ -67,15 +64,9 @@ impl Proof {
     /// # Errors
     /// `Index` where it fails.
     pub fn step(&mut self, index: &Index, expected: u128) -> Result<Verdict, StoreError> {
-        if self.cursor.is_none() {
-            self.noting = index.noting();
-        }
         let entries = index.scan(b"", self.cursor.as_deref(), STEP)?;
         for (key, value) in &entries {
             self.sum = self.sum.wrapping_add(sum::entry(key, value));
-            if let Some(noting) = &self.noting {
-                noting.note(key);
-            }
         }
         self.entries += entries.len() as u64;
         self.next_step = Instant::now() + REST;
@@ -83,13 +74,10 @@ impl Proof {
             self.cursor = Some(last.to_vec());
             return Ok(Verdict::Open);
         }
-        if self.sum != expected {
-            return Ok(Verdict::Wrong);
+        match self.sum == expected {
+            true => Ok(Verdict::Right(self.entries)),
+            false => Ok(Verdict::Wrong),
         }
-        if let Some(noting) = self.noting.take() {
-            noting.all_noted();
-        }
-        Ok(Verdict::Right(self.entries))
     }
 
     /// A batch is about to be written.

@@ -122,13 +122,31 @@ fn keep(room: &Room, index: &Index, stopped: &Receiver<()>) {
 }
 
 fn checkpoint(index: &Index, stopped: &Receiver<()>) {
-    while stopped.recv_timeout(CHECKPOINT_EVERY) == Err(RecvTimeoutError::Timeout) {
-        let begun = Instant::now();
-        match index.checkpoint() {
-            Ok(()) => flow::checkpoint(begun.elapsed()),
-            Err(error) => {
-                tracing::warn!(%error, "the index could not be made durable; a restart replays more of the log");
-            }
+    let mut due = Instant::now() + CHECKPOINT_EVERY;
+    let mut is_merging = false;
+    loop {
+        let rest = match is_merging {
+            true => Duration::ZERO,
+            false => due.saturating_duration_since(Instant::now()),
+        };
+        if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        if due <= Instant::now() {
+            checkpoint_now(index);
+            due = Instant::now() + CHECKPOINT_EVERY;
+        }
+        // An index that fails says so itself.
+        is_merging = index.merge_step().unwrap_or(false);
+    }
+}
+
+fn checkpoint_now(index: &Index) {
+    let begun = Instant::now();
+    match index.checkpoint() {
+        Ok(()) => flow::checkpoint(begun.elapsed()),
+        Err(error) => {
+            tracing::warn!(%error, "the index could not be made durable; a restart replays more of the log");
         }
     }
 }

@@ -1,57 +1,56 @@
-//! Which keys a tree may have: a look-up for a key that it certainly has not need not go there.
+//! Which keys a run may have: a look-up for a key that it certainly has not need not go there.
 //!
-//! A PUT asks for two keys that are not there, its file and its chunk, and each descent to find that out costs as much
-//! as writing them. A Bloom filter in memory knows: every key that is written is noted first, and it answers only once
-//! every key that the tree held when it was opened has been noted as well. Removals leave it as it is, so it says
-//! "perhaps" for what is gone, until the next start.
-
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+//! A PUT asks for two keys that are not there, its file and its chunk. A Bloom filter for each run, in memory, knows so
+//! for nearly every run.
 
 /// Bits of one block: a key's bits share a line of the processor's cache.
 const BLOCK: usize = 512;
 /// Words of one block.
 const WORDS: usize = BLOCK / 64;
-/// Bits of one key. With ten bits of memory a key, one answer in a hundred is a needless "perhaps".
+/// Bits of one key.
 const BITS: u32 = 6;
+/// Bits of memory for a key: with ten, one answer in a hundred is a needless "perhaps".
+const MEMORY: usize = 10;
 
-/// A Bloom filter over the keys of one tree.
+/// A Bloom filter over the keys of a run.
 #[derive(Debug)]
 pub struct Filter {
-    words: Box<[AtomicU64]>,
-    complete: AtomicBool,
+    words: Box<[u64]>,
 }
 
 impl Filter {
-    /// Knows of no key, in at most `bytes` of memory. `complete`: there is none.
-    pub fn new(bytes: u64, complete: bool) -> Self {
-        let blocks = usize::try_from(bytes).unwrap_or(usize::MAX) / (BLOCK / 8);
+    /// Knows of no key; good for so many.
+    pub fn new(keys: usize) -> Self {
+        let blocks = (keys * MEMORY).div_ceil(BLOCK).max(1);
         Filter {
-            words: (0..blocks.max(1) * WORDS).map(|_| AtomicU64::new(0)).collect(),
-            complete: AtomicBool::new(complete),
+            words: vec![0; blocks * WORDS].into(),
         }
     }
 
-    /// Notes a key, given its hash, before it is written.
-    pub fn note(&self, hash: u64) {
+    /// What [`Filter::bytes`] gave, if it can be that.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let whole = rest.is_empty() && !words.is_empty() && words.len().is_multiple_of(WORDS);
+        whole.then(|| Filter {
+            words: words.iter().copied().map(u64::from_le_bytes).collect(),
+        })
+    }
+
+    /// Its bits, for the next start.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Notes a key, given its hash.
+    pub fn note(&mut self, hash: u64) {
         for (word, bit) in self.places(hash) {
-            let word = &self.words[word];
-            // Most bits of a well filled filter are set: a plain load leaves the line to the other cores.
-            if word.load(Ordering::Relaxed) & bit == 0 {
-                word.fetch_or(bit, Ordering::SeqCst);
-            }
+            self.words[word] |= bit;
         }
     }
 
-    /// Every key that the tree held when it was opened has been noted.
-    pub fn all_noted(&self) {
-        self.complete.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether the key with this hash is certainly not in the tree.
+    /// Whether the key with this hash has certainly not been noted.
     pub fn is_absent(&self, hash: u64) -> bool {
-        let mut places = self.places(hash);
-        self.complete.load(Ordering::SeqCst)
-            && places.any(|(word, bit)| self.words[word].load(Ordering::SeqCst) & bit == 0)
+        self.places(hash).any(|(word, bit)| self.words[word] & bit == 0)
     }
 
     /// Word and bit of each of the key's bits.
@@ -68,6 +67,7 @@ impl Filter {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -78,11 +78,12 @@ mod tests {
 
     #[test]
     fn no_key_that_was_noted_is_absent() {
-        let filter = Filter::new(64 << 10, true);
+        let mut filter = Filter::new(50_000);
         for number in 0..50_000 {
             assert!(number > 100 || filter.is_absent(hash(number + 100_000)));
             filter.note(hash(number));
         }
+        let filter = Filter::from_bytes(&filter.bytes()).unwrap();
         assert!((0..50_000).all(|number| !filter.is_absent(hash(number))));
         let found = (50_000..150_000)
             .filter(|&number| filter.is_absent(hash(number)))
@@ -91,11 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn it_says_nothing_before_it_knows_everything() {
-        let filter = Filter::new(1 << 10, false);
-        filter.note(hash(1));
-        assert!(!filter.is_absent(hash(2)));
-        filter.all_noted();
-        assert!(filter.is_absent(hash(2)) && !filter.is_absent(hash(1)));
+    fn what_is_no_filter_is_none() {
+        let bytes = Filter::new(1).bytes();
+        assert!(Filter::from_bytes(&bytes).is_some());
+        assert!(Filter::from_bytes(&bytes[1..]).is_none());
+        assert!(Filter::from_bytes(&bytes[8..]).is_none());
+        assert!(Filter::from_bytes(b"").is_none());
     }
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::keys::{self, Key};
-use super::tree::{Entry, Noting, Tree, Value};
+use super::tree::{Entry, Tree, Value};
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
@@ -155,11 +155,6 @@ impl Index {
         self.ask(|tree| tree.set(key, value))
     }
 
-    /// Begins to note all keys of the tree that is now in the index: look-ups for others become cheap.
-    pub fn noting(&self) -> Option<Noting> {
-        self.tree().noting()
-    }
-
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.
     pub fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.ask(|tree| tree.scan(prefix, after, limit))
@@ -233,6 +228,12 @@ impl Index {
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         self.ask(Tree::checkpoint)
+    }
+
+    /// Merges some of what has been written, if there is enough of it: look-ups and scans stay cheap. Whether there is
+    /// more to do at once.
+    pub fn merge_step(&self) -> Result<bool, StoreError> {
+        self.ask(Tree::merge_step)
     }
 
     /// Whether every checkpoint so far has succeeded.

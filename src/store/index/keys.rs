@@ -277,6 +277,18 @@ pub const APPLIED: &[u8] = b"mapplied";
 /// Whether the index was closed cleanly, or who has it open.
 pub const STATE: &[u8] = b"mstate";
 
+/// Kinds whose keys are a digest or hash behind the kind: they come in no order.
+pub const DIGEST_KINDS: [u8; 6] = *b"cbdhtw";
+/// Length of such a key.
+pub const DIGEST_LEN: usize = 33;
+
+/// What all keys of one package, version, owner or account of this kind begin with: those of the other kinds have no
+/// such beginning. Also of a prefix, where it is long enough.
+pub fn family(key: &[u8]) -> Option<&[u8]> {
+    let digest = DIGEST_KINDS.contains(key.first()?) || matches!(key[0], b'a' | b'm');
+    if digest { None } else { key.get(..9) }
+}
+
 /// Order in which the keys of a group are written, so that a name shows when the last key behind it is in; removals
 /// go in the opposite order, before everything that is written.
 pub fn rank(key: &[u8]) -> u8 {

@@ -1,15 +1,27 @@
 //! The index over the log. The only room that says sled.
 
 mod batch;
+mod block;
 mod filter;
 mod handle;
 pub mod keys;
+mod levels;
+mod manifest;
+mod memtable;
+mod merge;
+mod merged;
 mod rewrite;
 mod rows;
+mod run;
+mod span;
 pub mod sum;
 mod tree;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod levels_tests;
 
 pub use batch::Batch;
 pub use handle::{Index, decode};
 pub use rewrite::clear_unfinished;
-pub use tree::{Entry, Noting, give_up_reserve, snapshot_bytes};
+pub use tree::{Entry, give_up_reserve, snapshot_bytes};

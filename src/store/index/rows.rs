@@ -7,7 +7,7 @@
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use foldhash::quality::RandomState;
+use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 
 use super::tree::Value;
@@ -26,7 +26,7 @@ pub struct Rows {
     shards: Vec<Mutex<Shard>>,
     /// Bytes of one generation of one shard.
     generation: usize,
-    hasher: RandomState,
+    hasher: FixedState,
 }
 
 /// A key and its hash, see [`Rows::hashed`].
@@ -36,7 +36,12 @@ pub struct Hashed<'a> {
     hash: u64,
 }
 
-impl Hashed<'_> {
+impl<'a> Hashed<'a> {
+    /// The key.
+    pub fn key(self) -> &'a [u8] {
+        self.key
+    }
+
     /// The hash.
     pub fn hash(self) -> u64 {
         self.hash
@@ -90,13 +95,13 @@ struct Shard {
 }
 
 impl Rows {
-    /// At most `capacity` bytes of rows.
-    pub fn new(capacity: u64) -> Self {
+    /// At most `capacity` bytes of rows, whose keys are hashed by this.
+    pub fn new(capacity: u64, hasher: FixedState) -> Self {
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         Rows {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             generation: capacity / SHARDS / 2,
-            hasher: RandomState::default(),
+            hasher,
         }
     }
 
@@ -104,11 +109,6 @@ impl Rows {
     pub fn hashed<'a>(&self, key: &'a [u8]) -> Hashed<'a> {
         let hash = self.hasher.hash_one(key);
         Hashed { key, hash }
-    }
-
-    /// What makes the hashes of [`Rows::hashed`].
-    pub fn hasher(&self) -> RandomState {
-        self.hasher.clone()
     }
 
     /// What is known of a key.
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_write_is_known_and_a_removal_where_the_row_was() {
-        let rows = Rows::new(1 << 20);
+        let rows = Rows::new(1 << 20, FixedState::with_seed(1));
         rows.written(rows.hashed(b"new"), value("1"));
         assert_eq!(row(&rows, b"new"), Some(value("1")));
         rows.written(rows.hashed(b"k"), None);
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_a_write_overtook_is_not_kept() {
-        let rows = Rows::new(1 << 20);
+        let rows = Rows::new(1 << 20, FixedState::with_seed(1));
         for overtake in [
             (|rows, key| rows.forget(rows.hashed(key))) as fn(&Rows, &[u8]),
             |rows, key| {
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn the_recent_rows_are_known_and_the_rest_bounded() {
         const CAPACITY: usize = 256 << 10;
-        let rows = Rows::new(CAPACITY as u64);
+        let rows = Rows::new(CAPACITY as u64, FixedState::with_seed(1));
         for number in 0..10_000_u32 {
             let key = number.to_be_bytes();
             rows.keep(rows.hashed(&key), value("a value"), stamp(&rows, &key));

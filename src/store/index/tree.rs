@@ -4,20 +4,20 @@
 //! with here (evidence: docs/format.md, "The index").
 
 use std::fs::{File, OpenOptions};
-use std::hash::BuildHasher;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use foldhash::quality::RandomState;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::filter::Filter;
+use super::levels::{Found, Levels};
 use super::rows::{Known, Rows};
+use super::run::failed;
+use super::span::{Order, Span};
 use crate::store::error::StoreError;
 
 /// How long an open waits for the lock that a dying process may still hold.
@@ -31,8 +31,11 @@ pub type Entry = (sled::IVec, Value);
 
 /// Of the memory for the index, the part that holds rows: one in so many bytes. The rest holds sled's pages.
 const ROWS: u64 = 4;
-/// The part that holds the filter of keys.
-const FILTER: u64 = 16;
+/// What sled may append to its file for a byte of the memtable, or of runs that are merged: it writes a page again
+/// whenever that has changed ten times.
+const WRITTEN: u64 = 4;
+/// What it may append beside that.
+const SLACK: u64 = 1 << 20;
 
 /// One open sled database.
 #[derive(Debug)]
@@ -51,29 +54,10 @@ pub struct Tree {
 #[derive(Debug)]
 struct Open {
     db: sled::Db,
+    levels: Levels,
     rows: Rows,
-    filter: Arc<Filter>,
     /// For our own fdatasync and reservations.
     file: File,
-}
-
-/// Notes the keys of one tree, whatever becomes of the index that it is in.
-#[derive(Debug)]
-pub struct Noting {
-    filter: Arc<Filter>,
-    hasher: RandomState,
-}
-
-impl Noting {
-    /// The tree has this key.
-    pub fn note(&self, key: &[u8]) {
-        self.filter.note(self.hasher.hash_one(key));
-    }
-
-    /// That was every key that it had when the first was noted.
-    pub fn all_noted(self) {
-        self.filter.all_noted();
-    }
 }
 
 impl Tree {
@@ -97,22 +81,23 @@ impl Tree {
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             let opened = guard(|| {
-                sled::Config::new()
+                let config = sled::Config::new()
                     .path(path)
-                    .cache_capacity(cache - cache / ROWS - cache / FILTER)
-                    .flush_every_ms(None)
-                    .open()
+                    .cache_capacity(cache - cache / ROWS)
+                    .flush_every_ms(None);
+                let db = config.open().map_err(failed)?;
+                let levels = Levels::open(&db)?;
+                Ok((db, levels))
             });
             match opened {
-                Ok(db) => {
+                Ok((db, levels)) => {
                     let file = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
-                    let rows = Rows::new(cache / ROWS);
-                    let filter = Arc::new(Filter::new(cache / FILTER, db.is_empty()));
+                    let rows = Rows::new(cache / ROWS, levels.hasher());
                     return Ok(Tree {
                         open: Some(Open {
                             db,
+                            levels,
                             rows,
-                            filter,
                             file,
                         }),
                         unsynced: AtomicBool::new(false),
@@ -136,12 +121,12 @@ impl Tree {
     }
 
     /// Asks sled for something; its errors and panics become values.
-    fn with<T>(&self, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Result<T, StoreError> {
+    fn with<T>(&self, work: impl FnOnce(&Open) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let open = self.open_db()?;
         guard(|| {
             #[cfg(test)]
             self.count_call();
-            work(&open.db)
+            work(open)
         })
     }
 
@@ -163,38 +148,29 @@ impl Tree {
 
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        let Open { rows, filter, .. } = self.open_db()?;
+        let Open { rows, .. } = self.open_db()?;
         let hashed = rows.hashed(key);
         let stamp = match rows.get(hashed) {
             Known::Row(row) => return Ok(row),
-            Known::Nothing(_) if filter.is_absent(hashed.hash()) => {
-                #[cfg(test)]
-                guard(|| {
-                    self.count_call();
-                    Ok(())
-                })?;
-                return Ok(None);
-            }
             Known::Nothing(stamp) => stamp,
         };
-        let row = self.with(|db| db.get(key))?;
-        // A copy, as sled's own may keep a whole page in memory.
-        let copy = row.as_deref().map(Value::from);
-        rows.keep(hashed, copy, stamp);
-        Ok(row)
+        match self.with(|open| open.levels.get(hashed))? {
+            Found::InMemory(row) => Ok(row),
+            Found::InRun(row) => {
+                rows.keep(hashed, row.clone(), stamp);
+                Ok(row)
+            }
+        }
     }
 
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
         let value = value.map(Value::from);
-        let Open { rows, filter, .. } = self.open_db()?;
+        let Open { rows, .. } = self.open_db()?;
         let hashed = rows.hashed(key);
-        if value.is_some() {
-            filter.note(hashed.hash());
-        }
-        let set = self.with(|db| match &value {
-            Some(value) => db.insert(key, value.clone()).map(drop),
-            None => db.remove(key).map(drop),
+        let set = self.with(|open| match open.levels.set(hashed, value.clone()) {
+            true => self.make_room(open),
+            false => Ok(()),
         });
         match set {
             Ok(()) => rows.written(hashed, value),
@@ -203,26 +179,28 @@ impl Tree {
         set
     }
 
-    /// The filter of its keys, and what turns a key into the hash that it takes; for a scan of all entries that
-    /// completes it.
-    pub fn noting(&self) -> Option<Noting> {
-        let open = self.open.as_ref()?;
-        Some(Noting {
-            filter: open.filter.clone(),
-            hasher: open.rows.hasher(),
-        })
+    /// Makes a run of a memtable that has become too large, and merges what is to be merged: where no checkpoint comes
+    /// in time, since the index is being built again.
+    fn make_room(&self, open: &Open) -> Result<(), StoreError> {
+        open.levels.flush()?;
+        while open.levels.merge_step(|bytes| has_room(&open.file, bytes))? {}
+        open.levels.drop_retired(0)
+    }
+
+    /// Merges some more, where there is something to be merged and room on the disk. Whether there is more to do at
+    /// once.
+    pub fn merge_step(&self) -> Result<bool, StoreError> {
+        self.with(|open| open.levels.merge_step(|bytes| has_room(&open.file, bytes)))
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.
     pub fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.with(|db| {
-            let start = after.unwrap_or(prefix).to_vec();
-            db.range(start..)
-                .filter(|entry| !matches!((entry, after), (Ok((key, _)), Some(after)) if key == after))
-                .take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)))
-                .take(limit)
-                .collect()
-        })
+        let all = Span::of(prefix);
+        let span = match after {
+            Some(after) => all.after(after),
+            None => all,
+        };
+        self.with(|open| open.levels.scan(prefix, span, Order::Forward, limit))
     }
 
     /// Up to `limit` entries that begin with `prefix`, the last first, before the key `before` where given.
@@ -232,29 +210,32 @@ impl Tree {
         before: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        self.with(|db| {
-            let entries = match before {
-                Some(before) => db.range(prefix..before),
-                None => db.scan_prefix(prefix),
-            };
-            entries.rev().take(limit).collect()
-        })
+        let all = Span::of(prefix);
+        let span = match before {
+            Some(before) => all.before(before),
+            None => all,
+        };
+        self.with(|open| open.levels.scan(prefix, span, Order::Backward, limit))
     }
 
     /// How many entries begin with `prefix`.
     pub fn count(&self, prefix: &[u8]) -> Result<usize, StoreError> {
-        self.with(|db| {
-            db.scan_prefix(prefix)
-                .keys()
-                .try_fold(0, |count, key| key.map(|_| count + 1))
-        })
+        self.with(|open| open.levels.count(prefix))
     }
 
     /// Makes what has been written survive a power cut. sled's own flush only starts writeback.
+    ///
+    /// # Errors
+    /// `NoSpace`, with nothing changed, where the disk has no room; `Index`, `Io`.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        let synced = self
-            .with(|db| db.flush())
-            .and_then(|_| Ok(self.open_db()?.file.sync_data()?));
+        self.reserve(0).map_err(|_| StoreError::NoSpace)?;
+        let synced = self.with(|Open { db, levels, file, .. }| {
+            levels.flush()?;
+            let retired = levels.retired();
+            db.flush().map_err(failed)?;
+            file.sync_data()?;
+            levels.drop_retired(retired)
+        });
         if synced.is_err() {
             self.unsynced.store(true, Ordering::Relaxed);
         }
@@ -266,15 +247,19 @@ impl Tree {
         !self.unsynced.load(Ordering::Relaxed)
     }
 
-    /// Sees to it that the next `bytes` that sled appends have their place on the disk: behind the end of its file,
-    /// which stays where it is. Cheap where they have it already; without effect where the file system cannot.
+    /// Sees to it that what the memtable becomes, and `bytes` more that sled appends, have their place on the disk: behind
+    /// the end of its file, which stays where it is. Cheap where they have it already; without effect where the file system cannot.
     ///
     /// # Errors
     /// Where the disk has no room for them.
     pub fn reserve(&self, bytes: u64) -> io::Result<()> {
-        let Ok(Open { file, .. }) = self.open_db() else {
+        let Ok(Open { file, levels, .. }) = self.open_db() else {
             return Ok(());
         };
+        let bytes = bytes + levels.unflushed() as u64 * WRITTEN;
+        if bytes == 0 {
+            return Ok(());
+        }
         let end = file.metadata()?.len();
         loop {
             match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, end, bytes) {
@@ -297,13 +282,13 @@ impl Tree {
 
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.with(|db| db.size_on_disk())
+        self.with(|open| open.db.size_on_disk().map_err(failed))
     }
 }
 
 #[cfg(test)]
 impl Tree {
-    /// Panics in the call behind the next `calls`, and in every further one. Look-ups that the filter answers count.
+    /// Panics in the call behind the next `calls`, and in every further one. Look-ups that memory answers count.
     pub fn fail_after(&self, calls: u64) {
         self.calls_left.store(calls, Ordering::Relaxed);
     }
@@ -329,11 +314,15 @@ impl Drop for Tree {
     }
 }
 
-fn guard<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| StoreError::Index(format!("{error:?}"))),
-        Err(_) => Err(StoreError::Index("sled panicked".into())),
-    }
+fn guard<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(StoreError::Index("sled panicked".into())))
+}
+
+/// Whether there is room on the disk to merge so many bytes.
+fn has_room(file: &File, bytes: u64) -> bool {
+    rustix::fs::fstatvfs(file).is_ok_and(|disk| {
+        disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes.saturating_mul(WRITTEN) + SLACK
+    })
 }
 
 /// Bytes of the snapshots of the index at `path`: an open writes one of this size anew. 0 where there is no index.

@@ -1,0 +1,373 @@
+//! The rows of a tree as a log-structured merge tree: what was written last is in a memtable, everything else in sorted
+//! runs (P. O'Neil et al., "The log-structured merge-tree", 1996).
+//!
+//! sled takes microseconds for each row, a page of it has at most 16, and each insert copies one. So it is given many
+//! rows at a time: a memtable becomes a run at each checkpoint, and runs of about the same size become one ([`Merge`]).
+//! A look-up asks the memtable, then the runs, the newest first, as far as their filters do not say no.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use foldhash::quality::FixedState;
+
+use super::keys::family;
+use super::manifest::Manifest;
+use super::memtable::Memtable;
+use super::merge::{Merge, Outcome, due};
+use super::merged::{Merged, RunRows, Source};
+use super::rows::Hashed;
+use super::run::{Run, RunInfo, RunWriter, failed};
+use super::span::{Order, Span};
+use super::tree::{Entry, Value};
+use crate::store::error::StoreError;
+
+/// Memory of the memtable at which its writer makes a run of it, bytes: the checkpoint comes earlier nearly always.
+const MEMTABLE_MOST: usize = 16 << 20;
+/// Rows of a memtable that a scan takes at a time, at least and at most.
+const GATHER: (usize, usize) = (64, 4096);
+
+/// Runs, the newest first.
+pub type Runs = Arc<Vec<Arc<Run>>>;
+
+/// What is found for a key: its value, if it has one.
+#[derive(Debug)]
+pub enum Found {
+    /// Without asking sled.
+    InMemory(Option<Value>),
+    /// In a run.
+    InRun(Option<Value>),
+}
+
+/// All rows of one sled database.
+#[derive(Debug)]
+pub struct Levels {
+    db: sled::Db,
+    hasher: FixedState,
+    recent: RwLock<Recent>,
+    upkeep: Mutex<Upkeep>,
+}
+
+/// What a look-up has to look at.
+#[derive(Debug)]
+struct Recent {
+    active: Memtable,
+    /// Is being made a run.
+    frozen: Option<Arc<Memtable>>,
+    runs: Runs,
+}
+
+/// What only one thread at a time works on.
+#[derive(Debug)]
+struct Upkeep {
+    manifest: Manifest,
+    merge: Option<Merge>,
+    /// Runs that have been merged into others: dropped once that is durable and nobody reads them.
+    retired: Vec<Arc<Run>>,
+    /// Of those, the ones for which it is.
+    droppable: usize,
+}
+
+impl Levels {
+    /// Opens those of a database, or begins some in an empty one.
+    ///
+    /// # Errors
+    /// `Index` where they are not whole, or of another version.
+    pub fn open(db: &sled::Db) -> Result<Self, StoreError> {
+        let manifest = Manifest::open(db)?;
+        let trees: HashSet<_> = db.tree_names().into_iter().collect();
+        let mut runs = Vec::with_capacity(manifest.runs.len());
+        for info in &manifest.runs {
+            if !trees.contains(RunInfo::tree_name(info.id).as_bytes()) {
+                return Err(StoreError::Index(format!("run {} got lost", info.id)));
+            }
+            runs.push(Arc::new(Run::open(db, info.clone())?));
+        }
+        let named: HashSet<_> = manifest
+            .runs
+            .iter()
+            .map(|info| RunInfo::tree_name(info.id))
+            .collect();
+        for tree in trees {
+            // What a crash has left of a run that was being written, or has not been dropped.
+            if tree.starts_with(b"run-") && !named.contains(&*String::from_utf8_lossy(&tree)) {
+                db.drop_tree(&tree).map_err(failed)?;
+            }
+        }
+        Ok(Levels {
+            db: db.clone(),
+            hasher: manifest.hasher(),
+            recent: RwLock::new(Recent {
+                active: Memtable::default(),
+                frozen: None,
+                runs: Arc::new(runs),
+            }),
+            upkeep: Mutex::new(Upkeep {
+                manifest,
+                merge: None,
+                retired: Vec::new(),
+                droppable: 0,
+            }),
+        })
+    }
+
+    /// What turns a key into the hash that goes with it.
+    pub fn hasher(&self) -> FixedState {
+        self.hasher.clone()
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// `Index` where sled fails or rows got lost.
+    pub fn get(&self, key: Hashed<'_>) -> Result<Found, StoreError> {
+        let runs = {
+            let recent = self.read();
+            let written = recent.active.get(key);
+            if let Some(value) = written.or_else(|| recent.frozen.as_ref()?.get(key)) {
+                return Ok(Found::InMemory(value.clone()));
+            }
+            if !is_known(&recent.runs, key.hash()) {
+                return Ok(Found::InMemory(None));
+            }
+            recent.runs.clone()
+        };
+        for run in &*runs {
+            if let Some(value) = run.get(key)? {
+                return Ok(Found::InRun(value));
+            }
+        }
+        Ok(Found::InRun(None))
+    }
+
+    /// Writes or removes a key. Whether so much has been written since the last run that there has to be one.
+    pub fn set(&self, key: Hashed<'_>, value: Option<Value>) -> bool {
+        let mut recent = self.write();
+        recent.active.set(key, value);
+        recent.active.bytes() >= MEMTABLE_MOST
+    }
+
+    /// Bytes of memory that the next run takes up, about.
+    pub fn unflushed(&self) -> usize {
+        let recent = self.read();
+        recent.active.bytes() + recent.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
+    }
+
+    /// Up to `limit` rows of a span, in this order. `prefix`: what all keys of the span begin with.
+    ///
+    /// # Errors
+    /// `Index` where sled fails or rows got lost.
+    pub fn scan(
+        &self,
+        prefix: &[u8],
+        mut span: Span,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
+        while entries.len() < limit && !span.is_empty() {
+            let gather = (limit - entries.len()).clamp(GATHER.0, GATHER.1);
+            let (mut merged, horizon) = self.merged(prefix, &span, order, gather)?;
+            while let Some(row) = merged.row()?
+                && span.contains(row.key)
+                && horizon
+                    .as_ref()
+                    .is_none_or(|horizon| !is_beyond(row.key, horizon, order))
+            {
+                if let Some(value) = row.value {
+                    entries.push((row.key.into(), value.into()));
+                }
+                if entries.len() == limit {
+                    return Ok(entries);
+                }
+                merged.advance()?;
+            }
+            match horizon {
+                Some(horizon) => span = span.beyond(&horizon, order),
+                None => break,
+            }
+        }
+        Ok(entries)
+    }
+
+    /// How many entries begin with `prefix`.
+    ///
+    /// # Errors
+    /// `Index` where sled fails or rows got lost.
+    pub fn count(&self, prefix: &[u8]) -> Result<usize, StoreError> {
+        let (mut count, mut span) = (0, Span::of(prefix));
+        loop {
+            let entries = self.scan(prefix, span.clone(), Order::Forward, GATHER.1)?;
+            let Some((last, _)) = entries.last() else {
+                return Ok(count);
+            };
+            count += entries.len();
+            span = span.after(last);
+        }
+    }
+
+    /// All sources of a span, and up to which key they are whole: further rows of the memtables were not taken.
+    fn merged(
+        &self,
+        prefix: &[u8],
+        span: &Span,
+        order: Order,
+        gather: usize,
+    ) -> Result<(Merged, Option<Vec<u8>>), StoreError> {
+        let mut sources = Vec::new();
+        let mut horizon: Option<Vec<u8>> = None;
+        let runs = {
+            let recent = self.read();
+            for memtable in [Some(&recent.active), recent.frozen.as_deref()]
+                .into_iter()
+                .flatten()
+            {
+                let (rows, more) = memtable.rows(span, order, gather);
+                if let Some((last, _)) = rows.last()
+                    && more
+                    && horizon
+                        .as_ref()
+                        .is_none_or(|horizon| is_beyond(horizon, last, order))
+                {
+                    horizon = Some(last.clone());
+                }
+                sources.push(Source::Memory(rows, 0));
+            }
+            recent.runs.clone()
+        };
+        let family = family(prefix).map(|family| self.hasher.hash_one(family));
+        for run in &*runs {
+            if family.is_none_or(|family| !run.is_absent(family)) {
+                sources.push(Source::Run(RunRows::new(run.clone(), span, order)?));
+            }
+        }
+        Ok((Merged::new(sources, order)?, horizon))
+    }
+
+    /// Makes a run of what has been written.
+    ///
+    /// # Errors
+    /// `Index` where sled fails.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let mut upkeep = self.upkeep();
+        let (frozen, runs) = {
+            let mut recent = self.write();
+            if recent.frozen.is_none() && !recent.active.is_empty() {
+                recent.frozen = Some(Arc::new(std::mem::take(&mut recent.active)));
+            }
+            match &recent.frozen {
+                Some(frozen) => (frozen.clone(), recent.runs.clone()),
+                None => return Ok(()),
+            }
+        };
+        let id = upkeep.manifest.take_number();
+        let mut writer = RunWriter::begin(&self.db, id, frozen.len() as u64, self.hasher())?;
+        for row in frozen.sorted() {
+            if row.value.is_some() || is_known(&runs, self.hasher.hash_one(row.key)) {
+                writer.push(row)?;
+            }
+        }
+        let run = writer.finish(&self.db)?;
+        let runs = run.into_iter().chain(runs.iter().cloned()).collect();
+        self.install(&mut upkeep, runs, true)
+    }
+
+    /// Goes on with these runs. `flushed`: the frozen memtable is in them.
+    fn install(&self, upkeep: &mut Upkeep, runs: Vec<Arc<Run>>, flushed: bool) -> Result<(), StoreError> {
+        upkeep.manifest.runs = runs.iter().map(|run| run.info.clone()).collect();
+        upkeep.manifest.write(&self.db)?;
+        let mut recent = self.write();
+        recent.runs = Arc::new(runs);
+        if flushed {
+            recent.frozen = None;
+        }
+        Ok(())
+    }
+
+    /// Merges some more rows, where there are runs to be merged and `may` says that there is room for so many bytes.
+    /// Whether there is more to do at once.
+    ///
+    /// # Errors
+    /// `Index` where sled fails or rows got lost.
+    pub fn merge_step(&self, may: impl FnOnce(u64) -> bool) -> Result<bool, StoreError> {
+        let mut upkeep = self.upkeep();
+        let runs = self.read().runs.clone();
+        let merge = match upkeep.merge.take() {
+            Some(merge) => merge,
+            None => match due(&runs) {
+                Some(newest) if may(runs[..newest].iter().map(|run| run.info.bytes).sum()) => {
+                    let id = upkeep.manifest.take_number();
+                    Merge::begin(&self.db, id, &runs, newest, self.hasher())?
+                }
+                _ => return Ok(false),
+            },
+        };
+        match merge.step(&self.db)? {
+            Outcome::Open(merge) => upkeep.merge = Some(merge),
+            Outcome::Done { inputs, output } => {
+                let is_input = |run: &Arc<Run>| inputs.iter().any(|input| Arc::ptr_eq(input, run));
+                let newer = runs.iter().take_while(|run| !is_input(run)).cloned();
+                let older = runs
+                    .iter()
+                    .skip_while(|run| !is_input(run))
+                    .filter(|run| !is_input(run));
+                let merged = newer.chain(output).chain(older.cloned()).collect();
+                self.install(&mut upkeep, merged, false)?;
+                upkeep.retired.extend(inputs);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many runs are retired: they can be dropped once a checkpoint that begins now has ended.
+    pub fn retired(&self) -> usize {
+        self.upkeep().retired.len()
+    }
+
+    /// What was retired before the checkpoint that has just ended may be dropped, as far as nobody reads it.
+    ///
+    /// # Errors
+    /// `Index` where sled fails.
+    pub fn drop_retired(&self, retired: usize) -> Result<(), StoreError> {
+        let mut upkeep = self.upkeep();
+        upkeep.droppable = upkeep.droppable.max(retired.min(upkeep.retired.len()));
+        let mut at = 0;
+        while at < upkeep.droppable {
+            if Arc::strong_count(&upkeep.retired[at]) > 1 {
+                at += 1;
+                continue;
+            }
+            let run = upkeep.retired.remove(at);
+            upkeep.droppable -= 1;
+            self.db
+                .drop_tree(RunInfo::tree_name(run.info.id))
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether any of these runs may have a row for the key with this hash.
+pub fn is_known(runs: &[Arc<Run>], hash: u64) -> bool {
+    runs.iter().any(|run| !run.is_absent(hash))
+}
+
+/// Whether one key comes behind another.
+fn is_beyond(key: &[u8], other: &[u8], order: Order) -> bool {
+    match order {
+        Order::Forward => key > other,
+        Order::Backward => key < other,
+    }
+}

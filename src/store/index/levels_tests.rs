@@ -1,0 +1,271 @@
+//! The levels against a map: whatever is written, made a run, merged, closed and opened, every look-up and scan says the
+//! same; and what got lost is noticed.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::keys::{self, Key};
+use super::levels::{Found, Levels};
+use super::rows::Rows;
+use super::run::RunInfo;
+use super::span::{Order, Span};
+use crate::chunk::Digest;
+use crate::store::error::StoreError;
+
+fn config(dir: &std::path::Path) -> sled::Config {
+    sled::Config::new().path(dir).flush_every_ms(None)
+}
+
+/// Levels, and the sled below them.
+struct Opened {
+    db: sled::Db,
+    levels: Levels,
+    rows: Rows,
+}
+
+impl Opened {
+    fn open(dir: &std::path::Path) -> Self {
+        let db = config(dir).open().unwrap();
+        let levels = Levels::open(&db).unwrap();
+        let rows = Rows::new(0, levels.hasher());
+        Opened { db, levels, rows }
+    }
+
+    fn set(&self, key: &[u8], value: Option<&[u8]>) {
+        self.levels
+            .set(self.rows.hashed(key), value.map(sled::IVec::from));
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let (Found::InMemory(value) | Found::InRun(value)) = self.levels.get(self.rows.hashed(key))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, prefix: &[u8], span: Span, order: Order, limit: usize) -> Vec<(Key, Vec<u8>)> {
+        let entries = self.levels.scan(prefix, span, order, limit).unwrap();
+        let owned = entries.iter().map(|(key, value)| (key.to_vec(), value.to_vec()));
+        owned.collect()
+    }
+
+    fn flush(&self) {
+        self.levels.flush().unwrap();
+    }
+
+    fn merge(&self) {
+        while self.levels.merge_step(|_| true).unwrap() {}
+        self.levels.drop_retired(self.levels.retired()).unwrap();
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Set(Key, Vec<u8>),
+    Remove(Key),
+    Flush,
+    MergeStep,
+    Merge,
+    Reopen,
+    Scan(Key, Key, usize),
+}
+
+/// Names of few versions and digests of few chunks, so that keys are written again and again.
+fn key() -> impl Strategy<Value = Key> {
+    prop_oneof![
+        (0..4_u64, 0..40_u8).prop_map(|(version, name)| [keys::files(version), vec![b'n', name, 0]].concat()),
+        (0..60_u8).prop_map(|chunk| keys::chunk(&Digest::of(&[chunk]))),
+        (0..3_u8).prop_map(|word| vec![b'm', word]),
+    ]
+}
+
+fn prefix() -> impl Strategy<Value = Key> {
+    prop_oneof![
+        Just(Vec::new()),
+        Just(vec![b'c']),
+        Just(vec![b'f']),
+        (0..5_u64).prop_map(keys::files),
+        key(),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let value = prop_oneof![
+        4 => prop::collection::vec(any::<u8>(), 0..60),
+        1 => prop::collection::vec(any::<u8>(), 1000..5000),
+    ];
+    prop_oneof![
+        40 => (key(), value).prop_map(|(key, value)| Step::Set(key, value)),
+        15 => key().prop_map(Step::Remove),
+        6 => Just(Step::Flush),
+        2 => Just(Step::MergeStep),
+        2 => Just(Step::Merge),
+        1 => Just(Step::Reopen),
+        10 => (prefix(), key(), 1..90_usize).prop_map(|(prefix, from, limit)| Step::Scan(prefix, from, limit)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn they_say_what_was_written(steps in prop::collection::vec(step(), 1..300)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = Opened::open(dir.path());
+        let mut model = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Set(key, value) => {
+                    opened.set(&key, Some(&value));
+                    model.insert(key, value);
+                }
+                Step::Remove(key) => {
+                    opened.set(&key, None);
+                    model.remove(&key);
+                }
+                Step::Flush => opened.flush(),
+                Step::MergeStep => drop(opened.levels.merge_step(|_| true).unwrap()),
+                Step::Merge => opened.merge(),
+                Step::Reopen => {
+                    opened.flush();
+                    drop(opened);
+                    opened = Opened::open(dir.path());
+                }
+                Step::Scan(prefix, from, limit) => {
+                    prop_assert_eq!(opened.get(&from).unwrap(), model.get(&from).cloned());
+                    let all: Vec<_> = model.iter().filter(|(key, _)| key.starts_with(&prefix)).collect();
+                    let owned = |(key, value): (&Key, &Vec<u8>)| (key.clone(), value.clone());
+                    for (span, bound) in [
+                        (Span::of(&prefix), Vec::new()),
+                        (Span::of(&prefix).after(&from), from.clone()),
+                    ] {
+                        let behind = all.iter().copied().filter(|(key, _)| **key > bound);
+                        let expected: Vec<_> = behind.take(limit).map(owned).collect();
+                        prop_assert_eq!(opened.scan(&prefix, span, Order::Forward, limit), expected);
+                    }
+                    let before = all.iter().rev().copied().filter(|(key, _)| **key < from);
+                    let expected: Vec<_> = before.take(limit).map(owned).collect();
+                    let span = Span::of(&prefix).before(&from);
+                    prop_assert_eq!(opened.scan(&prefix, span, Order::Backward, limit), expected);
+                    prop_assert_eq!(opened.levels.count(&prefix).unwrap(), all.len());
+                }
+            }
+        }
+        for (key, value) in &model {
+            let found = opened.get(key).unwrap();
+            prop_assert_eq!(found.as_ref(), Some(value));
+        }
+    }
+}
+
+fn number(number: u32) -> Key {
+    [keys::files(7), number.to_be_bytes().to_vec()].concat()
+}
+
+/// Rows in several blocks, and in several runs.
+fn filled() -> (tempfile::TempDir, Opened) {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Opened::open(dir.path());
+    for run in 0..3 {
+        for at in 0..400 {
+            opened.set(&number(at * 3 + run), Some(&[run as u8; 40]));
+        }
+        opened.flush();
+    }
+    (dir, opened)
+}
+
+fn run_trees(db: &sled::Db) -> Vec<sled::IVec> {
+    let names = db.tree_names().into_iter();
+    names.filter(|name| name.starts_with(b"run-")).collect()
+}
+
+#[test]
+fn a_block_that_got_lost_is_noticed_by_whoever_needs_it() {
+    let (_dir, opened) = filled();
+    let tree = opened.db.open_tree(&run_trees(&opened.db)[1]).unwrap();
+    let blocks: Vec<_> = tree.iter().keys().map(Result::unwrap).collect();
+    let blocks: Vec<_> = blocks.into_iter().filter(|key| key.starts_with(b"f")).collect();
+    assert!(blocks.len() > 3, "{}", blocks.len());
+    for at in [0, 1, blocks.len() - 1] {
+        let lost = tree.remove(&blocks[at]).unwrap().unwrap();
+        let failed =
+            |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Index(_))), "{at}");
+        failed(opened.get(&blocks[at]).map(drop));
+        for order in [Order::Forward, Order::Backward] {
+            let prefix = keys::files(7);
+            failed(
+                opened
+                    .levels
+                    .scan(&prefix, Span::of(&prefix), order, usize::MAX)
+                    .map(drop),
+            );
+        }
+        tree.insert(&blocks[at], lost).unwrap();
+        assert!(opened.get(&blocks[at]).unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_run_that_got_lost_and_a_filter_that_did_are_noticed_at_the_start() {
+    let (dir, opened) = filled();
+    let names = run_trees(&opened.db);
+    drop(opened);
+    let db = config(dir.path()).open().unwrap();
+    let tree = db.open_tree(&names[0]).unwrap();
+    let (piece, filter) = tree.range([0xff].as_slice()..).next().unwrap().unwrap();
+    tree.remove(&piece).unwrap();
+    assert!(matches!(Levels::open(&db), Err(StoreError::Index(_))));
+    tree.insert(&piece, filter).unwrap();
+    assert!(Levels::open(&db).is_ok());
+    db.drop_tree(&names[0]).unwrap();
+    assert!(matches!(Levels::open(&db), Err(StoreError::Index(_))));
+}
+
+#[test]
+fn what_a_crash_left_of_a_run_is_dropped() {
+    let (dir, opened) = filled();
+    let half = opened.db.open_tree(RunInfo::tree_name(99)).unwrap();
+    half.insert(b"f", b"half a run").unwrap();
+    drop((half, opened));
+    let opened = Opened::open(dir.path());
+    assert_eq!(run_trees(&opened.db).len(), 3);
+    assert_eq!(opened.levels.count(b"f").unwrap(), 1200);
+}
+
+#[test]
+fn a_database_of_another_version_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = config(dir.path()).open().unwrap();
+    db.insert(b"f", b"a row as there were before").unwrap();
+    assert!(matches!(Levels::open(&db), Err(StoreError::Index(_))));
+}
+
+#[test]
+fn merged_runs_are_dropped_once_nobody_reads_them_and_that_is_durable() {
+    let (_dir, opened) = filled();
+    opened.set(&number(5000), Some(b"x"));
+    opened.flush();
+    while opened.levels.merge_step(|_| true).unwrap() {}
+    assert_eq!(
+        run_trees(&opened.db).len(),
+        5,
+        "four that were merged, and what they became"
+    );
+    opened.levels.drop_retired(0).unwrap();
+    assert_eq!(run_trees(&opened.db).len(), 5, "no checkpoint yet");
+    opened.levels.drop_retired(opened.levels.retired()).unwrap();
+    assert_eq!(run_trees(&opened.db).len(), 1);
+    assert_eq!(opened.levels.count(b"f").unwrap(), 1201);
+}
+
+#[test]
+fn nothing_is_left_of_what_was_all_removed() {
+    let (_dir, opened) = filled();
+    for at in 0..1200 {
+        opened.set(&number(at), None);
+    }
+    opened.flush();
+    opened.merge();
+    assert_eq!(run_trees(&opened.db).len(), 0);
+    assert_eq!(opened.get(&number(7)).unwrap(), None);
+}

@@ -1,0 +1,141 @@
+//! The rows that were written last, in memory until they become a run.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
+
+use hashbrown::HashTable;
+
+use super::block::Row;
+use super::keys::{DIGEST_KINDS, DIGEST_LEN, Key};
+use super::rows::Hashed;
+use super::span::{Order, Span};
+use super::tree::Value;
+
+/// What a row takes beside its key and value, in bytes.
+const OVERHEAD: usize = 64;
+
+/// Rows written; `None`: removed, whatever older runs say.
+#[derive(Debug, Default)]
+pub struct Memtable {
+    named: BTreeMap<Box<[u8]>, Option<Value>>,
+    /// Keys that are digests come in no order: they are put in order only when somebody asks for that.
+    digests: HashTable<DigestRow>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct DigestRow {
+    hash: u64,
+    key: [u8; DIGEST_LEN],
+    value: Option<Value>,
+}
+
+/// A key that is a digest, as it is.
+fn digest(key: &[u8]) -> Option<&[u8; DIGEST_LEN]> {
+    let kind = key.first()?;
+    DIGEST_KINDS.contains(kind).then(|| key.try_into().ok())?
+}
+
+impl Memtable {
+    /// What was written to a key, if anything.
+    pub fn get(&self, key: Hashed<'_>) -> Option<&Option<Value>> {
+        match digest(key.key()) {
+            Some(digest) => {
+                let row = self.digests.find(key.hash(), |row| row.key == *digest)?;
+                Some(&row.value)
+            }
+            None => self.named.get(key.key()),
+        }
+    }
+
+    /// Writes or removes a key.
+    pub fn set(&mut self, key: Hashed<'_>, value: Option<Value>) {
+        let len = value.as_ref().map_or(0, |value| value.len());
+        let replaced = match digest(key.key()) {
+            Some(digest) => {
+                let row = DigestRow {
+                    hash: key.hash(),
+                    key: *digest,
+                    value,
+                };
+                match self.digests.find_mut(key.hash(), |row| row.key == *digest) {
+                    Some(known) => Some(std::mem::replace(known, row).value),
+                    None => {
+                        self.digests.insert_unique(key.hash(), row, |row| row.hash);
+                        None
+                    }
+                }
+            }
+            None => match self.named.get_mut(key.key()) {
+                Some(known) => Some(std::mem::replace(known, value)),
+                None => self.named.insert(key.key().into(), value),
+            },
+        };
+        self.bytes += len;
+        self.bytes -= match replaced {
+            Some(value) => value.map_or(0, |value| value.len()),
+            None => {
+                self.bytes += OVERHEAD + key.key().len();
+                0
+            }
+        };
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rows in it.
+    pub fn len(&self) -> usize {
+        self.named.len() + self.digests.len()
+    }
+
+    /// Bytes of memory, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Up to `limit` rows of a span, in this order, and whether there are more.
+    pub fn rows(&self, span: &Span, order: Order, limit: usize) -> (Vec<(Key, Option<Value>)>, bool) {
+        if span.is_empty() {
+            return (Vec::new(), false);
+        }
+        let range = self
+            .named
+            .range::<[u8], _>((Included(span.start.as_slice()), Excluded(span.end.as_slice())))
+            .map(|(key, value)| (&**key, value));
+        let enough = limit.saturating_add(1);
+        let mut rows: Vec<_> = match order {
+            Order::Forward => range.take(enough).collect(),
+            Order::Backward => range.rev().take(enough).collect(),
+        };
+        if DIGEST_KINDS.iter().any(|kind| span.has_kind(*kind)) {
+            let digests = self.digests.iter().map(|row| (row.key.as_slice(), &row.value));
+            rows.extend(digests.filter(|(key, _)| span.contains(key)));
+            rows.sort_unstable_by(|(one, _), (other, _)| match order {
+                Order::Forward => one.cmp(other),
+                Order::Backward => other.cmp(one),
+            });
+        }
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let owned = rows.into_iter().map(|(key, value)| (key.to_vec(), value.clone()));
+        (owned.collect(), more)
+    }
+
+    /// All rows, in order.
+    pub fn sorted(&self) -> Vec<Row<'_>> {
+        let named = self.named.iter().map(|(key, value)| (&**key, value));
+        let digests = self.digests.iter().map(|row| (row.key.as_slice(), &row.value));
+        let mut rows: Vec<_> = named
+            .chain(digests)
+            .map(|(key, value)| Row {
+                key,
+                value: value.as_deref(),
+            })
+            .collect();
+        rows.sort_unstable_by_key(|row| row.key);
+        rows
+    }
+}
