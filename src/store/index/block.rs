@@ -218,7 +218,7 @@ mod tests {
             if let Ok(block) = Block::open(bytes.into()) {
                 let _ = block.fence();
                 let _ = block.lower_bound(b"k");
-                (0..block.len()).for_each(|at| drop(block.row(at).is_ok()));
+                let _ = (0..block.len()).filter(|at| block.row(*at).is_ok()).count();
             }
         }
     }

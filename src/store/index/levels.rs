@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use foldhash::quality::FixedState;
 
+use super::floor::{Floors, WORTHWHILE};
 use super::keys::family;
 use super::manifest::Manifest;
 use super::memtable::Memtable;
@@ -55,6 +56,7 @@ struct Recent {
     /// Is being made a run.
     frozen: Option<Arc<Memtable>>,
     runs: Runs,
+    floors: Floors,
 }
 
 /// What only one thread at a time works on.
@@ -101,6 +103,7 @@ impl Levels {
                 active: Memtable::default(),
                 frozen: None,
                 runs: Arc::new(runs),
+                floors: Floors::default(),
             }),
             upkeep: Mutex::new(Upkeep {
                 manifest,
@@ -143,6 +146,9 @@ impl Levels {
     /// Writes or removes a key. Whether so much has been written since the last run that there has to be one.
     pub fn set(&self, key: Hashed<'_>, value: Option<Value>) -> bool {
         let mut recent = self.write();
+        if value.is_some() {
+            recent.floors.written(key.key());
+        }
         recent.active.set(key, value);
         recent.active.bytes() >= MEMTABLE_MOST
     }
@@ -164,8 +170,19 @@ impl Levels {
         order: Order,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        while entries.len() < limit && !span.is_empty() {
+        let (floor, stamp) = match (order, span.start == prefix) {
+            (Order::Forward, true) => {
+                let recent = self.read();
+                let (floor, stamp) = recent.floors.of(prefix);
+                (floor.cloned(), Some(stamp))
+            }
+            _ => (None, None),
+        };
+        if let Some(floor) = floor {
+            span.start = floor;
+        }
+        let (mut entries, mut passed) = (Vec::<Entry>::new(), 0);
+        'enough: while entries.len() < limit && !span.is_empty() {
             let gather = (limit - entries.len()).clamp(GATHER.0, GATHER.1);
             let (mut merged, horizon) = self.merged(prefix, &span, order, gather)?;
             while let Some(row) = merged.row()?
@@ -174,11 +191,12 @@ impl Levels {
                     .as_ref()
                     .is_none_or(|horizon| !is_beyond(row.key, horizon, order))
             {
-                if let Some(value) = row.value {
-                    entries.push((row.key.into(), value.into()));
+                match row.value {
+                    Some(value) => entries.push((row.key.into(), value.into())),
+                    None => passed += usize::from(entries.is_empty()),
                 }
                 if entries.len() == limit {
-                    return Ok(entries);
+                    break 'enough;
                 }
                 merged.advance()?;
             }
@@ -186,6 +204,12 @@ impl Levels {
                 Some(horizon) => span = span.beyond(&horizon, order),
                 None => break,
             }
+        }
+        if let Some(stamp) = stamp
+            && passed >= WORTHWHILE
+        {
+            let floor = entries.first().map_or(span.end, |(first, _)| first.to_vec());
+            self.write().floors.learn(prefix, floor, stamp);
         }
         Ok(entries)
     }

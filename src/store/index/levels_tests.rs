@@ -2,6 +2,8 @@
 //! same; and what got lost is noticed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -13,8 +15,17 @@ use super::span::{Order, Span};
 use crate::chunk::Digest;
 use crate::store::error::StoreError;
 
-fn config(dir: &std::path::Path) -> sled::Config {
-    sled::Config::new().path(dir).flush_every_ms(None)
+/// Opens a database, once whoever had it open has let go of it: sled's own threads may do so late.
+fn open(dir: &Path) -> sled::Db {
+    for _ in 0..1000 {
+        match sled::Config::new().path(dir).flush_every_ms(None).open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("WouldBlock") => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("somebody still has it open");
 }
 
 /// Levels, and the sled below them.
@@ -25,8 +36,8 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(dir: &std::path::Path) -> Self {
-        let db = config(dir).open().unwrap();
+    fn open(dir: &Path) -> Self {
+        let db = open(dir);
         let levels = Levels::open(&db).unwrap();
         let rows = Rows::new(0, levels.hasher());
         Opened { db, levels, rows }
@@ -210,7 +221,7 @@ fn a_run_that_got_lost_and_a_filter_that_did_are_noticed_at_the_start() {
     let (dir, opened) = filled();
     let names = run_trees(&opened.db);
     drop(opened);
-    let db = config(dir.path()).open().unwrap();
+    let db = open(dir.path());
     let tree = db.open_tree(&names[0]).unwrap();
     let (piece, filter) = tree.range([0xff].as_slice()..).next().unwrap().unwrap();
     tree.remove(&piece).unwrap();
@@ -235,7 +246,7 @@ fn what_a_crash_left_of_a_run_is_dropped() {
 #[test]
 fn a_database_of_another_version_is_none() {
     let dir = tempfile::tempdir().unwrap();
-    let db = config(dir.path()).open().unwrap();
+    let db = open(dir.path());
     db.insert(b"f", b"a row as there were before").unwrap();
     assert!(matches!(Levels::open(&db), Err(StoreError::Index(_))));
 }

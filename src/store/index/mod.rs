@@ -3,6 +3,7 @@
 mod batch;
 mod block;
 mod filter;
+mod floor;
 mod handle;
 pub mod keys;
 mod levels;
