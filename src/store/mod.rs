@@ -105,7 +105,7 @@ pub struct Options {
     pub chunking: ChunkerParams,
     /// Bodies up to this size travel inside the journal.
     pub inline_limit: u32,
-    /// Memory for the index: a quarter for rows, the rest for sled's pages.
+    /// Memory for what of the index was asked for last, bytes: a quarter for rows, the rest for sled's pages.
     pub index_cache: u64,
     /// Commits that may wait for the committer.
     pub commit_queue: usize,

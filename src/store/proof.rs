@@ -1,9 +1,9 @@
 //! The proof of an index that was believed at the start: one slow scan whose sum must be the running sum.
 //!
-//! sled checks its pages when it reads them, but a page that is lost whole reads as "no such key". So every index that
-//! was found on disk is scanned once, in small steps between the groups, by the committer, which is the only one that
-//! writes. A group that changes a key that was scanned already changes the sum of the scan by the same amount, so
-//! the two can be compared at the end although writing went on.
+//! sled checks its pages when it reads them, and the index notices a block that is missing; this proves the rest. Every
+//! index that was found on disk is scanned once, in small steps between the groups, by the committer, which is the only
+//! one that writes. A group that changes a key that was scanned already changes the sum of the scan by the same amount,
+//! so the two can be compared at the end although writing went on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

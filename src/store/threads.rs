@@ -16,6 +16,9 @@ use super::room::Room;
 /// How often the index is made durable: what a kill -9 leaves to replay is bounded by it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
+/// Rest between two steps of a merge: others may want its locks.
+const MERGE_REST: Duration = Duration::from_micros(500);
+
 /// How often the reserves are looked after.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -126,7 +129,7 @@ fn checkpoint(index: &Index, stopped: &Receiver<()>) {
     let mut is_merging = false;
     loop {
         let rest = match is_merging {
-            true => Duration::ZERO,
+            true => MERGE_REST,
             false => due.saturating_duration_since(Instant::now()),
         };
         if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {

@@ -17,8 +17,10 @@ use super::manifest::Manifest;
 use super::memtable::Memtable;
 use super::merge::{Merge, Outcome, due};
 use super::merged::{Merged, RunRows, Source};
+use super::retired::Retired;
 use super::rows::Hashed;
-use super::run::{Run, RunInfo, RunWriter, failed};
+use super::run::{Run, RunInfo, failed};
+use super::run_writer::RunWriter;
 use super::span::{Order, Span};
 use super::tree::{Entry, Value};
 use crate::store::error::StoreError;
@@ -27,6 +29,17 @@ use crate::store::error::StoreError;
 const MEMTABLE_MOST: usize = 16 << 20;
 /// Rows of a memtable that a scan takes at a time, at least and at most.
 const GATHER: (usize, usize) = (64, 4096);
+
+/// With so many runs they are merged even where the disk is nearly full.
+const CROWDED: usize = 64;
+
+/// Knows whether there is room on the disk for a merge.
+pub trait MergeRoom {
+    /// For one that reads so many bytes, beside everything else that may be written meanwhile.
+    fn for_merge(&self, bytes: u64) -> bool;
+    /// For what one step writes.
+    fn for_step(&self) -> bool;
+}
 
 /// Runs, the newest first.
 pub type Runs = Arc<Vec<Arc<Run>>>;
@@ -64,10 +77,7 @@ struct Recent {
 struct Upkeep {
     manifest: Manifest,
     merge: Option<Merge>,
-    /// Runs that have been merged into others: dropped once that is durable and nobody reads them.
-    retired: Vec<Arc<Run>>,
-    /// Of those, the ones for which it is.
-    droppable: usize,
+    retired: Retired,
 }
 
 impl Levels {
@@ -76,24 +86,20 @@ impl Levels {
     /// # Errors
     /// `Index` where they are not whole, or of another version.
     pub fn open(db: &sled::Db) -> Result<Self, StoreError> {
-        let manifest = Manifest::open(db)?;
-        let trees: HashSet<_> = db.tree_names().into_iter().collect();
+        let mut manifest = Manifest::open(db)?;
+        let mut trees: HashSet<_> = db.tree_names().into_iter().collect();
         let mut runs = Vec::with_capacity(manifest.runs.len());
         for info in &manifest.runs {
-            if !trees.contains(RunInfo::tree_name(info.id).as_bytes()) {
+            if !info.trees().all(|tree| trees.remove(tree.as_bytes())) {
                 return Err(StoreError::Index(format!("run {} got lost", info.id)));
             }
             runs.push(Arc::new(Run::open(db, info.clone())?));
         }
-        let named: HashSet<_> = manifest
-            .runs
-            .iter()
-            .map(|info| RunInfo::tree_name(info.id))
-            .collect();
+        let mut retired = Retired::default();
         for tree in trees {
-            // What a crash has left of a run that was being written, or has not been dropped.
-            if tree.starts_with(b"run-") && !named.contains(&*String::from_utf8_lossy(&tree)) {
-                db.drop_tree(&tree).map_err(failed)?;
+            if let Some(id) = RunInfo::id_in(&tree) {
+                manifest.skip_number(id);
+                retired.tree(String::from_utf8_lossy(&tree).into_owned());
             }
         }
         Ok(Levels {
@@ -108,8 +114,7 @@ impl Levels {
             upkeep: Mutex::new(Upkeep {
                 manifest,
                 merge: None,
-                retired: Vec::new(),
-                droppable: 0,
+                retired,
             }),
         })
     }
@@ -285,13 +290,13 @@ impl Levels {
             }
         };
         let id = upkeep.manifest.take_number();
-        let mut writer = RunWriter::begin(&self.db, id, frozen.len() as u64, self.hasher())?;
+        let mut writer = RunWriter::begin(&self.db, id, frozen.len() as u64, self.hasher());
         for row in frozen.sorted() {
             if row.value.is_some() || is_known(&runs, self.hasher.hash_one(row.key)) {
                 writer.push(row)?;
             }
         }
-        let run = writer.finish(&self.db)?;
+        let run = writer.finish()?;
         let runs = run.into_iter().chain(runs.iter().cloned()).collect();
         self.install(&mut upkeep, runs, true)
     }
@@ -308,25 +313,32 @@ impl Levels {
         Ok(())
     }
 
-    /// Merges some more rows, where there are runs to be merged and `may` says that there is room for so many bytes.
-    /// Whether there is more to do at once.
+    /// Merges some more rows, where there are runs to be merged. `may` is asked whether there is room on the disk: for
+    /// all bytes of a merge that is to begin, and for those of each step. Whether there is more to do at once.
     ///
     /// # Errors
     /// `Index` where sled fails or rows got lost.
-    pub fn merge_step(&self, may: impl FnOnce(u64) -> bool) -> Result<bool, StoreError> {
+    pub fn merge_step(&self, room: &dyn MergeRoom) -> Result<bool, StoreError> {
         let mut upkeep = self.upkeep();
         let runs = self.read().runs.clone();
-        let merge = match upkeep.merge.take() {
-            Some(merge) => merge,
-            None => match due(&runs) {
-                Some(newest) if may(runs[..newest].iter().map(|run| run.info.bytes).sum()) => {
-                    let id = upkeep.manifest.take_number();
-                    Merge::begin(&self.db, id, &runs, newest, self.hasher())?
-                }
-                _ => return Ok(false),
-            },
+        if upkeep.merge.is_none() {
+            let Some(newest) = due(&runs) else {
+                return Ok(false);
+            };
+            let bytes = runs[..newest].iter().map(|run| run.info.bytes).sum();
+            if runs.len() < CROWDED && !room.for_merge(bytes) {
+                return Ok(false);
+            }
+            let id = upkeep.manifest.take_number();
+            upkeep.merge = Some(Merge::begin(&self.db, id, &runs, newest, self.hasher())?);
+        }
+        if !room.for_step() {
+            return Ok(false);
+        }
+        let Some(merge) = upkeep.merge.take() else {
+            return Ok(false);
         };
-        match merge.step(&self.db)? {
+        match merge.step()? {
             Outcome::Open(merge) => upkeep.merge = Some(merge),
             Outcome::Done { inputs, output } => {
                 let is_input = |run: &Arc<Run>| inputs.iter().any(|input| Arc::ptr_eq(input, run));
@@ -337,37 +349,39 @@ impl Levels {
                     .filter(|run| !is_input(run));
                 let merged = newer.chain(output).chain(older.cloned()).collect();
                 self.install(&mut upkeep, merged, false)?;
-                upkeep.retired.extend(inputs);
+                inputs.into_iter().for_each(|run| upkeep.retired.run(run));
             }
         }
         Ok(true)
     }
 
-    /// How many runs are retired: they can be dropped once a checkpoint that begins now has ended.
-    pub fn retired(&self) -> usize {
-        self.upkeep().retired.len()
+    /// Up to where what is retired can be dropped once a checkpoint that begins now has ended.
+    pub fn retired(&self) -> u64 {
+        self.upkeep().retired.last()
     }
 
-    /// What was retired before the checkpoint that has just ended may be dropped, as far as nobody reads it.
+    /// Drops what was retired when the checkpoint began that has now ended, as far as nobody reads it.
     ///
     /// # Errors
     /// `Index` where sled fails.
-    pub fn drop_retired(&self, retired: usize) -> Result<(), StoreError> {
-        let mut upkeep = self.upkeep();
-        upkeep.droppable = upkeep.droppable.max(retired.min(upkeep.retired.len()));
-        let mut at = 0;
-        while at < upkeep.droppable {
-            if Arc::strong_count(&upkeep.retired[at]) > 1 {
-                at += 1;
-                continue;
+    pub fn drop_retired(&self, retired: u64) -> Result<(), StoreError> {
+        self.upkeep().retired.durable(retired);
+        // Not under the lock: sled goes through all pages of a tree.
+        while let Some(trees) = self.take_retired() {
+            for tree in trees {
+                self.db.drop_tree(tree).map_err(failed)?;
             }
-            let run = upkeep.retired.remove(at);
-            upkeep.droppable -= 1;
-            self.db
-                .drop_tree(RunInfo::tree_name(run.info.id))
-                .map_err(failed)?;
         }
         Ok(())
+    }
+
+    fn take_retired(&self) -> Option<Vec<String>> {
+        self.upkeep().retired.take()
+    }
+
+    #[cfg(test)]
+    pub fn runs(&self) -> Runs {
+        self.read().runs.clone()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Recent> {

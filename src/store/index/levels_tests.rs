@@ -1,14 +1,15 @@
 //! The levels against a map: whatever is written, made a run, merged, closed and opened, every look-up and scan says the
 //! same; and what got lost is noticed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::keys::{self, Key};
-use super::levels::{Found, Levels};
+use super::levels::{Found, Levels, MergeRoom};
+use super::merged::RunRows;
 use super::rows::Rows;
 use super::run::RunInfo;
 use super::span::{Order, Span};
@@ -26,6 +27,19 @@ fn open(dir: &Path) -> sled::Db {
         }
     }
     panic!("somebody still has it open");
+}
+
+/// A disk that has room, always.
+struct Roomy;
+
+impl MergeRoom for Roomy {
+    fn for_merge(&self, _: u64) -> bool {
+        true
+    }
+
+    fn for_step(&self) -> bool {
+        true
+    }
 }
 
 /// Levels, and the sled below them.
@@ -64,7 +78,7 @@ impl Opened {
     }
 
     fn merge(&self) {
-        while self.levels.merge_step(|_| true).unwrap() {}
+        while self.levels.merge_step(&Roomy).unwrap() {}
         self.levels.drop_retired(self.levels.retired()).unwrap();
     }
 }
@@ -134,7 +148,7 @@ proptest! {
                     model.remove(&key);
                 }
                 Step::Flush => opened.flush(),
-                Step::MergeStep => drop(opened.levels.merge_step(|_| true).unwrap()),
+                Step::MergeStep => drop(opened.levels.merge_step(&Roomy).unwrap()),
                 Step::Merge => opened.merge(),
                 Step::Reopen => {
                     opened.flush();
@@ -190,6 +204,14 @@ fn run_trees(db: &sled::Db) -> Vec<sled::IVec> {
     names.filter(|name| name.starts_with(b"run-")).collect()
 }
 
+fn run_ids(db: &sled::Db) -> Vec<u64> {
+    let ids = run_trees(db)
+        .iter()
+        .filter_map(|name| RunInfo::id_in(name))
+        .collect::<BTreeSet<_>>();
+    ids.into_iter().collect()
+}
+
 #[test]
 fn a_block_that_got_lost_is_noticed_by_whoever_needs_it() {
     let (_dir, opened) = filled();
@@ -218,16 +240,22 @@ fn a_block_that_got_lost_is_noticed_by_whoever_needs_it() {
 
 #[test]
 fn a_run_that_got_lost_and_a_filter_that_did_are_noticed_at_the_start() {
-    let (dir, opened) = filled();
-    let names = run_trees(&opened.db);
+    let dir = tempfile::tempdir().unwrap();
+    let opened = Opened::open(dir.path());
+    (0..4000).for_each(|at| opened.set(&number(at), Some(b"x")));
+    opened.flush();
+    let names: Vec<_> = opened.levels.runs()[0].info.trees().collect();
     drop(opened);
     let db = open(dir.path());
-    let tree = db.open_tree(&names[0]).unwrap();
-    let (piece, filter) = tree.range([0xff].as_slice()..).next().unwrap().unwrap();
-    tree.remove(&piece).unwrap();
-    assert!(matches!(Levels::open(&db), Err(StoreError::Index(_))));
-    tree.insert(&piece, filter).unwrap();
-    assert!(Levels::open(&db).is_ok());
+    let tree = db.open_tree(names.last().unwrap()).unwrap();
+    let pieces: Vec<_> = tree.range([0xff].as_slice()..).map(Result::unwrap).collect();
+    assert!(pieces.len() > 1, "the length of the rest is that of a filter");
+    for (piece, filter) in pieces {
+        tree.remove(&piece).unwrap();
+        assert!(matches!(Levels::open(&db), Err(StoreError::Index(_))));
+        tree.insert(&piece, filter).unwrap();
+        assert!(Levels::open(&db).is_ok());
+    }
     db.drop_tree(&names[0]).unwrap();
     assert!(matches!(Levels::open(&db), Err(StoreError::Index(_))));
 }
@@ -235,11 +263,20 @@ fn a_run_that_got_lost_and_a_filter_that_did_are_noticed_at_the_start() {
 #[test]
 fn what_a_crash_left_of_a_run_is_dropped() {
     let (dir, opened) = filled();
-    let half = opened.db.open_tree(RunInfo::tree_name(99)).unwrap();
+    let half = opened.db.open_tree(RunInfo::tree(99, 0)).unwrap();
     half.insert(b"f", b"half a run").unwrap();
     drop((half, opened));
     let opened = Opened::open(dir.path());
-    assert_eq!(run_trees(&opened.db).len(), 3);
+    assert_eq!(
+        run_ids(&opened.db),
+        [1, 2, 3, 99],
+        "nothing is written before the first checkpoint"
+    );
+    opened.levels.drop_retired(opened.levels.retired()).unwrap();
+    assert_eq!(run_ids(&opened.db), [1, 2, 3]);
+    opened.set(b"m", Some(b"x"));
+    opened.flush();
+    assert_eq!(run_ids(&opened.db), [1, 2, 3, 100], "numbers are used once");
     assert_eq!(opened.levels.count(b"f").unwrap(), 1200);
 }
 
@@ -256,16 +293,21 @@ fn merged_runs_are_dropped_once_nobody_reads_them_and_that_is_durable() {
     let (_dir, opened) = filled();
     opened.set(&number(5000), Some(b"x"));
     opened.flush();
-    while opened.levels.merge_step(|_| true).unwrap() {}
+    let read = RunRows::new(opened.levels.runs()[3].clone(), &Span::of(b""), Order::Forward).unwrap();
+    while opened.levels.merge_step(&Roomy).unwrap() {}
     assert_eq!(
-        run_trees(&opened.db).len(),
-        5,
+        run_ids(&opened.db),
+        [1, 2, 3, 4, 5],
         "four that were merged, and what they became"
     );
     opened.levels.drop_retired(0).unwrap();
-    assert_eq!(run_trees(&opened.db).len(), 5, "no checkpoint yet");
-    opened.levels.drop_retired(opened.levels.retired()).unwrap();
-    assert_eq!(run_trees(&opened.db).len(), 1);
+    assert_eq!(run_ids(&opened.db), [1, 2, 3, 4, 5], "no checkpoint yet");
+    let retired = opened.levels.retired();
+    opened.levels.drop_retired(retired).unwrap();
+    assert_eq!(run_ids(&opened.db), [1, 5], "the first is still read");
+    drop(read);
+    opened.levels.drop_retired(retired).unwrap();
+    assert_eq!(run_ids(&opened.db), [5]);
     assert_eq!(opened.levels.count(b"f").unwrap(), 1201);
 }
 

@@ -12,8 +12,9 @@ use crate::store::error::StoreError;
 const KEY: &[u8] = b"levels";
 /// Of the layout of runs and blocks.
 const VERSION: u32 = 1;
-/// Hashed to see whether hashes are still made as they were when the filters were written.
-const PROBE: &[u8] = b"a key";
+/// Lengths of keys that are hashed to see whether hashes are still made as they were when the filters were written: a
+/// hash function treats lengths differently.
+const PROBES: [usize; 8] = [5, 9, 17, 33, 70, 100, 200, 300];
 
 /// The runs, and what their filters were made with.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,8 +22,8 @@ pub struct Manifest {
     version: u32,
     seed: u64,
     probe: u64,
-    /// The number of the next run.
-    next: u64,
+    /// The number of the last run.
+    last: u64,
     /// The newest first.
     pub runs: Vec<RunInfo>,
 }
@@ -42,7 +43,7 @@ impl Manifest {
         }
         let manifest: Manifest = postcard::from_bytes(&bytes)
             .map_err(|error| StoreError::Index(format!("its list of runs does not decode: {error}")))?;
-        match manifest.probe == manifest.hasher().hash_one(PROBE) {
+        match manifest.probe == manifest.probed() {
             true => Ok(manifest),
             false => Err(other_version()),
         }
@@ -54,14 +55,27 @@ impl Manifest {
         }
         let mut manifest = Manifest {
             version: VERSION,
-            seed: foldhash::quality::RandomState::default().hash_one(PROBE),
+            seed: foldhash::quality::RandomState::default().hash_one(KEY),
             probe: 0,
-            next: 0,
+            last: 0,
             runs: Vec::new(),
         };
-        manifest.probe = manifest.hasher().hash_one(PROBE);
+        manifest.probe = manifest.probed();
         manifest.write(db)?;
         Ok(manifest)
+    }
+
+    fn probed(&self) -> u64 {
+        let hasher = self.hasher();
+        let hashes = PROBES.map(|len| hasher.hash_one([b'k'].repeat(len).as_slice()));
+        hashes
+            .into_iter()
+            .fold(0, |probe, hash| probe.rotate_left(7) ^ hash)
+    }
+
+    /// Numbers up to this have been used.
+    pub fn skip_number(&mut self, number: u64) {
+        self.last = self.last.max(number);
     }
 
     /// What turns a key into the hash that filters take.
@@ -71,8 +85,8 @@ impl Manifest {
 
     /// The number of a new run, never used before.
     pub fn take_number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+        self.last += 1;
+        self.last
     }
 
     /// Writes it.

@@ -113,10 +113,16 @@ impl Memtable {
         if DIGEST_KINDS.iter().any(|kind| span.has_kind(*kind)) {
             let digests = self.digests.iter().map(|row| (row.key.as_slice(), &row.value));
             rows.extend(digests.filter(|(key, _)| span.contains(key)));
-            rows.sort_unstable_by(|(one, _), (other, _)| match order {
+            let by_key = |(one, _): &(&[u8], _), (other, _): &(&[u8], _)| match order {
                 Order::Forward => one.cmp(other),
                 Order::Backward => other.cmp(one),
-            });
+            };
+            // There may be many thousands, and writers wait.
+            if rows.len() > enough {
+                rows.select_nth_unstable_by(limit, by_key);
+                rows.truncate(enough);
+            }
+            rows.sort_unstable_by(by_key);
         }
         let more = rows.len() > limit;
         rows.truncate(limit);

@@ -7,7 +7,8 @@ use foldhash::quality::FixedState;
 
 use super::levels::is_known;
 use super::merged::{Merged, RunRows, Source};
-use super::run::{Run, RunInfo, RunWriter};
+use super::run::{Run, RunInfo};
+use super::run_writer::RunWriter;
 use super::span::{Order, Span};
 use crate::store::error::StoreError;
 
@@ -15,8 +16,8 @@ use crate::store::error::StoreError;
 const FAN_IN: u64 = 4;
 /// Runs with fewer rows are all of the smallest size.
 const SMALL: u64 = 1024;
-/// Rows of one step: a millisecond or two.
-const STEP: usize = 8192;
+/// Rows of one step: a millisecond or two. Few for tests, so that much happens between two steps.
+const STEP: usize = if cfg!(test) { 50 } else { 8192 };
 
 /// How many of the runs, the newest first, are to become one; `None`: they are well as they are.
 pub fn due(runs: &[Arc<Run>]) -> Option<usize> {
@@ -91,7 +92,7 @@ impl Merge {
         let rows = inputs.iter().map(|run| run.info.rows).sum();
         Ok(Merge {
             rows: Merged::new(sources, Order::Forward)?,
-            writer: RunWriter::begin(db, id, rows, hasher.clone())?,
+            writer: RunWriter::begin(db, id, rows, hasher.clone()),
             inputs: inputs.to_vec(),
             older: older.to_vec(),
             hasher,
@@ -102,12 +103,12 @@ impl Merge {
     ///
     /// # Errors
     /// `Index` where sled fails or rows got lost.
-    pub fn step(mut self, db: &sled::Db) -> Result<Outcome, StoreError> {
+    pub fn step(mut self) -> Result<Outcome, StoreError> {
         for _ in 0..STEP {
             let Some(row) = self.rows.row()? else {
                 return Ok(Outcome::Done {
                     inputs: self.inputs,
-                    output: self.writer.finish(db)?,
+                    output: self.writer.finish()?,
                 });
             };
             if row.value.is_some() || is_known(&self.older, self.hasher.hash_one(row.key)) {
@@ -129,7 +130,8 @@ mod tests {
             rows,
             removed,
             bytes: 0,
-            last: Vec::new(),
+            filter: [0; 32],
+            parts: Vec::new(),
         }
     }
 

@@ -42,6 +42,8 @@ impl Source {
 pub struct RunRows {
     run: Arc<Run>,
     order: Order,
+    /// The part that is gone through.
+    part: usize,
     blocks: sled::Iter,
     block: Option<Block>,
     /// The next row of the block; backward, the one behind it.
@@ -62,15 +64,17 @@ impl RunRows {
             Order::Backward => &span.end,
         };
         let first = run.block_at(bound)?;
-        let (blocks, chain) = match (order, &first) {
-            (Order::Forward, Some((last, _))) => (run.tree.range(behind(last)..), last.to_vec()),
-            // Nothing is there, and nothing behind it.
-            (Order::Forward, None) => (run.tree.range(behind(&run.info.last)..), run.info.last.clone()),
-            (Order::Backward, Some((_, block))) => {
-                let fence = block.fence().to_vec();
-                (run.tree.range(..=fence.as_slice()), fence)
-            }
-            (Order::Backward, None) => (run.tree.range(..=run.info.last.as_slice()), run.info.last.clone()),
+        let last = run.info.last();
+        let chain = match (order, &first) {
+            (Order::Forward, Some((last, _))) => last.to_vec(),
+            (Order::Backward, Some((_, block))) => block.fence().to_vec(),
+            // Forward nothing is left; backward everything is.
+            (_, None) => last.to_vec(),
+        };
+        let part = run.part_at(&chain).min(run.parts.len() - 1);
+        let blocks = match order {
+            Order::Forward => run.parts[part].range(behind(&chain)..),
+            Order::Backward => run.parts[part].range(..=chain.as_slice()),
         };
         let at = match &first {
             Some((_, block)) => block.lower_bound(bound)?,
@@ -79,6 +83,7 @@ impl RunRows {
         let mut rows = RunRows {
             run,
             order,
+            part,
             blocks,
             block: first.map(|(_, block)| block),
             at,
@@ -116,8 +121,12 @@ impl RunRows {
 
     fn next_forward(&mut self) -> Result<(), StoreError> {
         self.block = None;
-        if self.chain == self.run.info.last {
+        if self.chain == self.run.info.last() {
             return Ok(());
+        }
+        if self.chain == self.run.info.parts[self.part] {
+            self.part += 1;
+            self.blocks = self.run.parts[self.part].iter();
         }
         let (last, block) = self.blocks.next().ok_or_else(lost)?.map_err(failed)?;
         let block = open_block(&last, block)?;
@@ -133,6 +142,11 @@ impl RunRows {
         self.block = None;
         if self.chain.is_empty() {
             return Ok(());
+        }
+        let part = self.run.part_at(&self.chain);
+        if part != self.part {
+            self.part = part;
+            self.blocks = self.run.parts.get(part).ok_or_else(lost)?.iter();
         }
         let (last, block) = self.blocks.next_back().ok_or_else(lost)?.map_err(failed)?;
         if *last != *self.chain {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::levels::{Found, Levels};
+use super::levels::{Found, Levels, MergeRoom};
 use super::rows::{Known, Rows};
 use super::run::failed;
 use super::span::{Order, Span};
@@ -34,8 +34,12 @@ const ROWS: u64 = 4;
 /// What sled may append to its file for a byte of the memtable, or of runs that are merged: it writes a page again
 /// whenever that has changed ten times.
 const WRITTEN: u64 = 4;
-/// What it may append beside that.
-const SLACK: u64 = 1 << 20;
+/// What it may append beside that, for a memtable of any size: the nodes of a new tree, the filter, the manifest.
+const AROUND: u64 = 64 << 10;
+/// What one step of a merge may append.
+const MERGE_STEP: u64 = 4 << 20;
+/// Bytes that a merge leaves free on the disk: what is kept for removals, and some.
+const LEFT_FREE: u64 = 8 << 20;
 
 /// One open sled database.
 #[derive(Debug)]
@@ -58,6 +62,29 @@ struct Open {
     rows: Rows,
     /// For our own fdatasync and reservations.
     file: File,
+}
+
+impl Open {
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        self.levels.flush()?;
+        let retired = self.levels.retired();
+        self.db.flush().map_err(failed)?;
+        self.file.sync_data()?;
+        self.levels.drop_retired(retired)
+    }
+}
+
+impl MergeRoom for Open {
+    fn for_merge(&self, bytes: u64) -> bool {
+        let needed = bytes.saturating_mul(WRITTEN) + LEFT_FREE;
+        rustix::fs::fstatvfs(&self.file)
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= needed)
+    }
+
+    fn for_step(&self) -> bool {
+        // What others, or a quota, have taken since the merge began is noticed here.
+        !allocate(&self.file, MERGE_STEP).is_err_and(|error| is_full(&error))
+    }
 }
 
 impl Tree {
@@ -179,18 +206,18 @@ impl Tree {
         set
     }
 
-    /// Makes a run of a memtable that has become too large, and merges what is to be merged: where no checkpoint comes
-    /// in time, since the index is being built again.
+    /// A memtable has become too large, since no checkpoint came in time, or the index is being built again: what a
+    /// checkpoint does, and merging.
     fn make_room(&self, open: &Open) -> Result<(), StoreError> {
-        open.levels.flush()?;
-        while open.levels.merge_step(|bytes| has_room(&open.file, bytes))? {}
-        open.levels.drop_retired(0)
+        open.checkpoint()?;
+        while open.levels.merge_step(open)? {}
+        Ok(())
     }
 
     /// Merges some more, where there is something to be merged and room on the disk. Whether there is more to do at
     /// once.
     pub fn merge_step(&self) -> Result<bool, StoreError> {
-        self.with(|open| open.levels.merge_step(|bytes| has_room(&open.file, bytes)))
+        self.with(|open| open.levels.merge_step(open))
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.
@@ -228,14 +255,12 @@ impl Tree {
     /// # Errors
     /// `NoSpace`, with nothing changed, where the disk has no room; `Index`, `Io`.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
-        self.reserve(0).map_err(|_| StoreError::NoSpace)?;
-        let synced = self.with(|Open { db, levels, file, .. }| {
-            levels.flush()?;
-            let retired = levels.retired();
-            db.flush().map_err(failed)?;
-            file.sync_data()?;
-            levels.drop_retired(retired)
-        });
+        if let Err(error) = self.reserve(0)
+            && is_full(&error)
+        {
+            return Err(StoreError::NoSpace);
+        }
+        let synced = self.with(Open::checkpoint);
         if synced.is_err() {
             self.unsynced.store(true, Ordering::Relaxed);
         }
@@ -256,17 +281,13 @@ impl Tree {
         let Ok(Open { file, levels, .. }) = self.open_db() else {
             return Ok(());
         };
-        let bytes = bytes + levels.unflushed() as u64 * WRITTEN;
-        if bytes == 0 {
-            return Ok(());
-        }
-        let end = file.metadata()?.len();
-        loop {
-            match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, end, bytes) {
-                Err(Errno::INTR) => continue,
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
-                result => return Ok(result?),
-            }
+        let flushed = match levels.unflushed() as u64 {
+            0 => 0,
+            unflushed => unflushed * WRITTEN + AROUND,
+        };
+        match bytes + flushed {
+            0 => Ok(()),
+            bytes => allocate(file, bytes),
         }
     }
 
@@ -318,11 +339,24 @@ fn guard<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreErro
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(StoreError::Index("sled panicked".into())))
 }
 
-/// Whether there is room on the disk to merge so many bytes.
-fn has_room(file: &File, bytes: u64) -> bool {
-    rustix::fs::fstatvfs(file).is_ok_and(|disk| {
-        disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes.saturating_mul(WRITTEN) + SLACK
-    })
+/// Gives so many bytes behind the end of a file their place on the disk.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let end = file.metadata()?.len();
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, end, bytes) {
+            Err(Errno::INTR) => continue,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Whether the disk is full, or what somebody may have of it.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Bytes of the snapshots of the index at `path`: an open writes one of this size anew. 0 where there is no index.
