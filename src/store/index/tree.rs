@@ -209,7 +209,11 @@ impl Tree {
     /// A memtable has become too large, since no checkpoint came in time, or the index is being built again: what a
     /// checkpoint does, and merging.
     fn make_room(&self, open: &Open) -> Result<(), StoreError> {
-        open.checkpoint()?;
+        open.checkpoint().map_err(|error| match error {
+            // Whoever writes must not go on behind half of what it wrote.
+            StoreError::Io(error) => StoreError::Index(format!("it could not be made durable: {error}")),
+            error => error,
+        })?;
         while open.levels.merge_step(open)? {}
         Ok(())
     }
