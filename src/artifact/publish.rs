@@ -20,6 +20,7 @@ use crate::store::Health;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
 use crate::store::model::{Account, Id, OwnerSettings};
+use crate::store::upload::BlobWriter;
 
 /// How long a complete body waits for an index that is being built again.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -85,16 +86,12 @@ impl Artifacts {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: Display,
     {
-        let Prechecked { request, mut limits } = request;
-        let permit = self.owners.admit(request.owner.id).await?;
-        if permit.waited() {
-            limits = self.check(&request)?;
-        }
-        let at = FileName::from(request.at);
+        let mut upload = self.begin(request).await?;
+        let (request, limits) = (&upload.request, &upload.limits);
         let mut allowance = Allowance {
             artifacts: self,
             owner: &request.owner,
-            at: &at,
+            at: request.at.parts(),
             received: 0,
             // Of a body with a length this has been asked already.
             checked: match limits.bytes {
@@ -102,23 +99,61 @@ impl Artifacts {
                 _ => u64::MAX,
             },
         };
-        let mut checksums = Checksums::new(request.checksums);
-        let mut writer = self.store.upload(request.length);
         let rules = Rules {
             length: request.length,
             max_size: limits.file_size,
             min_bytes_per_window: self.options.min_bytes_per_window,
             stall_window: self.options.stall_window,
         };
-        receive(body, rules, &mut checksums, async |piece: Bytes| {
+        receive(body, rules, &mut upload.checksums, async |piece: Bytes| {
             allowance.take(piece.len())?;
-            Ok(writer.write(piece).await?)
+            Ok(upload.writer.write(piece).await?)
         })
         .await?;
+        self.name(upload).await
+    }
+
+    /// The same for a small body that is there already, with the length that was announced.
+    pub async fn publish_whole(&self, request: Prechecked, body: Bytes) -> Result<Published, ArtifactError> {
+        debug_assert_eq!(request.request.length, Some(body.len() as u64));
+        let mut upload = self.begin(request).await?;
+        upload.checksums.update(&body);
+        upload.writer.write(body).await?;
+        self.name(upload).await
+    }
+
+    /// Waits for the turn of an upload.
+    async fn begin(&self, request: Prechecked) -> Result<Upload, ArtifactError> {
+        let Prechecked {
+            mut request,
+            mut limits,
+        } = request;
+        let permit = self.owners.admit(request.owner.id).await?;
+        if permit.waited() {
+            limits = self.check(&request)?;
+        }
+        Ok(Upload {
+            checksums: Checksums::new(std::mem::take(&mut request.checksums)),
+            writer: self.store.upload(request.length),
+            request,
+            limits,
+            permit,
+        })
+    }
+
+    /// Gives a body that is all there its name.
+    async fn name(&self, upload: Upload) -> Result<Published, ArtifactError> {
+        let Upload {
+            request,
+            permit,
+            checksums,
+            writer,
+            ..
+        } = upload;
         let blob = writer.finish().await?;
         let publication = Publication {
             sha256: checksums.verify(blob.digest)?,
-            at,
+            at: FileName::from(request.at),
             owner: request.owner.name,
             condition: request.condition,
             by: request.by,
@@ -189,11 +224,22 @@ impl Artifacts {
     }
 }
 
+/// An upload whose turn has come.
+struct Upload {
+    /// Its checksums are in `checksums`.
+    request: PublishRequest,
+    /// What holds now.
+    limits: Limits,
+    permit: UploadPermit,
+    checksums: Checksums,
+    writer: BlobWriter,
+}
+
 /// Cuts off a body of unknown length that has become too long for its owner's quota, as far as that can be told.
 struct Allowance<'a> {
     artifacts: &'a Artifacts,
     owner: &'a Account,
-    at: &'a FileName,
+    at: [&'a str; 3],
     received: u64,
     /// What may come until it is looked at again.
     checked: u64,
@@ -206,11 +252,11 @@ impl Allowance<'_> {
             return Ok(());
         }
         let Artifacts { store, rules, .. } = self.artifacts;
-        let (settings, policy) = self.artifacts.governing(self.owner, &self.at.package)?;
+        let (settings, policy) = self.artifacts.governing(self.owner, self.at[0])?;
         let quota = rules.limits(&settings).quota();
         self.checked = match quota.bytes {
             Some(_) => {
-                let standing = committed(store, self.owner.id, self.at.parts())?;
+                let standing = committed(store, self.owner.id, self.at)?;
                 room(quota, store.held(self.owner.id)?, &standing)
             }
             None => u64::MAX,
