@@ -20,7 +20,7 @@ use crate::store::Health;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
 use crate::store::model::{Account, Id, OwnerSettings};
-use crate::store::upload::BlobWriter;
+use crate::store::upload::NewBlob;
 
 /// How long a complete body waits for an index that is being built again.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -86,8 +86,8 @@ impl Artifacts {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: Display,
     {
-        let mut upload = self.begin(request).await?;
-        let (request, limits) = (&upload.request, &upload.limits);
+        let upload = self.begin(request).await?;
+        let Upload { request, limits, .. } = &upload;
         let mut allowance = Allowance {
             artifacts: self,
             owner: &request.owner,
@@ -105,36 +105,37 @@ impl Artifacts {
             min_bytes_per_window: self.options.min_bytes_per_window,
             stall_window: self.options.stall_window,
         };
-        receive(body, rules, &mut upload.checksums, async |piece: Bytes| {
+        let mut checksums = Checksums::new(request.checksums.clone());
+        let mut writer = self.store.upload(request.length);
+        receive(body, rules, &mut checksums, async |piece: Bytes| {
             allowance.take(piece.len())?;
-            Ok(upload.writer.write(piece).await?)
+            Ok(writer.write(piece).await?)
         })
         .await?;
-        self.name(upload).await
+        let blob = writer.finish().await?;
+        let sha256 = checksums.verify(blob.digest)?;
+        self.name(upload, blob, sha256).await
     }
 
     /// The same for a small body that is there already, with the length that was announced.
     pub async fn publish_whole(&self, request: Prechecked, body: Bytes) -> Result<Published, ArtifactError> {
         debug_assert_eq!(request.request.length, Some(body.len() as u64));
-        let mut upload = self.begin(request).await?;
-        upload.checksums.update(&body);
-        upload.writer.write(body).await?;
-        self.name(upload).await
+        let upload = self.begin(request).await?;
+        let mut checksums = Checksums::new(upload.request.checksums.clone());
+        checksums.update(&body);
+        let blob = self.store.upload_whole(body).await?;
+        let sha256 = checksums.verify(blob.digest)?;
+        self.name(upload, blob, sha256).await
     }
 
     /// Waits for the turn of an upload.
     async fn begin(&self, request: Prechecked) -> Result<Upload, ArtifactError> {
-        let Prechecked {
-            mut request,
-            mut limits,
-        } = request;
+        let Prechecked { request, mut limits } = request;
         let permit = self.owners.admit(request.owner.id).await?;
         if permit.waited() {
             limits = self.check(&request)?;
         }
         Ok(Upload {
-            checksums: Checksums::new(std::mem::take(&mut request.checksums)),
-            writer: self.store.upload(request.length),
             request,
             limits,
             permit,
@@ -142,17 +143,14 @@ impl Artifacts {
     }
 
     /// Gives a body that is all there its name.
-    async fn name(&self, upload: Upload) -> Result<Published, ArtifactError> {
-        let Upload {
-            request,
-            permit,
-            checksums,
-            writer,
-            ..
-        } = upload;
-        let blob = writer.finish().await?;
+    async fn name(
+        &self,
+        Upload { request, permit, .. }: Upload,
+        blob: NewBlob,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<Published, ArtifactError> {
         let publication = Publication {
-            sha256: checksums.verify(blob.digest)?,
+            sha256,
             at: FileName::from(request.at),
             owner: request.owner.name,
             condition: request.condition,
@@ -160,7 +158,7 @@ impl Artifacts {
             by_admin: request.by_admin,
             blob: Arc::new(blob),
         };
-        let owner = request.owner.id;
+        let (owner, publication) = (request.owner.id, Arc::new(publication));
         let named = match self.name_patiently(owner, publication, &permit).await {
             // Of an owner who is gone each try was a conflict.
             Err(OwnerError::Busy(_)) if self.store.account_by_id(owner)?.is_none() => {
@@ -182,7 +180,7 @@ impl Artifacts {
     async fn name_patiently(
         &self,
         owner: Id,
-        publication: Publication,
+        publication: Arc<Publication>,
         permit: &UploadPermit,
     ) -> Result<Named, OwnerError> {
         let deadline = Instant::now() + INDEX_PATIENCE;
@@ -226,13 +224,10 @@ impl Artifacts {
 
 /// An upload whose turn has come.
 struct Upload {
-    /// Its checksums are in `checksums`.
     request: PublishRequest,
     /// What holds now.
     limits: Limits,
     permit: UploadPermit,
-    checksums: Checksums,
-    writer: BlobWriter,
 }
 
 /// Cuts off a body of unknown length that has become too long for its owner's quota, as far as that can be told.

@@ -66,10 +66,13 @@ fn answers_are_those_of_the_dispatcher() {
                     || !["too long", "no bytes"].contains(&step);
                 let (short, long) = (sent(short), sent(the_long_way(long)));
                 assert_eq!(essence(&short), essence(&long), "{step}, {policy}, {who}");
-                let found = matches!(short.status, 200 | 201 | 204)
+                // Whether these are the bytes that are there is known only when they have come.
+                let compared = policy == "write-once" && who == "the admin";
+                let answered = matches!(short.status, 200 | 201 | 204)
+                    || (short.status == 409 && compared)
                     || ["package does not exist", "package file does not exist"]
                         .contains(&short.text().as_str());
-                expected += u64::from(goes_fast && found);
+                expected += u64::from(goes_fast && answered);
                 assert_eq!(
                     fast(&daemon),
                     expected,
@@ -310,7 +313,7 @@ fn the_access_log_has_every_write() {
 #[test]
 fn an_audit_log_of_writes_is_whole() {
     let daemon = Setup::default()
-        .config("[audit]\noutput = \"audit.log\"\n")
+        .config("[audit]\noutput = \"audit.log\"\nreads = false\n")
         .start();
     let target = path("tool", "1", "f");
     assert_eq!(daemon.put(&target, "x"), 201);

@@ -88,10 +88,10 @@ impl FastPath {
         match work {
             Work::Read(found) => read::answer(connection, came, asked, found).await,
             Work::Publish(request) => {
-                if !patience.body(connection, asked.len + asked.body).await {
+                // On the heap, as what waits for nothing but the next request needs no room for this.
+                if !is_there(connection, patience, asked.len + asked.body).await {
                     return Ok(None);
                 }
-                // On the heap, as what waits for nothing but the next request needs no room for this.
                 let published = write::publish(connection, came, asked, request);
                 Box::pin(published).await.map(Some)
             }
@@ -129,6 +129,11 @@ impl FastPath {
         };
         Some((asked, work))
     }
+}
+
+/// Whether a request has come with its body, for which `patience` waits.
+async fn is_there<T: Transport>(connection: &Connection<T>, patience: &mut Patience, len: usize) -> bool {
+    connection.unread().len() >= len || Box::pin(patience.body(connection, len)).await
 }
 
 /// What there is to do for this caller; `None` where somebody has to say why not.

@@ -21,7 +21,7 @@ mod write;
 
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -95,8 +95,11 @@ impl FastPath {
                 client: peer.map(|peer| peer.ip()),
                 context: &context,
             };
-            let answered = self.answer(connection, came, &mut patience);
-            match context.clone().scope(answered).await {
+            let answered = {
+                let answered = pin!(self.answer(connection, came, &mut patience));
+                context.clone().scope(answered).await
+            };
+            match answered {
                 Ok(Some(took)) => patience.answered(took),
                 Ok(None) => return Ended::HandOver,
                 Err(_) => return Ended::Closed,

@@ -72,12 +72,9 @@ impl Patience {
         woken
     }
 
-    /// Waits until so many bytes are there to be taken: a request with its body. False: they do not come at once, and
+    /// Waits until so many bytes are there to be taken: a request with all of its body, of which some is missing. False: they do not come at once, and
     /// somebody else is to wait for them.
     pub async fn body<T: Transport>(&mut self, connection: &Connection<T>, len: usize) -> bool {
-        if connection.unread().len() >= len {
-            return true;
-        }
         let Some(_held) = HalfSent::new(len) else {
             return false;
         };
