@@ -55,7 +55,7 @@ pub(super) struct Asked<'a> {
 /// What there is to do.
 enum Work {
     Read(Found),
-    Publish(Prechecked),
+    Publish(Box<Prechecked>),
     Remove(Account, Coordinates),
 }
 
@@ -92,7 +92,7 @@ impl FastPath {
                 if !is_there(connection, patience, asked.len + asked.body).await {
                     return Ok(None);
                 }
-                let published = write::publish(connection, came, asked, request);
+                let published = write::publish(connection, came, asked, *request);
                 Box::pin(published).await.map(Some)
             }
             Work::Remove(owner, at) => {
@@ -156,7 +156,7 @@ fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Work> {
                 ..Announced::default()
             };
             let request = precheck(engine, caller, owner, at(), announced);
-            request.ok().map(Work::Publish)
+            request.ok().map(|request| Work::Publish(Box::new(request)))
         }
         Op::DeleteFile => Some(Work::Remove(owner, at())),
         _ => read::find(engine, &owner, plain).map(Work::Read),
