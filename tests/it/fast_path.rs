@@ -158,6 +158,29 @@ fn silence_is_counted_from_the_last_request() {
     assert!(last.elapsed() >= KEEP_ALIVE / 2, "not at once");
 }
 
+/// A download that takes longer than silence may is no silence.
+#[test]
+fn silence_begins_behind_the_answer() {
+    let daemon = Setup::default().config("[server]\nkeep_alive = \"2s\"\n").start();
+    // More than the sockets hold.
+    let body = seeded_bytes(1, 24 * MIB);
+    let (large, small) = (path("tool", "1", "f"), path("tool", "2", "f"));
+    assert_eq!(daemon.put(&large, body.clone()), 201);
+    assert_eq!(daemon.put(&small, b"x".to_vec()), 201);
+    let mut conn = daemon.connect();
+    conn.write(&Request::get(&large).head_bytes()).expect("a request");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(conn.read_response("GET").expect("an answer").body == body);
+    let last = Instant::now();
+    std::thread::sleep(Duration::from_millis(200));
+    let answer = conn.send(&Request::get(&small));
+    if last.elapsed() > Duration::from_secs(1) {
+        println!("SKIPPED: the machine is too slow to tell");
+        return;
+    }
+    assert_eq!(answer.expect("still open").status, 200);
+}
+
 #[test]
 fn who_says_nothing_is_told_so() {
     let daemon = Setup::default()
