@@ -247,6 +247,12 @@ impl Store {
         self.inner.bulk.room.state()
     }
 
+    /// Goes up whenever an account or a token has changed, before whoever asked for it hears that it has: what has been
+    /// looked up about them is true for as long as this stays the same.
+    pub fn sign_in_changes(&self) -> u64 {
+        self.inner.shared.sign_in_changes()
+    }
+
     /// A fresh id, larger than all before.
     pub fn next_id(&self) -> Id {
         self.inner.shared.next_id()

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::{Daemon, MIB, PATIENCE, Request, Response, Setup, bearer, path, seeded_bytes, within};
 
 /// A header that only the dispatcher takes; it means nothing.
@@ -290,4 +292,34 @@ fn it_is_counted_like_any_other() {
     ] {
         assert_eq!(daemon.metric(name, label), value, "{name} {label}");
     }
+}
+
+/// Who has been recognised is not looked up again for each request, and yet no longer let in once that is changed.
+#[test]
+fn a_change_of_token_and_account_counts_at_once() {
+    let daemon = Setup::default().start();
+    daemon.create_user("ann", "a password of hers", "private");
+    let kept = daemon.create_token("ann", &["write:package"]);
+    let token = daemon.create_token("ann", &["read:package"]);
+    let target = "/api/packages/ann/generic/tool/1/f";
+    let with = |request: Request, token: &str| request.header("Authorization", bearer(token));
+    assert_eq!(daemon.send(&with(Request::put(target, b"x"), &kept)).status, 201);
+    let asked = |request: Request| (0..3).map(move |_| request.clone());
+    let mut conn = daemon.connect();
+    let before = fast(&daemon);
+    for get in asked(with(Request::get(target), &token)) {
+        assert_eq!(conn.send(&get).expect("an answer").status, 200);
+    }
+    assert_eq!(fast(&daemon), before + 3);
+    let revoked = daemon.as_admin(Request::delete("/api/v1/users/ann/tokens/token%20read:package"));
+    assert_eq!(revoked.status, 204, "{}", revoked.text());
+    let answer = conn.send(&with(Request::get(target), &token)).expect("an answer");
+    assert_eq!(answer.status, 401);
+    for get in asked(with(Request::get(target), &kept)) {
+        assert_eq!(daemon.send(&get).status, 200);
+    }
+    let off = Request::new("PATCH", "/api/v1/admin/users/ann").json(&json!({"active": false}));
+    let off = daemon.as_admin(off);
+    assert_eq!(off.status, 200, "{}", off.text());
+    assert_eq!(daemon.send(&with(Request::get(target), &kept)).status, 401);
 }
