@@ -2,8 +2,11 @@
 
 mod chunker;
 mod digest;
+mod gear;
+mod params;
 mod whole;
 
-pub use chunker::{Chunker, ChunkerParams, ChunkerParamsError};
+pub use chunker::Chunker;
 pub use digest::{Digest, ParseDigestError};
+pub use params::{ChunkerParams, ChunkerParamsError};
 pub use whole::{Span, WholeHasher};
