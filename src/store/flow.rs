@@ -20,6 +20,7 @@ struct Families {
     index_ready: IntGauge,
     index_proven: IntGauge,
     index_bytes: IntGauge,
+    index_runs: IntGauge,
     checkpoint_at: IntGauge,
     checkpoint_seconds: Histogram,
     commits: IntGauge,
@@ -52,6 +53,10 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
             "1 once the index is known to hold exactly what the log says; one found on disk is proven after each start.",
         ),
         index_bytes: gauge("larder_index_size_bytes", "Bytes of the index on disk."),
+        index_runs: gauge(
+            "larder_index_runs",
+            "Sorted runs that the index consists of beside what was written last; merging keeps them few.",
+        ),
         checkpoint_at: gauge(
             "larder_index_checkpoint_timestamp_seconds",
             "When the index was last made durable, in Unix time: a crash replays the log from there.",
@@ -146,6 +151,9 @@ impl Store {
         // While it is built again it has no size that means something.
         if let Ok(bytes) = self.inner.index.size_on_disk() {
             set(&FAMILIES.index_bytes, bytes);
+        }
+        if let Ok(runs) = self.inner.index.runs() {
+            set(&FAMILIES.index_runs, runs as u64);
         }
     }
 }

@@ -222,6 +222,7 @@ fn what_is_looked_for_and_what_need_not_travel() {
     assert_eq!(metric("larder_ready", ""), 1);
     assert_eq!(metric("larder_store_writing", ""), 1);
     assert!(metric("larder_index_size_bytes", "") > 0);
+    assert!((0..40).contains(&metric("larder_index_runs", "")));
     let checkpoint = || metric("larder_index_checkpoint_timestamp_seconds", "") > 1_700_000_000;
     assert!(within(PATIENCE, checkpoint));
 }

@@ -247,6 +247,11 @@ impl Index {
         Ok((meta.dev(), meta.ino()))
     }
 
+    /// Sorted runs that it consists of beside what was written last.
+    pub fn runs(&self) -> Result<usize, StoreError> {
+        self.ask(Tree::runs)
+    }
+
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
         self.ask(Tree::size_on_disk)

@@ -15,7 +15,7 @@ use super::floor::{Floors, WORTHWHILE};
 use super::keys::family;
 use super::manifest::Manifest;
 use super::memtable::Memtable;
-use super::merge::{Merge, Outcome, due};
+use super::merge::{Exchange, Merge, due};
 use super::merged::{Merged, RunRows, Source};
 use super::retired::Retired;
 use super::rows::Hashed;
@@ -27,8 +27,8 @@ use crate::store::error::StoreError;
 
 /// Memory of the memtable at which its writer makes a run of it, bytes: the checkpoint comes earlier nearly always.
 const MEMTABLE_MOST: usize = 16 << 20;
-/// Rows of a memtable that a scan takes at a time, at least and at most.
-const GATHER: (usize, usize) = (64, 4096);
+/// Rows of a memtable that a scan takes at a time, at least and at most. Few for tests, so that scans go on often.
+const GATHER: (usize, usize) = if cfg!(test) { (2, 8) } else { (64, 4096) };
 
 /// With so many runs they are merged even where the disk is nearly full.
 const CROWDED: usize = 64;
@@ -267,7 +267,7 @@ impl Levels {
         let family = family(prefix).map(|family| self.hasher.hash_one(family));
         for run in &*runs {
             if family.is_none_or(|family| !run.is_absent(family)) {
-                sources.push(Source::Run(RunRows::new(run.clone(), span, order)?));
+                sources.push(Source::run(RunRows::new(run.clone(), span, order)?));
             }
         }
         Ok((Merged::new(sources, order)?, horizon))
@@ -335,23 +335,21 @@ impl Levels {
         if !room.for_step() {
             return Ok(false);
         }
-        let Some(merge) = upkeep.merge.take() else {
+        // Where a step fails, the index has failed.
+        let Some(mut merge) = upkeep.merge.take() else {
             return Ok(false);
         };
-        match merge.step()? {
-            Outcome::Open(merge) => upkeep.merge = Some(merge),
-            Outcome::Done { inputs, output } => {
-                let is_input = |run: &Arc<Run>| inputs.iter().any(|input| Arc::ptr_eq(input, run));
-                let newer = runs.iter().take_while(|run| !is_input(run)).cloned();
-                let older = runs
-                    .iter()
-                    .skip_while(|run| !is_input(run))
-                    .filter(|run| !is_input(run));
-                let merged = newer.chain(output).chain(older.cloned()).collect();
-                self.install(&mut upkeep, merged, false)?;
-                inputs.into_iter().for_each(|run| upkeep.retired.run(run));
-            }
+        if !merge.step()? {
+            upkeep.merge = Some(merge);
+            return Ok(true);
         }
+        let Exchange { inputs, output } = merge.finish()?;
+        let is_input = |run: &&Arc<Run>| inputs.iter().any(|input| Arc::ptr_eq(input, run));
+        let newer = runs.iter().take_while(|run| !is_input(run));
+        let older = runs.iter().skip_while(|run| !is_input(run)).skip(inputs.len());
+        let merged = newer.chain(&output).chain(older).cloned().collect();
+        self.install(&mut upkeep, merged, false)?;
+        inputs.into_iter().for_each(|run| upkeep.retired.run(run));
         Ok(true)
     }
 
@@ -379,7 +377,7 @@ impl Levels {
         self.upkeep().retired.take()
     }
 
-    #[cfg(test)]
+    /// The runs, the newest first.
     pub fn runs(&self) -> Runs {
         self.read().runs.clone()
     }

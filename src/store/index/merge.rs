@@ -14,8 +14,8 @@ use crate::store::error::StoreError;
 
 /// So many runs of one size become one of the next.
 const FAN_IN: u64 = 4;
-/// Runs with fewer rows are all of the smallest size.
-const SMALL: u64 = 1024;
+/// Runs with fewer rows are all of the smallest size. Few for tests, so that runs of several sizes come about.
+const SMALL: u64 = if cfg!(test) { 8 } else { 1024 };
 /// Rows of one step: a millisecond or two. Few for tests, so that much happens between two steps.
 const STEP: usize = if cfg!(test) { 50 } else { 8192 };
 
@@ -28,8 +28,8 @@ pub fn due(runs: &[Arc<Run>]) -> Option<usize> {
 fn newest_to_merge(runs: &[&RunInfo]) -> Option<usize> {
     let rows: u64 = runs.iter().map(|run| run.rows).sum();
     let removed: u64 = runs.iter().map(|run| run.removed).sum();
-    // Most of what stands there is not there any more.
-    if runs.len() > 1 && rows > SMALL * FAN_IN && removed * 2 > rows {
+    // A removal and what it removes are half of what stands there.
+    if runs.len() > 1 && rows > SMALL * FAN_IN && removed * 2 >= rows {
         return Some(runs.len());
     }
     let sizes: Vec<u32> = runs.iter().map(|run| size(run.rows)).collect();
@@ -57,18 +57,13 @@ pub struct Merge {
     hasher: FixedState,
 }
 
-/// What a step has led to.
+/// What a merge has led to.
 #[derive(Debug)]
-pub enum Outcome {
-    /// There is more to do.
-    Open(Merge),
-    /// The inputs have become the output, which is nothing where all their rows are gone.
-    Done {
-        /// Are to be given up.
-        inputs: Vec<Arc<Run>>,
-        /// Takes their place.
-        output: Option<Arc<Run>>,
-    },
+pub struct Exchange {
+    /// Are to be given up.
+    pub inputs: Vec<Arc<Run>>,
+    /// Takes their place; nothing, where all their rows are gone.
+    pub output: Option<Arc<Run>>,
 }
 
 impl Merge {
@@ -87,7 +82,7 @@ impl Merge {
         let all = Span::of(b"");
         let sources = inputs
             .iter()
-            .map(|run| RunRows::new(run.clone(), &all, Order::Forward).map(Source::Run))
+            .map(|run| RunRows::new(run.clone(), &all, Order::Forward).map(Source::run))
             .collect::<Result<_, _>>()?;
         let rows = inputs.iter().map(|run| run.info.rows).sum();
         Ok(Merge {
@@ -99,24 +94,32 @@ impl Merge {
         })
     }
 
-    /// Goes over some more rows. Removals are left out where nothing older says otherwise.
+    /// Goes over some more rows. Removals are left out where nothing older says otherwise. Whether those were the last.
     ///
     /// # Errors
     /// `Index` where sled fails or rows got lost.
-    pub fn step(mut self) -> Result<Outcome, StoreError> {
+    pub fn step(&mut self) -> Result<bool, StoreError> {
         for _ in 0..STEP {
             let Some(row) = self.rows.row()? else {
-                return Ok(Outcome::Done {
-                    inputs: self.inputs,
-                    output: self.writer.finish()?,
-                });
+                return Ok(true);
             };
             if row.value.is_some() || is_known(&self.older, self.hasher.hash_one(row.key)) {
                 self.writer.push(row)?;
             }
             self.rows.advance()?;
         }
-        Ok(Outcome::Open(self))
+        Ok(false)
+    }
+
+    /// What it has led to, behind the last step.
+    ///
+    /// # Errors
+    /// `Index` where sled fails.
+    pub fn finish(self) -> Result<Exchange, StoreError> {
+        Ok(Exchange {
+            inputs: self.inputs,
+            output: self.writer.finish()?,
+        })
     }
 }
 
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn where_most_is_gone_everything_is_merged() {
+    fn where_half_is_removals_everything_is_merged() {
         let (few, many) = (
             [info(50_000, 0), info(30_000, 30_000)],
             [info(40_000, 0), info(45_000, 45_000)],

@@ -15,10 +15,15 @@ pub enum Source {
     /// Of a memtable.
     Memory(Vec<(Key, Option<Value>)>, usize),
     /// Of a run.
-    Run(RunRows),
+    Run(Box<RunRows>),
 }
 
 impl Source {
+    /// The rows of a run.
+    pub fn run(rows: RunRows) -> Self {
+        Source::Run(Box::new(rows))
+    }
+
     fn row(&self) -> Result<Option<Row<'_>>, StoreError> {
         match self {
             Source::Memory(rows, at) => Ok(rows.get(*at).map(|(key, value)| Row {

@@ -305,6 +305,11 @@ impl Tree {
         Ok((meta.blocks() * 512).saturating_sub(meta.len()))
     }
 
+    /// Sorted runs that it consists of beside what was written last.
+    pub fn runs(&self) -> Result<usize, StoreError> {
+        self.open_db().map(|open| open.levels.runs().len())
+    }
+
     /// Bytes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
         self.with(|open| open.db.size_on_disk().map_err(failed))

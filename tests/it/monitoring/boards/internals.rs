@@ -94,6 +94,12 @@ fn segments_and_index() -> Row {
             lines("Index size", "bytes", "Bytes of the index on disk.")
                 .query("{{instance}}", "larder_index_size_bytes{@}"),
             lines(
+                "Runs of the index",
+                "short",
+                "Sorted runs that look-ups may have to ask; many for long: merging has no room on the disk.",
+            )
+            .query("{{instance}}", "larder_index_runs{@}"),
+            lines(
                 "Age of the checkpoint",
                 "s",
                 "Time since the index was last made durable: a crash replays the log from there.",
