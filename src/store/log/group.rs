@@ -7,7 +7,7 @@ use super::format::{
 };
 use super::journal_footer::{Entry, EntryRecord};
 use super::record::Record;
-use crate::chunk::Digest;
+use crate::chunk::{Digest, crc32c};
 use crate::store::model::Place;
 
 /// A group under construction for a known place in a journal file. The buffer is reused from group to group.
@@ -19,6 +19,8 @@ pub struct GroupBuilder {
     /// What the file's footer will say of the records.
     records: Vec<EntryRecord>,
     buffer: Vec<u8>,
+    /// Over the records so far, while they are still in the processor's caches.
+    body_crc: u32,
 }
 
 /// A group that is ready to be appended.
@@ -54,6 +56,7 @@ impl GroupBuilder {
             number,
             records: Vec::new(),
             buffer,
+            body_crc: crc32c::of(&[]),
         }
     }
 
@@ -102,13 +105,14 @@ impl GroupBuilder {
         self.buffer.resize(start + RECORD_HEADER_LEN, 0);
         let mut crc = 0;
         for piece in pieces {
-            crc = crc32c::crc32c_append(crc, piece);
+            crc = crc32c::append(crc, piece);
             self.buffer.extend_from_slice(piece);
         }
         let len = self.buffer.len() - start - RECORD_HEADER_LEN;
         let header = RecordHeader::raw(kind, self.number, digest, len as u32, crc);
         self.buffer[start..start + RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, offset));
         self.buffer.resize(padded(self.buffer.len() as u64) as usize, 0);
+        self.body_crc = crc32c::append(self.body_crc, &self.buffer[start..]);
         Place {
             kind: self.binding.kind,
             file: self.binding.file,
@@ -127,7 +131,7 @@ impl GroupBuilder {
         let (head, body) = self.buffer.split_at_mut(Group::RECORD_LEN as usize);
         let group = Group {
             body_len: body.len() as u64,
-            body_crc: crc32c::crc32c(body),
+            body_crc: self.body_crc,
             records: self.records.len() as u32,
             durable_group: context.durable_group,
             durable_segments: context.durable_segments,
@@ -141,7 +145,7 @@ impl GroupBuilder {
             self.number,
             digest,
             Group::LEN as u32,
-            crc32c::crc32c(&payload),
+            crc32c::of(&payload),
         );
         head[..RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, self.offset));
         head[RECORD_HEADER_LEN..].copy_from_slice(&payload);

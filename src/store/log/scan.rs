@@ -10,6 +10,7 @@ use super::format::{
     block_end,
 };
 use super::record::Record;
+use crate::chunk::crc32c;
 
 /// A record and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +130,7 @@ impl<'a> Scan<'a> {
         let start = offset + Group::RECORD_LEN;
         let end = start.checked_add(head.body_len)?;
         let body = self.bytes.get(start as usize..end as usize)?;
-        if crc32c::crc32c(body) != head.body_crc {
+        if crc32c::of(body) != head.body_crc {
             return None;
         }
         Some(self.records(start, end))
