@@ -282,7 +282,11 @@ mod tests {
                 next_id: number,
                 index_sum: 0,
             };
-            bytes.extend(group.finish(context).bytes);
+            let group = group.finish(context);
+            group
+                .slices()
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
         }
         offsets.push(bytes.len() as u64);
         bytes.resize(len.max(bytes.len()), 0);
@@ -378,7 +382,11 @@ mod tests {
                 next_id: 1,
                 index_sum: 0,
             };
-            bytes.extend(group.finish(context).bytes);
+            let group = group.finish(context);
+            group
+                .slices()
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
             for known_durable in [0, 1, ALL_DURABLE] {
                 let (groups, _, _) = read(&bytes, known_durable);
                 assert_eq!(groups, [0; 0], "{number:x} {known_durable:x}");
