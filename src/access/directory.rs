@@ -19,6 +19,8 @@ pub(super) trait Directory: Send + Sync {
     fn has_packages(&self, owner: Id) -> Result<bool, StoreError>;
     fn secret(&self) -> &[u8; 32];
     fn next_id(&self) -> Id;
+    /// Goes up whenever an account or a token has changed, before whoever asked for it hears that it has.
+    fn sign_in_changes(&self) -> u64;
     fn commit(&self, change: Change) -> Ticket;
 }
 
@@ -65,6 +67,10 @@ impl Directory for Store {
 
     fn next_id(&self) -> Id {
         Store::next_id(self)
+    }
+
+    fn sign_in_changes(&self) -> u64 {
+        Store::sign_in_changes(self)
     }
 
     fn commit(&self, change: Change) -> Ticket {

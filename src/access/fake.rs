@@ -61,6 +61,7 @@ pub(super) struct Fake {
     pub(super) forced: Mutex<Vec<CommitError>>,
     /// How often a token was looked up.
     pub(super) token_lookups: AtomicUsize,
+    changes: AtomicU64,
 }
 
 /// An `Access` over a [`Fake`].
@@ -96,6 +97,7 @@ impl Fake {
     /// Puts an account, whatever was there.
     pub(super) fn set(&self, account: Account) {
         let mut accounts = locked(&self.accounts);
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.last_id.fetch_max(account.id, Ordering::SeqCst);
         accounts.retain(|other| other.id != account.id);
         accounts.push(account);
@@ -104,6 +106,7 @@ impl Fake {
     /// Changes the account of this name.
     pub(super) fn edit(&self, name: &str, edit: impl FnOnce(&mut Account)) {
         let mut accounts = locked(&self.accounts);
+        self.changes.fetch_add(1, Ordering::SeqCst);
         edit(
             accounts
                 .iter_mut()
@@ -114,6 +117,7 @@ impl Fake {
 
     /// Lets all tokens expire at this time.
     pub(super) fn expire_tokens(&self, at: Millis) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
         locked(&self.tokens)
             .iter_mut()
             .for_each(|token| token.expires = Some(at));
@@ -121,6 +125,7 @@ impl Fake {
 
     /// Takes the account of this name away.
     pub(super) fn remove(&self, name: &str) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
         locked(&self.accounts).retain(|account| account.name != name);
     }
 
@@ -247,9 +252,18 @@ impl Directory for Fake {
         self.last_id.fetch_add(1, Ordering::SeqCst) + 1
     }
 
+    fn sign_in_changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
     fn commit(&self, change: Change) -> Ticket {
         let (settle, ticket) = ticket();
-        settle.settle(self.apply(change));
+        let changes_sign_in = change.changes_sign_in();
+        let outcome = self.apply(change);
+        if changes_sign_in {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
+        settle.settle(outcome);
         ticket
     }
 }

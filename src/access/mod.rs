@@ -31,6 +31,7 @@ mod organisations;
 mod password;
 mod permission;
 mod random;
+mod recent;
 mod remembered;
 mod scopes;
 mod secret;
@@ -79,7 +80,7 @@ pub enum Caller {
     /// No credentials.
     Anonymous,
     /// Signed in.
-    User(Box<SignedIn>),
+    User(Arc<SignedIn>),
     /// A CI job that its platform vouches for. It has no account.
     Workload(Box<Workload>),
 }
@@ -143,6 +144,8 @@ pub struct Access {
 
 /// What the clones share.
 struct Gate {
+    /// See [`recent::number`].
+    number: u64,
     directory: Arc<dyn Directory>,
     token_key: HashKey,
     clock: Clock,
@@ -169,6 +172,7 @@ impl Access {
     fn over(directory: Arc<dyn Directory>, clock: Clock, issuers: Vec<Issuer>) -> Self {
         metrics::init();
         let gate = Gate {
+            number: recent::number(),
             token_key: HashKey::of(directory.secret()),
             directory,
             issuers: ArcSwap::from_pointee(Issuers::new(issuers, clock.clone())),

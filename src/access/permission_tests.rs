@@ -87,7 +87,7 @@ fn caller(who: &str, credential: &str) -> (Caller, Option<Permission>) {
         token,
         grants,
     };
-    (Caller::User(Box::new(who)), membership)
+    (Caller::User(std::sync::Arc::new(who)), membership)
 }
 
 /// Four places: read, list, write and delete, as the file explains them.

@@ -1,6 +1,7 @@
 //! From credentials to a caller.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
@@ -9,12 +10,13 @@ use super::clock::wall_millis;
 use super::hashing::Lane;
 use super::metrics::{self, Method};
 use super::oidc::{self, Rejected};
+use super::recent::{self, Recognised};
 use super::remembered::Fingerprint;
 use super::throttle::Guesser;
 use super::token::{self, WellFormed};
 use super::{Access, AuthError, Caller, Credentials, Gate, Scopes, SignedIn, password};
 use crate::store::error::StoreError;
-use crate::store::model::{AccountKind, Id};
+use crate::store::model::{AccountKind, Id, Millis, Token};
 
 /// The password that marks the user of Basic credentials as a token, besides the empty one.
 const TOKEN_AS_USER: &str = "x-oauth-basic";
@@ -93,43 +95,64 @@ impl Access {
     }
 
     /// Who sends a request, if nobody needs to be waited for and nothing speaks against it: nobody, or the holder of a
-    /// token that is good. Everything else is for [`Access::authenticate`], and is not counted here.
+    /// token that is good. Everything else is for [`Access::authenticate`]. Counted in [`Access::recognised`] alone, as the
+    /// request may go there after all.
     pub fn recognise(&self, credentials: &Credentials) -> Option<Caller> {
         match Presented::of(credentials) {
             Presented::Nothing => Some(Caller::Anonymous),
-            Presented::Token(token) => {
-                let caller = self.by_token(token);
-                if caller.is_ok() {
-                    metrics::attempted(Method::Token, &caller);
-                }
-                caller.ok()
-            }
+            Presented::Token(token) => self.by_token(token).ok(),
             _ => None,
         }
     }
 
-    fn by_token(&self, token: WellFormed<'_>) -> Result<Caller, AuthError> {
-        let directory = &self.gate.directory;
-        let hash = token.hash(&self.gate.token_key);
-        let token = directory.token(&hash)?.ok_or(AuthError::Wrong)?;
-        if !bool::from(token.hash.ct_eq(&hash)) {
-            return Err(AuthError::Wrong);
+    /// Whom [`Access::recognise`] has recognised is about to be answered.
+    pub fn recognised(&self, caller: &Caller) {
+        if !matches!(caller, Caller::Anonymous) {
+            metrics::attempted(Method::Token, &Ok(()));
         }
+    }
+
+    fn by_token(&self, token: WellFormed<'_>) -> Result<Caller, AuthError> {
+        let gate = &self.gate;
+        let hash = token.hash(&gate.token_key);
+        // Read before anything is looked up: what has changed meanwhile is looked up again.
+        let state = recent::State {
+            gate: gate.number,
+            changes: gate.directory.sign_in_changes(),
+        };
         let now = wall_millis();
-        if token.expires.is_some_and(|expires| expires <= now) {
+        let Recognised { token, who } = match recent::recall(state, &hash) {
+            Some(recognised) if !is_over(&recognised.token, now) => recognised,
+            _ => {
+                let recognised = self.look_up(&hash, now)?;
+                recent::remember(state, recognised.clone());
+                recognised
+            }
+        };
+        gate.uses.note(&token, now);
+        Ok(Caller::User(who))
+    }
+
+    /// Whose token has this hash.
+    fn look_up(&self, hash: &[u8; 32], now: Millis) -> Result<Recognised, AuthError> {
+        let directory = &self.gate.directory;
+        let token = directory.token(hash)?.ok_or(AuthError::Wrong)?;
+        if !bool::from(token.hash.ct_eq(hash)) || is_over(&token, now) {
             return Err(AuthError::Wrong);
         }
         let account = directory.account_by_id(token.account)?.ok_or(AuthError::Wrong)?;
         // Stored grants were good when they were made; a token whose grants cannot be read may do nothing.
         let grants = self.gate.grants.of(&token).map_err(|_| AuthError::Wrong)?;
-        let caller = signed_in(SignedIn {
+        let who = SignedIn {
             account,
             scopes: Scopes(token.scopes),
             token: Some(token.id),
             grants,
-        })?;
-        self.gate.uses.note(&token, now);
-        Ok(caller)
+        };
+        Ok(Recognised {
+            token: Arc::new(token),
+            who: signed_in(who)?,
+        })
     }
 
     async fn by_workload(&self, token: &str) -> Result<Caller, AuthError> {
@@ -160,12 +183,13 @@ impl Access {
         if account.password != Some(phc) {
             return Err(AuthError::Wrong);
         }
-        signed_in(SignedIn {
+        let who = SignedIn {
             account,
             scopes: Scopes::ALL,
             token: None,
             grants: None,
-        })
+        };
+        signed_in(who).map(Caller::User)
     }
 
     fn attempt(&self, user: &str, password: &str, from: Option<IpAddr>) -> Result<Attempt, AuthError> {
@@ -231,11 +255,15 @@ impl Gate {
     }
 }
 
-fn signed_in(who: SignedIn) -> Result<Caller, AuthError> {
+fn is_over(token: &Token, now: Millis) -> bool {
+    token.expires.is_some_and(|expires| expires <= now)
+}
+
+fn signed_in(who: SignedIn) -> Result<Arc<SignedIn>, AuthError> {
     match who.account.kind {
         AccountKind::Organisation => Err(AuthError::Wrong),
         AccountKind::User if !who.account.active => Err(AuthError::Inactive),
-        AccountKind::User => Ok(Caller::User(Box::new(who))),
+        AccountKind::User => Ok(Arc::new(who)),
     }
 }
 

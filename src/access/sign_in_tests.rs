@@ -106,6 +106,31 @@ async fn a_token_ends_when_it_expires() {
 }
 
 #[tokio::test]
+async fn a_token_is_looked_up_once_until_something_changes() {
+    let bench = bench();
+    let token = token(&bench, "all").await;
+    let ask_token = async || ask(&bench, Credentials::Token(token.clone())).await;
+    let lookups = || bench.fake.token_lookups.load(Ordering::SeqCst);
+    for _ in 0..3 {
+        assert_eq!(ask_token().await, "Ann by token: all");
+    }
+    assert_eq!(lookups(), 1);
+    bench.fake.edit("Ann", |account| account.active = false);
+    for _ in 0..2 {
+        assert_eq!(ask_token().await, "inactive");
+    }
+    assert_eq!(lookups(), 3, "only who is let in is remembered");
+    bench.fake.edit("Ann", |account| account.active = true);
+    // Time goes on without a change.
+    bench.fake.expire_tokens(wall_millis() + 100);
+    let begun = std::time::Instant::now();
+    while ask_token().await != "wrong" {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[tokio::test]
 async fn a_narrowed_token_brings_its_grants() {
     let bench = bench();
     let ann = bench.access.account("ann").unwrap().unwrap();
@@ -125,7 +150,7 @@ async fn a_narrowed_token_brings_its_grants() {
         let Ok(Caller::User(who)) = bench.access.authenticate(&credentials, None).await else {
             panic!("signed in");
         };
-        let grants = who.grants.unwrap();
+        let grants = who.grants.clone().unwrap();
         assert!(grants.cover("ci", Some("app"), crate::access::Action::Read));
         assert!(!grants.cover("ci", Some("lib"), crate::access::Action::Read));
     }

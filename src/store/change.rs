@@ -83,6 +83,17 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it changes who can sign in, or with what.
+    pub fn changes_sign_in(&self) -> bool {
+        matches!(
+            self,
+            Change::PutAccount { .. }
+                | Change::PutToken(_)
+                | Change::RemoveToken(_)
+                | Change::RemoveAccount(_)
+        )
+    }
+
     /// Whether it leads to more room: such changes may use what is kept for them, and the ballast.
     pub fn frees(&self) -> bool {
         matches!(

@@ -256,6 +256,10 @@ impl Committer {
             let mut waiters = Waiters::default();
             let room = self.bulk.room.clone();
             let outcome = self.group(|stage| waiters.stage(&mut messages, &room, stage));
+            // Whatever the outcome: what was written to the log is true, even where the index has failed behind it.
+            if waiters.changes.iter().any(Change::changes_sign_in) {
+                self.shared.sign_in_changed();
+            }
             let removal =
                 |change: &Change| matches!(change, Change::RemoveVersion(_) | Change::RemovePackage(_));
             if outcome.is_ok() {

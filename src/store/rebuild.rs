@@ -111,6 +111,8 @@ impl Committer {
         self.proof = None;
         self.shared.proven();
         self.index.adopt(fresh);
+        // Whoever was looked up in the tree that failed is looked up again.
+        self.shared.sign_in_changed();
         Ok(())
     }
 }

@@ -23,6 +23,8 @@ pub struct Shared {
     proof_is_urgent: AtomicBool,
     /// Bytes of files whose names went since the start.
     removed_bytes: AtomicU64,
+    /// Changes of accounts and tokens since the start.
+    sign_in_changes: AtomicU64,
     started: Instant,
     /// When the last group was committed, in milliseconds since `started`, and how long it took, in microseconds.
     last_group: [AtomicU64; 2],
@@ -40,6 +42,7 @@ impl Shared {
             proven: AtomicBool::new(false),
             proof_is_urgent: AtomicBool::new(false),
             removed_bytes: AtomicU64::new(0),
+            sign_in_changes: AtomicU64::new(0),
             started: Instant::now(),
             last_group: Default::default(),
         }
@@ -67,6 +70,16 @@ impl Shared {
     /// Bytes of files whose names went since the start. A hint: the same bytes may have other names.
     pub fn removed_bytes(&self) -> u64 {
         self.removed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Accounts or tokens have changed, as look-ups show by now.
+    pub fn sign_in_changed(&self) {
+        self.sign_in_changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes of accounts and tokens since the start.
+    pub fn sign_in_changes(&self) -> u64 {
+        self.sign_in_changes.load(Ordering::Acquire)
     }
 
     /// How long the last group took, if there was one within the last second: what a write has to wait just now.

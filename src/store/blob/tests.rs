@@ -321,6 +321,7 @@ async fn collect_in_place(reader: BlobReader) -> Result<(Vec<u8>, usize), StoreE
             Ok(Some(Piece::Bytes(bytes))) => std::io::Write::write_all(&mut &near, &bytes).unwrap(),
             Ok(Some(Piece::File(mut range))) => {
                 from_files += 1;
+                std::io::Write::write_all(&mut &near, &range.take_head()).unwrap();
                 while !range.is_empty() {
                     range.send(&near).unwrap();
                 }
