@@ -68,7 +68,7 @@ async fn small_bodies_are_carried_along() {
 async fn a_small_body_in_one_piece_is_carried_along_as_it_is() {
     let kit = Kit::new(PARAMS);
     for len in [1, INLINE_LIMIT as usize] {
-        let body = Bytes::from(noise(len, 1));
+        let body = noise(len, 1);
         let blob = NewBlob::inline(&kit.bulk, &body).unwrap();
         assert_eq!((blob.digest, blob.size), (Digest::of(&body), len as u64));
         let Content::Inline(pieces) = &blob.content else {
@@ -78,10 +78,7 @@ async fn a_small_body_in_one_piece_is_carried_along_as_it_is() {
         assert_eq!(pieces[0].as_ptr(), body.as_ptr(), "not copied");
     }
     for len in [0, INLINE_LIMIT as usize + 1] {
-        assert!(
-            NewBlob::inline(&kit.bulk, &noise(len, 1).into()).is_none(),
-            "{len}"
-        );
+        assert!(NewBlob::inline(&kit.bulk, &noise(len, 1)).is_none(), "{len}");
     }
 }
 
