@@ -3,7 +3,7 @@
 mod opened;
 mod piece;
 mod readers;
-mod verified;
+mod recent;
 
 use std::io;
 use std::ops::Range;
