@@ -95,18 +95,20 @@ impl Access {
     }
 
     /// Who sends a request, if nobody needs to be waited for and nothing speaks against it: nobody, or the holder of a
-    /// token that is good. Everything else is for [`Access::authenticate`], and is not counted here.
+    /// token that is good. Everything else is for [`Access::authenticate`]. Counted in [`Access::recognised`] alone, as the
+    /// request may go there after all.
     pub fn recognise(&self, credentials: &Credentials) -> Option<Caller> {
         match Presented::of(credentials) {
             Presented::Nothing => Some(Caller::Anonymous),
-            Presented::Token(token) => {
-                let caller = self.by_token(token);
-                if caller.is_ok() {
-                    metrics::attempted(Method::Token, &caller);
-                }
-                caller.ok()
-            }
+            Presented::Token(token) => self.by_token(token).ok(),
             _ => None,
+        }
+    }
+
+    /// Whom [`Access::recognise`] has recognised is about to be answered.
+    pub fn recognised(&self, caller: &Caller) {
+        if !matches!(caller, Caller::Anonymous) {
+            metrics::attempted(Method::Token, &Ok(()));
         }
     }
 

@@ -20,6 +20,7 @@ use crate::store::Health;
 use crate::store::change::CommitError;
 use crate::store::error::StoreError;
 use crate::store::model::{Account, Id, OwnerSettings};
+use crate::store::upload::NewBlob;
 
 /// How long a complete body waits for an index that is being built again.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
@@ -85,16 +86,12 @@ impl Artifacts {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: Display,
     {
-        let Prechecked { request, mut limits } = request;
-        let permit = self.owners.admit(request.owner.id).await?;
-        if permit.waited() {
-            limits = self.check(&request)?;
-        }
-        let at = FileName::from(request.at);
+        let upload = self.begin(request).await?;
+        let Upload { request, limits, .. } = &upload;
         let mut allowance = Allowance {
             artifacts: self,
             owner: &request.owner,
-            at: &at,
+            at: request.at.parts(),
             received: 0,
             // Of a body with a length this has been asked already.
             checked: match limits.bytes {
@@ -102,30 +99,66 @@ impl Artifacts {
                 _ => u64::MAX,
             },
         };
-        let mut checksums = Checksums::new(request.checksums);
-        let mut writer = self.store.upload(request.length);
         let rules = Rules {
             length: request.length,
             max_size: limits.file_size,
             min_bytes_per_window: self.options.min_bytes_per_window,
             stall_window: self.options.stall_window,
         };
+        let mut checksums = Checksums::new(request.checksums.clone());
+        let mut writer = self.store.upload(request.length);
         receive(body, rules, &mut checksums, async |piece: Bytes| {
             allowance.take(piece.len())?;
             Ok(writer.write(piece).await?)
         })
         .await?;
         let blob = writer.finish().await?;
+        let sha256 = checksums.verify(blob.digest)?;
+        self.name(upload, blob, sha256).await
+    }
+
+    /// The same for a small body that is there already, with the length that was announced.
+    pub async fn publish_whole(&self, request: Prechecked, body: Bytes) -> Result<Published, ArtifactError> {
+        debug_assert_eq!(request.request.length, Some(body.len() as u64));
+        let upload = self.begin(request).await?;
+        let mut checksums = Checksums::new(upload.request.checksums.clone());
+        checksums.update(&body);
+        let blob = self.store.upload_whole(body).await?;
+        let sha256 = checksums.verify(blob.digest)?;
+        self.name(upload, blob, sha256).await
+    }
+
+    /// Waits for the turn of an upload.
+    async fn begin(&self, request: Prechecked) -> Result<Upload, ArtifactError> {
+        let Prechecked { request, mut limits } = request;
+        let permit = self.owners.admit(request.owner.id).await?;
+        if permit.waited() {
+            limits = self.check(&request)?;
+        }
+        Ok(Upload {
+            request,
+            limits,
+            permit,
+        })
+    }
+
+    /// Gives a body that is all there its name.
+    async fn name(
+        &self,
+        Upload { request, permit, .. }: Upload,
+        blob: NewBlob,
+        sha256: Option<[u8; 32]>,
+    ) -> Result<Published, ArtifactError> {
         let publication = Publication {
-            sha256: checksums.verify(blob.digest)?,
-            at,
+            sha256,
+            at: FileName::from(request.at),
             owner: request.owner.name,
             condition: request.condition,
             by: request.by,
             by_admin: request.by_admin,
             blob: Arc::new(blob),
         };
-        let owner = request.owner.id;
+        let (owner, publication) = (request.owner.id, Arc::new(publication));
         let named = match self.name_patiently(owner, publication, &permit).await {
             // Of an owner who is gone each try was a conflict.
             Err(OwnerError::Busy(_)) if self.store.account_by_id(owner)?.is_none() => {
@@ -147,7 +180,7 @@ impl Artifacts {
     async fn name_patiently(
         &self,
         owner: Id,
-        publication: Publication,
+        publication: Arc<Publication>,
         permit: &UploadPermit,
     ) -> Result<Named, OwnerError> {
         let deadline = Instant::now() + INDEX_PATIENCE;
@@ -189,11 +222,19 @@ impl Artifacts {
     }
 }
 
+/// An upload whose turn has come.
+struct Upload {
+    request: PublishRequest,
+    /// What holds now.
+    limits: Limits,
+    permit: UploadPermit,
+}
+
 /// Cuts off a body of unknown length that has become too long for its owner's quota, as far as that can be told.
 struct Allowance<'a> {
     artifacts: &'a Artifacts,
     owner: &'a Account,
-    at: &'a FileName,
+    at: [&'a str; 3],
     received: u64,
     /// What may come until it is looked at again.
     checked: u64,
@@ -206,11 +247,11 @@ impl Allowance<'_> {
             return Ok(());
         }
         let Artifacts { store, rules, .. } = self.artifacts;
-        let (settings, policy) = self.artifacts.governing(self.owner, &self.at.package)?;
+        let (settings, policy) = self.artifacts.governing(self.owner, self.at[0])?;
         let quota = rules.limits(&settings).quota();
         self.checked = match quota.bytes {
             Some(_) => {
-                let standing = committed(store, self.owner.id, self.at.parts())?;
+                let standing = committed(store, self.owner.id, self.at)?;
                 room(quota, store.held(self.owner.id)?, &standing)
             }
             None => u64::MAX,

@@ -8,21 +8,21 @@
 //! So that head and body still leave together, whoever answers calls [`Outlet::hold`], and the head waits here for the
 //! first bytes behind it.
 //!
-//! Before the dispatcher there is the fast path, which reads with [`Connection::poll_fill`]: what it has read and not taken
-//! is what the dispatcher reads first.
+//! Before the dispatcher there is the fast path, which reads with [`Connection::poll_fill`] and
+//! [`Connection::poll_fill_to`]: what it has read and not taken is what the dispatcher reads first.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use actix_rt::net::{TcpStream, UnixStream};
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use rustix::net::{SendFlags, send};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 
 use crate::store::blob::{FileRange, Piece};
 
@@ -168,6 +168,20 @@ impl<T: Transport> Connection<T> {
         })
     }
 
+    /// Reads until `len` bytes have not been taken; false where the client sends fewer.
+    pub fn poll_fill_to(&self, context: &mut Context<'_>, len: usize) -> Poll<io::Result<bool>> {
+        let Inner {
+            transport, unread, ..
+        } = &mut *self.0.borrow_mut();
+        unread.reserve_exact(len.saturating_sub(unread.len()));
+        while unread.len() < len {
+            if ready!(pin!(transport.read_buf(unread)).poll(context))? == 0 {
+                return Poll::Ready(Ok(false));
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+
     /// What has been read and not been taken.
     pub fn unread(&self) -> Ref<'_, [u8]> {
         Ref::map(self.0.borrow(), |inner| inner.unread.as_slice())
@@ -176,6 +190,15 @@ impl<T: Transport> Connection<T> {
     /// Takes so many bytes of what has been read.
     pub fn take(&self, len: usize) {
         self.0.borrow_mut().unread.drain(..len);
+    }
+
+    /// Takes a head and the body behind it, of so many bytes, and gives the body back. Both are there.
+    pub fn take_body(&self, head: usize, len: usize) -> Bytes {
+        let unread = &mut self.0.borrow_mut().unread;
+        let behind = unread.split_off(head + len);
+        let mut taken = Bytes::from(std::mem::replace(unread, behind));
+        taken.advance(head);
+        taken
     }
 
     /// Writes what leaves before anything that is sent from now on.

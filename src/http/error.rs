@@ -284,8 +284,17 @@ impl Refusal {
         }
     }
 
-    /// Writes the headers of a refusal in text that needs no further ones; gives back its body.
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Counts it, and writes the headers that it has as a line of text; gives back that line, its body.
     pub fn write_text(&self, headers: &mut impl Headers) -> &str {
+        METRICS.refused(self.status.as_u16(), self.code);
+        if let Some((name, value)) = &self.header {
+            headers.constant(name.clone(), value.clone());
+        }
         headers.constant(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
         headers.constant(CONTENT_TYPE, TEXT);
         &self.message

@@ -14,13 +14,46 @@ use super::head::Head;
 use super::incoming::Incoming;
 use super::openapi::{AtFile, AtName, AtOwner, AtVersion, Checked, file};
 use super::state::{Engine, State};
-use crate::access::Action;
-use crate::artifact::{ArtifactError, Coordinates, Prechecked, PublishRequest, Published};
+use crate::access::{Action, Caller};
+use crate::artifact::{ArtifactError, Coordinates, ExpectedChecksums, Prechecked, PublishRequest, Published};
+use crate::owner::WriteCondition;
+use crate::store::model::Account;
 
 /// A PUT that nothing is known against.
 pub struct Admitted<'a> {
     engine: &'a Engine,
     request: Prechecked,
+}
+
+/// What a PUT says beside its name.
+#[derive(Debug, Default)]
+pub struct Announced {
+    /// Preconditions.
+    pub condition: WriteCondition,
+    /// Checksums that are to be verified.
+    pub checksums: ExpectedChecksums,
+    /// The length of the file, in bytes, where it is known.
+    pub length: Option<u64>,
+}
+
+/// The last of the checks that need no body, for a caller who may write here.
+pub fn precheck(
+    engine: &Engine,
+    caller: &Caller,
+    owner: Account,
+    at: Coordinates,
+    announced: Announced,
+) -> Result<Prechecked, Refusal> {
+    let (by, by_admin) = publisher(caller, &owner)?;
+    Ok(engine.artifacts.precheck(PublishRequest {
+        owner,
+        by,
+        by_admin,
+        at,
+        condition: announced.condition,
+        checksums: announced.checksums,
+        length: announced.length,
+    })?)
 }
 
 /// Every check that needs no body, in the order of API.md §1.
@@ -39,21 +72,14 @@ pub async fn before_body<'a>(
             "Content-Range is not supported: send the whole file",
         ));
     }
-    let (by, by_admin) = publisher(&caller, &owner)?;
-    let request = PublishRequest {
-        owner,
-        by,
-        by_admin,
-        at: at.clone(),
+    let announced = Announced {
         condition: conditions::write_condition(head.headers)?,
         checksums: checksums::expected(head.headers)?,
         // Of a form, only a part is the file.
         length: head.content_length().filter(|_| !head.is_form()),
     };
-    Ok(Admitted {
-        engine,
-        request: engine.artifacts.precheck(request)?,
-    })
+    let request = precheck(engine, &caller, owner, at.clone(), announced)?;
+    Ok(Admitted { engine, request })
 }
 
 /// Publish a file
@@ -112,12 +138,16 @@ fn wanted_by(headers: &HeaderMap, checksum: &str) -> &'static str {
     }
 }
 
-fn success(published: &Published) -> HttpResponse {
-    let status = match published.ok {
+/// How a publication is answered.
+pub fn status_of(published: &Published) -> StatusCode {
+    match published.ok {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
-    };
-    let mut response = HttpResponse::build(status);
+    }
+}
+
+fn success(published: &Published) -> HttpResponse {
+    let mut response = HttpResponse::build(status_of(published));
     description::identify(&mut response, &published.file.blob);
     response.finish()
 }

@@ -17,6 +17,13 @@ use super::trail::Trail;
 use crate::access::Credentials;
 use crate::telemetry::audit::Target;
 
+/// Whether a body of this Content-Type is a form of several parts.
+pub fn is_form(kind: &[u8]) -> bool {
+    const FORM: &[u8] = b"multipart/form-data";
+    kind.get(..FORM.len())
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(FORM))
+}
+
 /// What handlers and the `Expect` handler decide on. Borrowed, cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Head<'a> {
@@ -180,11 +187,8 @@ impl<'a> Head<'a> {
 
     /// Whether the body is a form of several parts.
     pub fn is_form(&self) -> bool {
-        let value = self.headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
-        let form = b"multipart/form-data";
-        value
-            .and_then(|value| value.get(..form.len()))
-            .is_some_and(|kind| kind.eq_ignore_ascii_case(form))
+        let value = self.headers.get(CONTENT_TYPE);
+        value.is_some_and(|value| is_form(value.as_bytes()))
     }
 
     /// The URL of this server as the client knows it, without a slash at the end.

@@ -202,7 +202,7 @@ impl HttpMetrics {
                 .collect(),
             fast_path: metrics::counter(
                 "larder_http_fast_path_requests_total",
-                "Downloads answered by the fast path, which takes plain ones where the audit log does not name downloads.",
+                "Requests for files answered by the fast path, which takes plain ones where the audit log does not name them.",
             ),
             avoided_not_modified: avoided.with_label_values(&["not_modified"]),
             avoided_not_sent: avoided.with_label_values(&["not_sent"]),
@@ -301,6 +301,11 @@ impl Operation {
     /// The first byte of its answer was there after `took`, or all of an answer without a body.
     pub fn first_byte(&self, took: Duration) {
         self.first_byte.observe(took.as_secs_f64());
+    }
+
+    /// Some of its body has come.
+    pub fn received(&self, bytes: usize) {
+        self.received.inc_by(bytes as u64);
     }
 
     /// Some of its answer has been handed to the connection.

@@ -1,11 +1,12 @@
 //! HTTP: the only room that says actix_web or a status code.
 //!
-//! A request's way: [`server`] accepts it, and `fast_path` answers it if it is a plain download. Else `path` turns its raw
-//! path into a route, `routes` hands it to one file a family of routes (`generic`, `download`, `packages`, `admin`,
-//! `organisations`, `gc`, `health`), each of which makes one call of the rooms below and turns the result into a response;
-//! `error` alone turns refusals and failures into status codes, and `codes` lists them. What is left of the body is read
-//! and thrown away in `refuse`, and every response passes `metrics`, `request_id` and, where one is kept, `request_log`.
-//! Bodies are the structs of `json`; `openapi` describes everything and says how to add a route.
+//! A request's way: [`server`] accepts it, and `fast_path` answers it if it is a plain request for a file. Else `path`
+//! turns its raw path into a route, `routes` hands it to one file a family of routes (`generic`, `download`,
+//! `packages`, `admin`, `organisations`, `gc`, `health`), each of which makes one call of the rooms below and turns the
+//! result into a response; `error` alone turns refusals and failures into status codes, and `codes` lists them. What is
+//! left of the body is read and thrown away in `refuse`, and every response passes `metrics`, `request_id` and, where
+//! one is kept, `request_log`. Bodies are the structs of `json`; `openapi` describes everything and says how to add a
+//! route.
 //!
 //! Pure, and tested alone: `path`, `ranges`, `conditions`, `etags`, `checksums`, `dictionary`, `disposition`, `accept`,
 //! `fields`, `forwarded`, `redact`.

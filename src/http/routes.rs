@@ -98,7 +98,7 @@ async fn respond(
 }
 
 /// Tries again what found the index failed, once that is back, as long as it `may` be repeated; gives up after a while.
-async fn patiently<T>(
+pub async fn patiently<T>(
     state: &State,
     may: impl Fn() -> bool,
     mut work: impl AsyncFnMut() -> Result<T, Refusal>,

@@ -89,12 +89,24 @@ impl Watch {
         }
     }
 
-    /// All of the answer has been handed over.
-    pub fn finished(mut self) {
-        if self.handed_over.is_none() {
-            self.hand_over();
+    /// So many bytes of the request's body have come.
+    pub fn received(&self, bytes: usize) {
+        self.operation.received(bytes);
+        if let Some(record) = &self.record {
+            record.received(bytes);
         }
+        if let Some(trail) = &self.trail {
+            trail.received(bytes);
+        }
+    }
+
+    /// All of the answer has been handed over. How long everything took.
+    pub fn finished(mut self) -> Duration {
         self.outcome = Outcome::Finished;
+        match self.handed_over {
+            Some(took) => took,
+            None => self.hand_over(),
+        }
     }
 
     /// The answer cannot be finished, because of this.
@@ -102,11 +114,12 @@ impl Watch {
         self.outcome = broken_by(error);
     }
 
-    fn hand_over(&mut self) {
+    fn hand_over(&mut self) -> Duration {
         let took = self.began.elapsed();
         if self.handed_over.replace(took).is_none() {
             self.operation.first_byte(took);
         }
+        took
     }
 
     fn sent_past_dispatcher(&mut self) {

@@ -114,11 +114,11 @@ impl Owners {
     pub async fn publish(
         &self,
         owner: Id,
-        publication: Publication,
+        publication: Arc<Publication>,
         permit: &UploadPermit,
     ) -> Result<Named, OwnerError> {
         let _held = permit;
-        self.ask(owner, Publish(Arc::new(publication))).await
+        self.ask(owner, Publish(publication)).await
     }
 
     /// Removes a file, and its version with the last one. Durable on return.

@@ -36,7 +36,12 @@ pub type Specificity = (bool, bool, usize);
 #[derive(Clone, Debug)]
 enum Part {
     Literal(String),
-    Glob { matcher: GlobMatcher, literals: usize },
+    /// `*`, the most common glob, and nothing to be looked for.
+    Everything,
+    Glob {
+        matcher: GlobMatcher,
+        literals: usize,
+    },
 }
 
 impl Pattern {
@@ -86,6 +91,9 @@ impl Part {
         if !part.contains(['*', '?', '[', ']', '{', '}', '\\']) {
             return Ok(Part::Literal(part));
         }
+        if part == "*" {
+            return Ok(Part::Everything);
+        }
         let glob = GlobBuilder::new(&part)
             .backslash_escape(true)
             .build()
@@ -97,7 +105,7 @@ impl Part {
     }
 
     fn is_everything(&self) -> bool {
-        matches!(self, Part::Glob { matcher, .. } if matcher.glob().glob() == "*")
+        matches!(self, Part::Everything)
     }
 
     fn is_literal(&self) -> bool {
@@ -107,6 +115,7 @@ impl Part {
     fn literals(&self) -> usize {
         match self {
             Part::Literal(text) => text.chars().count(),
+            Part::Everything => 0,
             Part::Glob { literals, .. } => *literals,
         }
     }
@@ -114,6 +123,7 @@ impl Part {
     fn matches(&self, name: &str) -> bool {
         match self {
             Part::Literal(text) => text == name,
+            Part::Everything => true,
             Part::Glob { matcher, .. } => matcher.is_match(name),
         }
     }

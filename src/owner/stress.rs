@@ -222,7 +222,7 @@ async fn send(owners: &Owners, policy: Policy, by: Id, request: Request) -> Outc
                 blob: blob(body),
             };
             let permit = owners.admit(OWNER).await.unwrap();
-            let named = owners.publish(OWNER, publication, &permit).await;
+            let named = owners.publish(OWNER, Arc::new(publication), &permit).await;
             named.map(Outcome::Published)
         }
         Request::RemoveFile(at) => owners.remove_file(OWNER, at).await.map(|()| Outcome::Removed),

@@ -37,7 +37,7 @@ pub(super) fn publication(policy: Policy, at: FileName, body: &'static [u8]) -> 
 
 pub(super) async fn publish(owners: Owners, publication: Publication) -> Result<Named, OwnerError> {
     let permit = owners.admit(OWNER).await?;
-    owners.publish(OWNER, publication, &permit).await
+    owners.publish(OWNER, Arc::new(publication), &permit).await
 }
 
 /// Starts a publication and lets it come as far as it can.
@@ -410,7 +410,7 @@ async fn a_client_that_leaves_publishes_whole_or_not_at_all() {
     // This one leaves before the actor has seen its message.
     let permit = owners.admit(OWNER).await.unwrap();
     let wanted = publication(Policy::Release, at("app", "2", "f"), b"a");
-    let mut unseen = Box::pin(owners.publish(OWNER, wanted, &permit));
+    let mut unseen = Box::pin(owners.publish(OWNER, Arc::new(wanted), &permit));
     assert!(futures_util::poll!(&mut unseen).is_pending());
     drop(unseen);
     settle_down().await;

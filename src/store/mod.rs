@@ -67,6 +67,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::chunk::{ChunkerParams, Digest};
@@ -92,7 +93,7 @@ use shared::Shared;
 use snapshot::LogEnd;
 use threads::Threads;
 use ticket::Ticket;
-use upload::BlobWriter;
+use upload::{BlobWriter, NewBlob};
 
 /// How to open a store. Sizes in bytes.
 #[derive(Clone, Debug)]
@@ -341,6 +342,20 @@ impl Store {
     /// Begins to take a body in. `expected_size`: the Content-Length, where known (only a hint).
     pub fn upload(&self, expected_size: Option<u64>) -> BlobWriter {
         BlobWriter::new(self.inner.bulk.clone(), expected_size)
+    }
+
+    /// The same as [`Store::upload`] for a small body that is there already, in one piece.
+    ///
+    /// # Errors
+    /// Those of [`BlobWriter::write`].
+    pub async fn upload_whole(&self, body: Bytes) -> Result<NewBlob, StoreError> {
+        if let Some(blob) = NewBlob::inline(&self.inner.bulk, &body) {
+            return Ok(blob);
+        }
+        // Rare, and larger than everything else that a publication waits with.
+        let mut writer = Box::new(self.upload(Some(body.len() as u64)));
+        Box::pin(writer.write(body)).await?;
+        Box::pin(writer.finish()).await
     }
 
     /// To be held from before a name is looked up until the file is opened, so that collection cannot come between.

@@ -156,6 +156,16 @@ pub struct NewBlob {
 }
 
 impl NewBlob {
+    /// Of a body that is small enough to be carried up to the committer.
+    pub(super) fn inline(bulk: &Bulk, body: &Bytes) -> Option<Self> {
+        let size = body.len() as u64;
+        (size > 0 && size <= bulk.inline_limit).then(|| NewBlob {
+            digest: Digest::of(body),
+            size,
+            content: Content::Inline(vec![body.clone()]),
+        })
+    }
+
     /// How the blob is laid out.
     pub fn shape(&self) -> Shape {
         match self.content {

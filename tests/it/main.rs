@@ -22,6 +22,7 @@ mod documents;
 mod durability;
 mod eviction;
 mod fast_path;
+mod fast_writes;
 mod faults;
 mod fixture;
 mod format;

@@ -1,31 +1,32 @@
-//! Answers one plain request.
+//! Looks at one plain request, and has it answered.
 
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use actix_web::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 
 use super::FastPath;
 use super::lines::Lines;
 use super::plain::Plain;
+use super::read::{self, Found};
+use super::waiting::Patience;
+use super::write;
 use crate::access::{Action, Caller, Credentials};
-use crate::artifact::{ArtifactError, Fetched};
+use crate::artifact::{Coordinates, Prechecked};
 use crate::http::auth::owner_for;
 use crate::http::connection::{Connection, Transport};
-use crate::http::description::{Headers, OCTET_STREAM, describe};
 use crate::http::error::Refusal;
+use crate::http::generic::{Announced, precheck};
 use crate::http::metrics::{METRICS, Op};
-use crate::http::request_id::{REQUEST_ID, hex_digits};
 use crate::http::request_log::Record;
 use crate::http::state::Engine;
 use crate::http::watch::Watch;
-use crate::store::blob::{Blob, BlobReader, Piece};
+use crate::store::blob::Piece;
 use crate::store::error::StoreError;
-use crate::store::model::File;
-use crate::telemetry::request::{RequestContext, RequestId};
+use crate::store::model::Account;
+use crate::telemetry::request::RequestContext;
 
 /// How a request came.
 #[derive(Clone, Copy)]
@@ -38,35 +39,39 @@ pub(super) struct Came<'a> {
     pub context: &'a RequestContext,
 }
 
-/// A plain request that can be answered.
-struct Looked {
-    op: Op,
-    /// Of its head, in bytes.
-    len: usize,
-    found: Found,
+/// What is kept of a plain request that can be answered.
+pub(super) struct Asked<'a> {
+    pub op: Op,
+    /// Length of its head, in bytes.
+    pub len: usize,
+    /// Length of its body, in bytes.
+    pub body: usize,
+    pub engine: &'a Engine,
+    caller: Caller,
     /// What is written down about it, if anything.
     record: Option<Rc<Record>>,
 }
 
-/// What is known of the file that a plain request asks for.
-enum Found {
-    /// It is there, and bytes of it are wanted or not.
-    File(Box<File>, Option<Blob>),
-    /// It is not.
-    Nothing(Refusal),
+/// What there is to do.
+enum Work {
+    Read(Found),
+    Publish(Box<Prechecked>),
+    Remove(Account, Coordinates),
 }
 
-/// Bytes to be sent.
-struct Body {
-    /// The first of them.
-    piece: Piece,
-    /// What reads the others.
-    reader: BlobReader,
+impl Asked<'_> {
+    /// It is going to be answered here, whatever happens.
+    pub fn begin(self, came: Came<'_>) -> Watch {
+        self.engine.access.recognised(&self.caller);
+        METRICS
+            .begin_fast(self.op, came.began)
+            .logged(came.context.clone(), self.record)
+    }
 }
 
 impl FastPath {
-    /// Answers the request that has come at `began`, if it is plain and nothing speaks against it: false, and it is still
-    /// unread.
+    /// Answers the request that has come at `began`, if it is plain and nothing speaks against it. How long that took;
+    /// `None`, and it is still unread.
     ///
     /// # Errors
     /// If the connection broke, or had to be broken since the file could not be read to its end.
@@ -74,159 +79,96 @@ impl FastPath {
         &self,
         connection: &Connection<T>,
         came: Came<'_>,
-    ) -> Result<bool, StoreError> {
-        let Some(Looked {
-            op,
-            len,
-            found,
-            record,
-        }) = self.look(&connection.unread(), came)
-        else {
-            return Ok(false);
+        patience: &mut Patience,
+    ) -> Result<Option<Duration>, StoreError> {
+        let looked = self.look(&connection.unread(), came);
+        let Some((asked, work)) = looked else {
+            return Ok(None);
         };
-        let body = match &found {
-            Found::File(_, Some(blob)) => match first_piece(blob, connection).await {
-                Ok(body) => body,
-                Err(_) => return Ok(false),
-            },
-            _ => None,
-        };
-        connection.take(len);
-        let mut watch = METRICS
-            .begin_fast(op, came.began)
-            .logged(came.context.clone(), record);
-        let text = connection.begin_answer(|answer| match &found {
-            Found::File(file, _) => {
-                watch.answered(200);
-                write_file(answer, file, came)
-            }
-            Found::Nothing(refusal) => {
-                watch.answered(404);
-                write_nothing(answer, op, refusal, came)
-            }
-        });
-        match body {
-            Some(body) => Box::pin(send(connection, body, watch)).await?,
-            None => {
-                let mut nothing = Piece::Bytes(Bytes::new());
-                poll_fn(|context| connection.poll_answer(context, &mut nothing)).await?;
-                if text > 0 {
-                    watch.sent(text);
+        match work {
+            Work::Read(found) => read::answer(connection, came, asked, found).await,
+            Work::Publish(request) => {
+                // On the heap, as what waits for nothing but the next request needs no room for this.
+                if !is_there(connection, patience, asked.len + asked.body).await {
+                    return Ok(None);
                 }
-                watch.finished();
+                let published = write::publish(connection, came, asked, *request);
+                Box::pin(published).await.map(Some)
+            }
+            Work::Remove(owner, at) => {
+                let removed = write::remove(connection, came, asked, (&self.state, &owner, &at));
+                Box::pin(removed).await.map(Some)
             }
         }
-        Ok(true)
     }
 
-    /// The request that these bytes begin with, and what is known of its file; `None` for whatever needs more than a
-    /// look.
-    fn look(&self, bytes: &[u8], came: Came<'_>) -> Option<Looked> {
+    /// The request that these bytes begin with, and what it asks for; `None` for whatever needs more than a look.
+    fn look(&self, bytes: &[u8], came: Came<'_>) -> Option<(Asked<'_>, Work)> {
         let plain = Plain::parse(bytes, &self.state.options().base_path)?;
+        if plain.writes() && !self.takes_writes() {
+            return None;
+        }
         let engine = self.state.engine().ok()?;
         let credentials = Credentials::parse(plain.authorization, "", false);
         let caller = engine.access.recognise(&credentials)?;
-        Some(Looked {
+        let work = work(engine, &caller, &plain)?;
+        let record = self.state.requests().map(|log| {
+            let record = log.begin_with(plain.seen(came.client), came.context);
+            if let Caller::User(signed_in) = &caller {
+                record.sent_by(&signed_in.account.name);
+            }
+            record
+        });
+        let asked = Asked {
             op: plain.op,
             len: plain.len,
-            found: find(engine, &caller, &plain)?,
-            record: self.state.requests().map(|log| {
-                let record = log.begin_with(plain.seen(came.client), came.context);
-                if let Caller::User(signed_in) = &caller {
-                    record.sent_by(&signed_in.account.name);
-                }
-                record
-            }),
-        })
+            body: plain.body,
+            engine,
+            caller,
+            record,
+        };
+        Some((asked, work))
     }
 }
 
-/// The file, or that there is none; `None` for whatever needs more than a look.
-fn find(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Found> {
-    let owner = owner_for(engine, caller, plain.owner, plain.package, Action::Read).ok()?;
-    let at = [plain.package, plain.version, plain.file];
-    let found = match plain.op {
-        Op::GetFile => engine
-            .artifacts
-            .fetch(&owner, at)
-            .map(|Fetched { file, blob }| (file, Some(blob))),
-        _ => engine.artifacts.describe(&owner, at).map(|file| (file, None)),
+/// Whether a request has come with its body, for which `patience` waits.
+async fn is_there<T: Transport>(connection: &Connection<T>, patience: &mut Patience, len: usize) -> bool {
+    connection.unread().len() >= len || Box::pin(patience.body(connection, len)).await
+}
+
+/// What there is to do for this caller; `None` where somebody has to say why not.
+fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Work> {
+    let action = match plain.op {
+        Op::PutFile => Action::Write,
+        Op::DeleteFile => Action::Delete,
+        _ => Action::Read,
     };
-    match found {
-        // A list of chunks that is another's: for the dispatcher to break off.
-        Ok((file, Some(blob))) if blob.size() != file.size => None,
-        Ok((file, blob)) => Some(Found::File(Box::new(file), blob)),
-        Err(error @ (ArtifactError::NoVersion | ArtifactError::NoFile)) => Some(Found::Nothing(error.into())),
-        Err(_) => None,
-    }
-}
-
-/// The beginning of a file, which is read before anything is said about it; `None` where there are no bytes.
-async fn first_piece<T: Transport>(
-    blob: &Blob,
-    connection: &Connection<T>,
-) -> Result<Option<Body>, StoreError> {
-    let mut reader = blob.read(0..blob.size());
-    if connection.sends_files() {
-        reader = reader.in_place();
-    }
-    let piece = reader.next_piece().await?;
-    Ok(piece.map(|piece| Body { piece, reader }))
-}
-
-async fn send<T: Transport>(
-    connection: &Connection<T>,
-    body: Body,
-    mut watch: Watch,
-) -> Result<(), StoreError> {
-    match send_all(connection, body, &mut watch).await {
-        Ok(()) => watch.finished(),
-        Err(error) => {
-            watch.broken(&error);
-            return Err(error);
+    let owner = owner_for(engine, caller, plain.owner, plain.package, action).ok()?;
+    let at = || Coordinates {
+        package: plain.package.to_owned(),
+        version: plain.version.to_owned(),
+        file: plain.file.to_owned(),
+    };
+    match plain.op {
+        Op::PutFile => {
+            let announced = Announced {
+                length: Some(plain.body as u64),
+                ..Announced::default()
+            };
+            let request = precheck(engine, caller, owner, at(), announced);
+            request.ok().map(|request| Work::Publish(Box::new(request)))
         }
-    }
-    Ok(())
-}
-
-async fn send_all<T: Transport>(
-    connection: &Connection<T>,
-    Body {
-        mut piece,
-        mut reader,
-    }: Body,
-    watch: &mut Watch,
-) -> Result<(), StoreError> {
-    loop {
-        let before = piece.len();
-        let sent = poll_fn(|context| connection.poll_answer(context, &mut piece)).await;
-        watch.sent((before - piece.len()) as usize);
-        sent?;
-        match reader.next_piece().await? {
-            Some(next) => piece = next,
-            None => return Ok(()),
-        }
+        Op::DeleteFile => Some(Work::Remove(owner, at())),
+        _ => read::find(engine, &owner, plain).map(Work::Read),
     }
 }
 
-/// Writes the head of a file; gives back how much of the body is written with it, in bytes: nothing.
-fn write_file(answer: &mut Vec<u8>, file: &File, came: Came<'_>) -> usize {
-    answer.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-    let mut lines = Lines(answer);
-    lines.content_length(file.size);
-    describe(&mut lines, file);
-    lines.constant(CONTENT_TYPE, OCTET_STREAM);
-    end(&mut lines, came);
-    0
-}
-
-/// Writes that there is no such file; gives back how much of that is body, in bytes.
-fn write_nothing(answer: &mut Vec<u8>, op: Op, refusal: &Refusal, came: Came<'_>) -> usize {
-    answer.extend_from_slice(b"HTTP/1.1 404 Not Found\r\n");
-    let mut lines = Lines(answer);
+/// Writes a refusal; gives back how much of it is its body, in bytes.
+pub(super) fn refuse(answer: &mut Vec<u8>, op: Op, refusal: &Refusal, came: Came<'_>, now: Instant) -> usize {
+    let mut lines = Lines::begin(answer, refusal.status());
     let body = refusal.write_text(&mut lines);
     lines.content_length(body.len() as u64);
-    end(&mut lines, came);
+    lines.end(came.context, now);
     if op == Op::HeadFile {
         return 0;
     }
@@ -234,9 +176,16 @@ fn write_nothing(answer: &mut Vec<u8>, op: Op, refusal: &Refusal, came: Came<'_>
     body.len()
 }
 
-fn end(lines: &mut Lines<'_>, came: Came<'_>) {
-    if let RequestId::Ours(id) = came.context.id() {
-        lines.text(REQUEST_ID, str::from_utf8(&hex_digits(*id)).unwrap_or_default());
+/// Sends an answer that has been written to its end; `text` bytes of it are its body. Gives back how long all of it took.
+pub(super) async fn finish<T: Transport>(
+    connection: &Connection<T>,
+    mut watch: Watch,
+    text: usize,
+) -> Result<Duration, StoreError> {
+    let mut nothing = Piece::Bytes(Bytes::new());
+    poll_fn(|context| connection.poll_answer(context, &mut nothing)).await?;
+    if text > 0 {
+        watch.sent(text);
     }
-    lines.date(came.began);
+    Ok(watch.finished())
 }

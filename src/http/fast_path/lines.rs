@@ -4,15 +4,18 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use crate::http::description::Headers;
+use crate::http::request_id::{REQUEST_ID, hex_digits};
+use crate::telemetry::request::{RequestContext, RequestId};
 
 /// Length of a date as headers have it: `Sun, 06 Nov 1994 08:49:37 GMT`.
 const DATE_LEN: usize = 29;
 
 /// Headers as they go over the wire, behind a status line.
-pub struct Lines<'a>(pub &'a mut Vec<u8>);
+pub struct Lines<'a>(&'a mut Vec<u8>);
 
 impl Headers for Lines<'_> {
     fn constant(&mut self, name: HeaderName, value: HeaderValue) {
@@ -24,7 +27,16 @@ impl Headers for Lines<'_> {
     }
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    /// The lines of an answer with this status.
+    pub fn begin(answer: &'a mut Vec<u8>, status: StatusCode) -> Self {
+        let reason = status.canonical_reason().unwrap_or_default();
+        for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+            answer.extend_from_slice(part.as_bytes());
+        }
+        Lines(answer)
+    }
+
     fn line(&mut self, name: &str, value: &[u8]) {
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
             self.0.extend_from_slice(part);
@@ -37,8 +49,11 @@ impl Lines<'_> {
         let _ = write!(self.0, "content-length: {len}\r\n");
     }
 
-    /// The last line: when this is, which is about `now`.
-    pub fn date(&mut self, now: Instant) {
+    /// The last lines: which request this answers, and when, which is about `now`.
+    pub fn end(&mut self, context: &RequestContext, now: Instant) {
+        if let RequestId::Ours(id) = context.id() {
+            self.line(REQUEST_ID.as_str(), &hex_digits(*id));
+        }
         self.line("date", &date(now));
         self.0.extend_from_slice(b"\r\n");
     }

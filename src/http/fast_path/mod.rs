@@ -1,20 +1,27 @@
-//! The fast path: plain downloads answered without the dispatcher.
+//! The fast path: plain requests for files answered without the dispatcher.
 //!
 //! Reading, parsing, routing and writing a request through actix takes about as long as finding the file does. So each
 //! connection begins here. What is plain (see `plain`), and can be decided from memory, is answered at once; the first request
 //! that is anything else hands the connection over to the dispatcher, for good, with every byte of it unread. Nothing is
-//! refused here but files that are not there: whoever may not, or meets damage, gets the dispatcher's answer.
+//! refused here as long as it is unread, but files that are not there: whoever may not, or meets damage, gets the
+//! dispatcher's answer.
 //!
-//! A connection that waits here holds no buffer; under the dispatcher it would hold two.
+//! A plain PUT is looked at as its head comes, is unread until its body is there, and is handed over if that takes time: how
+//! slow a body may be, and what becomes of one that nobody wants, is the dispatcher's to decide.
+//!
+//! A connection that waits for a request here holds no buffer; under the dispatcher it would hold two. One that waits for
+//! a body holds what has come of it, see `waiting`.
 
 mod answer;
 mod lines;
 mod plain;
+mod read;
 mod waiting;
+mod write;
 
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -65,6 +72,11 @@ impl FastPath {
         self.serves != Serves::MetricsOnly && self.state.audit().is_none_or(|audit| !audit.reads())
     }
 
+    /// Whether it is open to requests that change something: every audit log names those.
+    fn takes_writes(&self) -> bool {
+        self.state.audit().is_none()
+    }
+
     /// Answers plain requests as long as nothing else comes.
     async fn serve<T: Transport>(&self, connection: &Connection<T>, peer: Option<SocketAddr>) -> Ended {
         let mut patience = Patience::new(self.state.options(), &self.shutdown);
@@ -83,10 +95,13 @@ impl FastPath {
                 client: peer.map(|peer| peer.ip()),
                 context: &context,
             };
-            let answered = self.answer(connection, came);
-            match context.clone().scope(answered).await {
-                Ok(true) => {}
-                Ok(false) => return Ended::HandOver,
+            let answered = {
+                let answered = pin!(self.answer(connection, came, &mut patience));
+                context.clone().scope(answered).await
+            };
+            match answered {
+                Ok(Some(took)) => patience.answered(took),
+                Ok(None) => return Ended::HandOver,
                 Err(_) => return Ended::Closed,
             }
         }

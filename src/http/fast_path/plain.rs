@@ -1,16 +1,20 @@
-//! Recognises plain requests: GET and HEAD of a file as build tools send them, with nothing in the head that would ask
-//! for anything but the whole file.
+//! Recognises plain requests: GET, HEAD, PUT and DELETE of a file as build tools send them, with nothing in the head that
+//! would ask for anything but the whole file, to be sent, stored or removed. A plain PUT is small, and its length is known.
 //!
 //! Strict on purpose. A head that is not all there, another method, an escape in the path, a query, any header that is not
 //! listed here: whatever could mean more than these lines know is not plain, and is read by the dispatcher instead.
 
 use std::net::IpAddr;
 
+use crate::http::head::is_form;
 use crate::http::metrics::Op;
 use crate::http::request_log::Seen;
 
 /// More headers than a plain request has.
 const MAX_HEADERS: usize = 16;
+
+/// The longest body of a plain request, in bytes. What takes longer to send than to handle gains nothing here.
+pub const MAX_BODY: usize = 64 << 10;
 
 /// Headers that say nothing about what to answer.
 const IGNORED: [&str; 6] = [
@@ -25,7 +29,7 @@ const IGNORED: [&str; 6] = [
 /// The head of a plain request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plain<'a> {
-    /// [`Op::GetFile`] or [`Op::HeadFile`].
+    /// [`Op::GetFile`], [`Op::HeadFile`], [`Op::PutFile`] or [`Op::DeleteFile`].
     pub op: Op,
     /// The path, as sent.
     pub path: &'a str,
@@ -43,6 +47,8 @@ pub struct Plain<'a> {
     pub agent: Option<&'a [u8]>,
     /// Its length in bytes, the empty line included.
     pub len: usize,
+    /// The length of the body behind it, in bytes: 1 to [`MAX_BODY`] for [`Op::PutFile`], 0 for the others.
+    pub body: usize,
 }
 
 impl<'a> Plain<'a> {
@@ -57,6 +63,8 @@ impl<'a> Plain<'a> {
         let op = match (request.method?, request.version?) {
             ("GET", 1) => Op::GetFile,
             ("HEAD", 1) => Op::HeadFile,
+            ("PUT", 1) => Op::PutFile,
+            ("DELETE", 1) => Op::DeleteFile,
             _ => return None,
         };
         let [owner, package, version, file] = names(path, base_path)?;
@@ -70,21 +78,28 @@ impl<'a> Plain<'a> {
             authorization: None,
             agent: None,
             len,
+            body: 0,
         };
-        request
-            .headers
-            .iter()
-            .all(|header| plain.takes(*header))
-            .then_some(plain)
+        let takes_all = request.headers.iter().all(|header| plain.takes(*header));
+        let has_all = plain.op != Op::PutFile || plain.body > 0;
+        (takes_all && has_all).then_some(plain)
     }
-}
 
-impl<'a> Plain<'a> {
+    /// Whether it changes anything.
+    pub fn writes(&self) -> bool {
+        matches!(self.op, Op::PutFile | Op::DeleteFile)
+    }
+
     /// What is written down of it; it has no query and no secrets in its path.
     pub fn seen(&self, client: Option<IpAddr>) -> Seen<'a> {
         Seen {
             client,
-            method: if self.op == Op::HeadFile { "HEAD" } else { "GET" },
+            method: match self.op {
+                Op::HeadFile => "HEAD",
+                Op::PutFile => "PUT",
+                Op::DeleteFile => "DELETE",
+                _ => "GET",
+            },
             target: self.path.to_owned(),
             protocol: "HTTP/1.1",
             referer: None,
@@ -108,8 +123,23 @@ impl<'a> Plain<'a> {
         if is("connection") {
             return header.value.eq_ignore_ascii_case(b"keep-alive");
         }
+        if self.op == Op::PutFile && is("content-length") {
+            let first = self.body == 0;
+            self.body = length(header.value).unwrap_or(0);
+            return first && self.body > 0;
+        }
+        if self.op == Op::PutFile && is("content-type") {
+            return !is_form(header.value);
+        }
         IGNORED.iter().any(|name| is(name))
     }
+}
+
+/// The length of a body that is neither empty nor too long to be plain.
+fn length(value: &[u8]) -> Option<usize> {
+    let digits = value.iter().all(u8::is_ascii_digit);
+    let length = str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()?;
+    (1..=MAX_BODY).contains(&length).then_some(length)
 }
 
 /// Owner, package, version and file of a path without escapes and empty segments.
@@ -155,6 +185,7 @@ mod tests {
             authorization: Some(b"Bearer t"),
             agent: Some(b"curl/8.5.0"),
             len: head.len(),
+            body: 0,
         };
         assert_eq!(parse(head), Some(plain));
         let pipelined = format!("{head}{head}");
@@ -165,6 +196,62 @@ mod tests {
         let bare = "HEAD /api/packages/o/generic/p/v/f HTTP/1.1\r\n\r\n";
         let plain = parse(bare).unwrap();
         assert_eq!((plain.op, plain.authorization), (Op::HeadFile, None));
+        let remove = bare.replace("HEAD", "DELETE");
+        let plain = parse(&remove).unwrap();
+        assert_eq!((plain.op, plain.body), (Op::DeleteFile, 0));
+    }
+
+    #[test]
+    fn a_small_body_of_known_length_is_plain() {
+        for (headers, body) in [
+            ("Content-Length: 1", Some(1)),
+            ("content-length: 065536", Some(MAX_BODY)),
+            (
+                "Content-Length: 5\r\nContent-Type: application/x-www-form-urlencoded",
+                Some(5),
+            ),
+            (
+                "Content-Type: application/octet-stream\r\nContent-Length: 5\r\nAccept: */*",
+                Some(5),
+            ),
+            ("Content-Length: 0", None),
+            ("Content-Length: 65537", None),
+            ("Content-Length: 18446744073709551617", None),
+            ("Content-Length: +5", None),
+            ("Content-Length: 5, 5", None),
+            ("Content-Length:", None),
+            ("Content-Length: 5\r\nContent-Length: 5", None),
+            ("Content-Length: 5\r\nContent-Length: 0", None),
+            ("Content-Length: 0\r\nContent-Length: 5", None),
+            (
+                "Content-Length: 5\r\nContent-Type: Multipart/Form-Data; boundary=x",
+                None,
+            ),
+            (
+                "Content-Length: 5\r\nContent-Type: text/plain\r\nContent-Type: multipart/form-data",
+                None,
+            ),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked", None),
+            ("Content-Length: 5\r\nExpect: 100-continue", None),
+            ("Content-Length: 5\r\nIf-None-Match: *", None),
+            ("Content-Length: 5\r\nIf-Match: \"x\"", None),
+            ("Content-Length: 5\r\nIf-Unmodified-Since: x", None),
+            ("Content-Length: 5\r\nContent-MD5: x", None),
+            ("Content-Length: 5\r\nContent-Digest: x", None),
+            ("Content-Length: 5\r\nX-Checksum-Sha256: x", None),
+            ("Content-Length: 5\r\nContent-Range: bytes 0-4/5", None),
+            ("Content-Length: 5\r\nContent-Encoding: gzip", None),
+            ("Content-Length: 5\r\nX-Anything: a", None),
+            ("Content-Type: text/plain", None),
+            ("Host: h", None),
+        ] {
+            let head = format!("PUT /api/packages/o/generic/p/v/f HTTP/1.1\r\n{headers}\r\n\r\n");
+            let plain = parse(&head);
+            assert_eq!(plain.map(|plain| plain.body), body, "{headers}");
+            for other in ["GET", "HEAD", "DELETE"] {
+                assert_eq!(parse(&head.replace("PUT", other)).is_some(), headers == "Host: h");
+            }
+        }
     }
 
     #[test]
@@ -172,7 +259,8 @@ mod tests {
         let path = "/api/packages/o/generic/p/v/f";
         for line in [
             format!("PUT {path} HTTP/1.1"),
-            format!("DELETE {path} HTTP/1.1"),
+            format!("POST {path} HTTP/1.1"),
+            "DELETE /api/packages/o/generic/p/v HTTP/1.1".to_owned(),
             format!("get {path} HTTP/1.1"),
             format!("GET {path} HTTP/1.0"),
             format!("GET {path}/ HTTP/1.1"),
@@ -228,8 +316,27 @@ mod tests {
         #[test]
         fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Plain::parse(&bytes, "");
-            let head = [b"GET /api/packages/o/generic/p/v/f HTTP/1.1\r\n", bytes.as_slice(), b"\r\n\r\n"].concat();
-            let _ = Plain::parse(&head, "");
+            for method in ["GET", "PUT"] {
+                let line = format!("{method} /api/packages/o/generic/p/v/f HTTP/1.1\r\n");
+                let head = [line.as_bytes(), bytes.as_slice(), b"\r\n\r\n"].concat();
+                let _ = Plain::parse(&head, "");
+            }
+        }
+
+        /// What stands behind a head, be it a body, the next request or anything, does not matter to it.
+        #[test]
+        fn a_head_ends_where_it_ends(body in 1..=MAX_BODY, behind in prop::collection::vec(any::<u8>(), 0..100)) {
+            let head = format!("PUT /api/packages/o/generic/p/v/f HTTP/1.1\r\nContent-Length: {body}\r\n\r\n");
+            let bytes = [head.as_bytes(), &behind].concat();
+            let plain = Plain::parse(&bytes, "").unwrap();
+            prop_assert_eq!((plain.len, plain.body), (head.len(), body));
+        }
+
+        #[test]
+        fn a_length_is_digits_within_the_bound(value in "[ +-]?[0-9]{0,7}[ ,.a-f]?") {
+            let expected = value.parse().ok().filter(|length| (1..=MAX_BODY).contains(length));
+            let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+            prop_assert_eq!(length(value.as_bytes()), expected.filter(|_| digits));
         }
     }
 }

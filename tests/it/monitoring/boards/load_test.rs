@@ -52,8 +52,8 @@ fn server() -> Row {
                 .query("p99", "histogram_quantile(0.99, sum by (le) (rate(larder_commit_fsync_seconds_bucket{@}[~])))"),
             lines("Commits a sync", "short", "Commits that share one sync.")
                 .query("mean", "sum(rate(larder_commit_group_commits_sum{@}[~])) / clamp_min(sum(rate(larder_commit_group_commits_count{@}[~])), 0.001)"),
-            lines("Fast path", "percentunit", "Part of the downloads that the fast path answers (docs/performance.md).")
-                .query("of downloads", "sum(rate(larder_http_fast_path_requests_total{@}[~])) / clamp_min(sum(rate(larder_http_requests_total{@,op=~\"get_file|head_file\"}[~])), 0.001)"),
+            lines("Fast path", "percentunit", "Part of the requests for files that the fast path answers (docs/performance.md).")
+                .query("of requests", "sum(rate(larder_http_fast_path_requests_total{@}[~])) / clamp_min(sum(rate(larder_http_requests_total{@,op=~\"get_file|head_file|put_file|delete_file\"}[~])), 0.001)"),
             lines("Waiting, p99", "s", "99 of 100 writes wait no longer.")
                 .query("for the {{for}}", "histogram_quantile(0.99, sum by (le, for) (rate(larder_owner_wait_seconds_bucket{@}[~])))"),
         ],
