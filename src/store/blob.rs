@@ -3,7 +3,7 @@
 mod opened;
 mod piece;
 mod readers;
-mod recent;
+mod verified;
 
 use std::io;
 use std::ops::Range;

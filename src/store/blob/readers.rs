@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::PIECE;
 use super::opened::OpenBlobs;
 use super::piece::FileRange;
-use super::recent::Recent;
+use super::verified::Verified;
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
 use crate::store::damage::Damage;
@@ -23,12 +23,6 @@ use crate::store::model::{ChunkRef, Place};
 
 /// Buffer for verifying a chunk that there is no room to hold, in bytes.
 const SMALL_BUFFER: usize = 64 << 10;
-
-/// The longest chunk whose bytes are remembered.
-const SMALL: u32 = 16 << 10;
-
-/// What remembered bytes take beside themselves, in bytes: their place in a table, and allocations.
-const OVERHEAD: usize = 128;
 
 /// Up to this many bytes are copied: a head and they leave in one call. More go from the page cache to the socket page by
 /// page, which takes two calls, and at 64 KiB an eighth less than copying (measured).
@@ -42,10 +36,7 @@ pub struct Readers {
     open_blobs: Arc<OpenBlobs>,
     /// Bytes of large chunks that may still be held.
     buffers: Arc<Semaphore>,
-    /// Places of chunks that were found good.
-    verified: Recent<Place, ()>,
-    /// Bytes of small ones. They are those of their digest, wherever a copy lies, and trusted no longer than a copy is.
-    small: Recent<Digest, Bytes>,
+    verified: Verified,
     /// Whether the kernel can tell what the page cache holds. False for good once it said no.
     cached_reads: AtomicBool,
 }
@@ -84,7 +75,7 @@ impl AsRef<[u8]> for Held {
 
 impl Readers {
     /// Readers that hold at most `buffer_bytes` of large chunks together and remember up to `verified` chunks that
-    /// were found good, with half as many bytes of small ones. `places` knows every published chunk.
+    /// were found good. `places` knows every published chunk.
     pub fn new(
         files: Arc<LogFiles>,
         places: Arc<dyn ChunkPlaces>,
@@ -100,8 +91,7 @@ impl Readers {
             damage: Arc::default(),
             open_blobs: Arc::default(),
             buffers: Arc::new(Semaphore::new(permits)),
-            verified: Recent::new(verified),
-            small: Recent::new(permits / 2),
+            verified: Verified::new(verified),
             cached_reads: AtomicBool::new(true),
         }
     }
@@ -135,17 +125,12 @@ impl Readers {
     /// Whether the chunk has been verified recently.
     pub(super) fn is_verified(&self, chunk: &ChunkRef) -> bool {
         let place = self.places.place(&chunk.digest);
-        place.is_ok_and(|place| place.is_some_and(|place| self.verified.get(&place).is_some()))
+        place.is_ok_and(|place| place.is_some_and(|place| self.verified.contains(&place)))
     }
 
     /// The chunk, if it can be had without waiting for a disk. Whatever is wrong with it is left for
     /// [`Readers::fetch`] to find out.
     pub(super) fn fetch_cached(&self, chunk: ChunkRef, want: Want) -> Option<Source> {
-        if want != Want::Whole
-            && let Some(bytes) = self.remembered(&chunk)
-        {
-            return Some(Source::Buffer(bytes));
-        }
         let may_be_had = chunk.len <= PIECE || want != Want::Whole;
         if !may_be_had || !self.tells_cached() {
             return None;
@@ -156,7 +141,7 @@ impl Readers {
             return None;
         }
         let file = self.files.open(place.kind, place.file).ok()?;
-        if want != Want::Whole && self.verified.get(&place).is_some() {
+        if want != Want::Whole && self.verified.contains(&place) {
             return Some(Source::File(file, place));
         }
         if chunk.len > PIECE {
@@ -164,16 +149,6 @@ impl Readers {
         }
         let record = self.read_cached(&file, record_len(&place), place.offset)?;
         self.accept(chunk, &place, &file, record.into()).ok()
-    }
-
-    /// The bytes of a small chunk that was verified recently. Not while anything is damaged: then it matters which copy of
-    /// it is meant.
-    fn remembered(&self, chunk: &ChunkRef) -> Option<Bytes> {
-        if chunk.len > SMALL || !self.damage.is_empty() {
-            return None;
-        }
-        let bytes = self.small.get(&chunk.digest);
-        bytes.filter(|bytes| bytes.len() == chunk.len as usize)
     }
 
     /// The chunk, verified. Blocks.
@@ -220,7 +195,7 @@ impl Readers {
     fn fetch_at(&self, chunk: ChunkRef, place: &Place, want: Want) -> Result<Source, StoreError> {
         check_len(&chunk, place)?;
         let file = self.files.open(place.kind, place.file)?;
-        if want != Want::Whole && self.verified.get(place).is_some() {
+        if want != Want::Whole && self.verified.contains(place) {
             return Ok(Source::File(file, *place));
         }
         if chunk.len <= PIECE {
@@ -233,7 +208,7 @@ impl Readers {
         };
         let Some(permit) = permit else {
             verify_in_passing(&chunk, place, &file)?;
-            self.verified.insert(*place, (), 1);
+            self.verified.insert(*place);
             return Ok(Source::File(file, *place));
         };
         let bytes = file.read(record_len(place), place.offset)?;
@@ -254,12 +229,7 @@ impl Readers {
     ) -> Result<Source, StoreError> {
         let record = file.verify(place, record)?;
         check_identity(&chunk, &record.header)?;
-        self.verified.insert(*place, (), 1);
-        if chunk.len <= SMALL {
-            let bytes = Bytes::copy_from_slice(&record.payload);
-            self.small
-                .insert(chunk.digest, bytes, chunk.len as usize + OVERHEAD);
-        }
+        self.verified.insert(*place);
         Ok(Source::Buffer(record.payload))
     }
 

@@ -389,35 +389,3 @@ async fn only_verified_chunks_are_sent_in_place() {
         assert_eq!(from_files, fresh.chunks.len());
     }
 }
-
-#[tokio::test]
-async fn small_chunks_are_remembered_as_they_were_verified() {
-    let kit = Kit::new(PARAMS);
-    let body = noise(3_000, 8);
-    let blob = kit.blob(&body, kit.readers(PLENTY)).await;
-    let digest = blob.chunks[0].digest;
-    let read = async |blob: &Blob| {
-        collect_in_place(blob.read(0..blob.size()))
-            .await
-            .map(|(bytes, _)| bytes)
-    };
-    assert_eq!(read(&blob).await.unwrap(), body);
-    damage(&kit, &digest, 0);
-    assert_eq!(read(&blob).await.unwrap(), body, "from memory");
-    let whole = collect(blob.read(0..blob.size())).await;
-    assert!(
-        matches!(whole, Err(StoreError::Damaged(_))),
-        "read from the disk and verified"
-    );
-    let refused = read(&blob).await;
-    assert!(
-        matches!(refused, Err(StoreError::Damaged(_))),
-        "known to be damaged by now"
-    );
-    let fresh = Blob::new(
-        Arc::new(kit.readers(PLENTY)),
-        Digest::of(&body),
-        blob.chunks.clone(),
-    );
-    assert!(matches!(read(&fresh).await, Err(StoreError::Damaged(_))));
-}
