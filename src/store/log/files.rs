@@ -323,6 +323,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::chunk::crc32c;
 
     const STORE: [u8; 16] = [3; 16];
 
@@ -338,7 +339,7 @@ mod tests {
             0,
             Digest::of(payload),
             len,
-            crc32c::crc32c(payload),
+            crc32c::of(payload),
         );
         let mut bytes = binding.encode_file_header();
         let offset = bytes.len() as u64;
