@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use super::format::{Binding, RECORD_HEADER_LEN, RecordHeader, RecordKind};
 use super::page_cache;
@@ -76,7 +77,7 @@ pub struct LogFiles {
 
 #[derive(Debug, Default)]
 struct Cache {
-    handles: HashMap<(FileKind, u64), Handle>,
+    handles: HashMap<(FileKind, u64), Handle, RandomState>,
     /// Counts uses.
     clock: u64,
 }
