@@ -141,7 +141,7 @@ fn records(c: &mut Criterion) {
                 group.push_chunk(*digest, std::slice::from_ref(body));
                 group.push(&publication(number as u64, *digest)).expect("encodes");
             }
-            buffer = group.finish(context).bytes;
+            buffer = group.finish(context).into_buffer();
         });
     });
 }

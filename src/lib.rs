@@ -16,7 +16,7 @@
 //! - [`access`]: who may do what
 //! - [`owner`]: the actors that decide about names
 //! - [`store`]: the log, its index, and the bytes
-//! - [`chunk`]: digests and cut points
+//! - [`chunk`]: digests, cut points and checksums
 //! - [`telemetry`]: metrics and logs; everybody may use it
 //!
 //! # The way of a PUT

@@ -11,6 +11,7 @@ use std::io;
 
 use super::random;
 use super::secret::Secret;
+use crate::chunk::crc32c;
 
 const PREFIX: &str = "lrd_";
 const RANDOM_LEN: usize = 34;
@@ -94,7 +95,7 @@ impl<'a> WellFormed<'a> {
 }
 
 fn checksum(random: &str) -> String {
-    let mut rest = crc32c::crc32c(random.as_bytes());
+    let mut rest = crc32c::of(random.as_bytes());
     let mut digits = [b'0'; CHECKSUM_LEN];
     for digit in digits.iter_mut().rev() {
         *digit = DIGITS[(rest % 62) as usize];

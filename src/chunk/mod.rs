@@ -1,6 +1,7 @@
-//! Bytes without places: what a chunk is called and where a body is cut. Pure code, no I/O.
+//! Bytes without places: what a chunk is called, where a body is cut, checksums. Pure code, no I/O.
 
 mod chunker;
+pub mod crc32c;
 mod digest;
 mod gear;
 mod params;

@@ -32,11 +32,6 @@ pub const WRITE_BUFFER: usize = 1;
 /// The longest head that is held back, in bytes.
 const HELD: usize = 16 << 10;
 
-/// A head and a body up to so many bytes leave as one buffer. As a second vector the body costs more than the copy: the
-/// kernel took a fifth of a request to fetch 4 KiB from a buffer of their own, as such buffers begin with a page (most
-/// likely `rep movsb`, which is slow between some alignments on AMD's processors), and 1 % from here.
-const JOINED: usize = 16 << 10;
-
 /// How much [`Connection::poll_fill`] reads at once, in bytes.
 const FILL: usize = 16 << 10;
 
@@ -218,7 +213,6 @@ impl<T: Transport> Connection<T> {
     /// Sends the piece behind what has been begun, until all of both is gone.
     pub fn poll_answer(&self, context: &mut Context<'_>, piece: &mut Piece) -> Poll<io::Result<()>> {
         let inner = &mut *self.0.borrow_mut();
-        inner.join(piece);
         ready!(inner.poll_send_all(context, piece))?;
         ready!(inner.poll_flush(context))?;
         SPARE.set(std::mem::take(&mut inner.held));
@@ -227,17 +221,6 @@ impl<T: Transport> Connection<T> {
 }
 
 impl<T: Transport> Inner<T> {
-    /// Puts a small piece behind the head that waits.
-    fn join(&mut self, piece: &mut Piece) {
-        if let Piece::Bytes(bytes) = piece
-            && !self.held.is_empty()
-            && self.held.len() + bytes.len() <= JOINED
-        {
-            self.held.extend_from_slice(bytes);
-            bytes.clear();
-        }
-    }
-
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.hold && self.held.len() + bytes.len() <= HELD {
             self.held.extend_from_slice(bytes);

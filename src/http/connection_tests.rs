@@ -25,8 +25,7 @@ async fn head_and_body_arrive_in_order_however_they_are_sent() {
     let (near, mut far) = duplex(100);
     let connection = Connection::new(near);
     let bytes = |seed: usize, len: usize| (0..len).map(|at| (at * seed % 251) as u8).collect::<Vec<u8>>();
-    let answers =
-        [0, 1, 4096, JOINED - 500, JOINED, JOINED + 1, 100_000].map(|len| (bytes(3, 500), bytes(7, len)));
+    let answers = [0, 1, 4096, 16 << 10, 100_000].map(|len| (bytes(3, 500), bytes(7, len)));
     let expected: Vec<u8> = answers
         .iter()
         .flat_map(|(head, body)| [&head[..], body].concat())

@@ -392,12 +392,11 @@ impl Committer {
         });
         let start = self.journal.offset();
         self.append(&mut group, filled)?;
-        let bytes = group.bytes;
         let started = Instant::now();
         if let Err(error) = self.journal.sync() {
             return Err(self.poison("sync", &error));
         }
-        metrics::group(filled.commits, bytes.len() as u64, started.elapsed());
+        metrics::group(filled.commits, group.written_len(), started.elapsed());
         self.applied = Applied {
             group: self.applied.group + 1,
             file: self.journal.binding().file,
@@ -410,7 +409,7 @@ impl Committer {
                 offset: start,
             },
         };
-        self.buffer = bytes;
+        self.buffer = group.into_buffer();
         if self.journal.is_full() {
             self.rotate(self.journal.next_size());
         }
@@ -426,7 +425,7 @@ impl Committer {
                 Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
                 Err(AppendError::NoSpace) => {
                     room.write_failed();
-                    let needed = group.bytes.len() as u64;
+                    let needed = group.written_len();
                     let given = match filled {
                         Filled { frees: false, .. } => false,
                         Filled {

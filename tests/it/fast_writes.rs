@@ -171,6 +171,21 @@ fn a_body_may_come_in_pieces() {
     }
 }
 
+/// Whether a body travels inside the journal is the store's business.
+#[test]
+fn a_small_body_may_lie_in_a_segment() {
+    let daemon = Setup::default()
+        .config("[store]\ninline_limit = \"1 KiB\"\n")
+        .start();
+    let before = fast(&daemon);
+    for size in [1, 1024, 1025, 64 << 10] {
+        let (target, body) = (path("tool", &size.to_string(), "f"), seeded_bytes(1, size));
+        assert_eq!(daemon.put(&target, body.clone()), 201, "{size}");
+        daemon.assert_serves(&target, &body);
+    }
+    assert_eq!(fast(&daemon), before + 8);
+}
+
 /// The head of a PUT of `body`, and the half of it.
 fn half_sent(daemon: &Daemon, target: &str, body: &[u8]) -> Conn {
     let request = daemon.authorized(Request::put(target, body));

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{LINE, LastUses, Line, SLOTS};
+use crate::chunk::crc32c;
 
 const MAGIC: &[u8; 8] = b"LRDRUSES";
 const VERSION: u32 = 1;
@@ -59,7 +60,7 @@ impl LastUses {
         for slot in self.lines.iter().flat_map(|line| &line.0) {
             bytes.extend_from_slice(&slot.load(Ordering::Relaxed).to_le_bytes());
         }
-        let checksum = crc32c::crc32c(&bytes);
+        let checksum = crc32c::of(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes
     }
@@ -90,7 +91,7 @@ fn decode(saved: &[u8]) -> Option<LastUses> {
     let (head, slots) = body.split_at_checked(HEAD)?;
     let lines = u64::from_le_bytes(head[12..].try_into().ok()?);
     let is_ours = head[..8] == *MAGIC && head[8..12] == VERSION.to_le_bytes();
-    let is_whole = crc32c::crc32c(body).to_le_bytes() == *checksum;
+    let is_whole = crc32c::of(body).to_le_bytes() == *checksum;
     if !is_ours || !is_whole || lines == 0 || lines.checked_mul(LINE) != Some(slots.len() as u64) {
         return None;
     }

@@ -85,10 +85,10 @@ impl FastPath {
         let Some((asked, work)) = looked else {
             return Ok(None);
         };
+        // What writes keep is on the heap: a connection that waits for nothing but the next request needs no room for it.
         match work {
             Work::Read(found) => read::answer(connection, came, asked, found).await,
             Work::Publish(request) => {
-                // On the heap, as what waits for nothing but the next request needs no room for this.
                 if !is_there(connection, patience, asked.len + asked.body).await {
                     return Ok(None);
                 }

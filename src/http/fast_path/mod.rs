@@ -10,7 +10,8 @@
 //! slow a body may be, and what becomes of one that nobody wants, is the dispatcher's to decide.
 //!
 //! A connection that waits for a request here holds no buffer; under the dispatcher it would hold two. One that waits for
-//! a body holds what has come of it, see `waiting`.
+//! a body holds what has come of it, see `waiting`; an upload that waits for its turn holds its body, which is about as
+//! much as the dispatcher reads ahead.
 
 mod answer;
 mod lines;

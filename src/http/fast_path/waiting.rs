@@ -72,8 +72,8 @@ impl Patience {
         woken
     }
 
-    /// Waits until so many bytes are there to be taken: a request with all of its body, of which some is missing. False: they do not come at once, and
-    /// somebody else is to wait for them.
+    /// Waits until so many bytes are there to be taken: a request with all of its body, of which some is missing. False:
+    /// they do not come at once, and somebody else is to wait for them.
     pub async fn body<T: Transport>(&mut self, connection: &Connection<T>, len: usize) -> bool {
         let Some(_held) = HalfSent::new(len) else {
             return false;

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use crate::store::model::Place;
 
 /// A place is forgotten after this at the latest, and not before half of it: what is asked for again and again is
@@ -22,8 +24,8 @@ pub(super) struct Verified {
 /// The older one is dropped whole when the younger one is full, or old itself.
 #[derive(Debug)]
 struct Generations {
-    young: HashSet<Place>,
-    old: HashSet<Place>,
+    young: HashSet<Place, RandomState>,
+    old: HashSet<Place, RandomState>,
     /// When the younger one began.
     began: Instant,
 }
@@ -51,8 +53,8 @@ impl Verified {
     pub fn new(capacity: usize) -> Self {
         Verified {
             generations: Mutex::new(Generations {
-                young: HashSet::new(),
-                old: HashSet::new(),
+                young: HashSet::default(),
+                old: HashSet::default(),
                 began: Instant::now(),
             }),
             capacity: capacity / 2,

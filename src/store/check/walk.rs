@@ -2,7 +2,7 @@
 
 use super::windows::Windows;
 use super::{Finding, finding};
-use crate::chunk::Digest;
+use crate::chunk::{Digest, crc32c};
 use crate::store::error::StoreError;
 use crate::store::log::format::{
     Binding, FILE_HEADER_LEN, Group, RECORD_HEADER_LEN, RecordHeader, RecordKind, block_end,
@@ -119,7 +119,7 @@ impl Walk {
         let mut wrong = self.wrong(header, payload);
         match &mut self.group {
             Some(group) => {
-                group.crc = crc32c::crc32c_append(group.crc, bytes);
+                group.crc = crc32c::append(group.crc, bytes);
                 group.records += 1;
                 if group.number != number {
                     wrong = wrong.or(Some("a record of another group"));

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use super::format::{Binding, RECORD_HEADER_LEN, RecordHeader, RecordKind};
 use super::page_cache;
@@ -76,7 +77,7 @@ pub struct LogFiles {
 
 #[derive(Debug, Default)]
 struct Cache {
-    handles: HashMap<(FileKind, u64), Handle>,
+    handles: HashMap<(FileKind, u64), Handle, RandomState>,
     /// Counts uses.
     clock: u64,
 }
@@ -322,6 +323,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::chunk::crc32c;
 
     const STORE: [u8; 16] = [3; 16];
 
@@ -337,7 +339,7 @@ mod tests {
             0,
             Digest::of(payload),
             len,
-            crc32c::crc32c(payload),
+            crc32c::of(payload),
         );
         let mut bytes = binding.encode_file_header();
         let offset = bytes.len() as u64;

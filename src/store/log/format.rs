@@ -3,7 +3,7 @@
 //! All integers are little endian. Records are 8-byte aligned. A record's header checksum also covers the store's
 //! uuid, the file and the offset, so stale bytes in recycled or preallocated space are never taken for records.
 
-use crate::chunk::Digest;
+use crate::chunk::{Digest, crc32c};
 use crate::store::model::FileKind;
 
 /// Version of everything on disk; in `store.toml` and in each file header.
@@ -62,11 +62,12 @@ pub struct Binding {
 
 impl Binding {
     fn seal(&self, header: &[u8], offset: u64) -> u32 {
-        let crc = crc32c::crc32c(header);
-        let crc = crc32c::crc32c_append(crc, &self.store);
-        let crc = crc32c::crc32c_append(crc, &[kind_byte(self.kind)]);
-        let crc = crc32c::crc32c_append(crc, &self.file.to_le_bytes());
-        crc32c::crc32c_append(crc, &offset.to_le_bytes())
+        let mut bound = [0; 33];
+        bound[..16].copy_from_slice(&self.store);
+        bound[16] = kind_byte(self.kind);
+        bound[17..25].copy_from_slice(&self.file.to_le_bytes());
+        bound[25..].copy_from_slice(&offset.to_le_bytes());
+        crc32c::append(crc32c::of(header), &bound)
     }
 
     /// The header of this file, [`FILE_HEADER_LEN`] bytes.
@@ -79,7 +80,7 @@ impl Binding {
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.store);
         bytes.extend_from_slice(&self.file.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes);
+        let crc = crc32c::of(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         bytes.resize(FILE_HEADER_LEN as usize, 0);
         bytes
@@ -92,7 +93,7 @@ impl Binding {
             return false;
         };
         let magic = found[..8] == *JOURNAL_MAGIC || found[..8] == *SEGMENT_MAGIC;
-        let whole = crc32c::crc32c(&found[..36]).to_le_bytes() == found[36..40];
+        let whole = crc32c::of(&found[..36]).to_le_bytes() == found[36..40];
         magic && whole && *found != self.encode_file_header()[..40]
     }
 
@@ -327,7 +328,7 @@ impl RecordHeader {
         if payload.len() != self.stored_len as usize {
             return wrong("payload is cut short");
         }
-        if crc32c::crc32c(payload) != self.payload_crc {
+        if crc32c::of(payload) != self.payload_crc {
             return wrong("payload checksum");
         }
         Ok(())
@@ -483,7 +484,7 @@ mod tests {
             9,
             Digest::of(b"hello"),
             5,
-            crc32c::crc32c(b"hello"),
+            crc32c::of(b"hello"),
         )
     }
 

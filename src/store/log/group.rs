@@ -1,5 +1,7 @@
 //! Building a group of the journal in memory.
 
+use std::io::IoSlice;
+
 use bytes::Bytes;
 
 use super::format::{
@@ -7,8 +9,11 @@ use super::format::{
 };
 use super::journal_footer::{Entry, EntryRecord};
 use super::record::Record;
-use crate::chunk::Digest;
+use crate::chunk::{Digest, crc32c};
 use crate::store::model::Place;
+
+/// Chunks from this many bytes on are written from where they are; smaller ones are copied together.
+pub(super) const LARGE: usize = 16 << 10;
 
 /// A group under construction for a known place in a journal file. The buffer is reused from group to group.
 #[derive(Debug)]
@@ -18,14 +23,29 @@ pub struct GroupBuilder {
     number: u64,
     /// What the file's footer will say of the records.
     records: Vec<EntryRecord>,
+    /// All but the large chunks.
     buffer: Vec<u8>,
+    large: Vec<Large>,
+    /// Bytes of the large chunks.
+    large_len: u64,
+    /// Over the records so far, while they are still in the processor's caches.
+    body_crc: u32,
+}
+
+/// The bytes of a large chunk.
+#[derive(Debug)]
+struct Large {
+    /// Where in the buffer they belong.
+    at: usize,
+    pieces: Vec<Bytes>,
 }
 
 /// A group that is ready to be appended.
 #[derive(Debug)]
 pub struct FinishedGroup {
-    /// What is written at the group's offset.
-    pub bytes: Vec<u8>,
+    buffer: Vec<u8>,
+    large: Vec<Large>,
+    len: u64,
     /// What the footer of the file says of it.
     pub(super) entry: Entry,
 }
@@ -54,6 +74,9 @@ impl GroupBuilder {
             number,
             records: Vec::new(),
             buffer,
+            large: Vec::new(),
+            large_len: 0,
+            body_crc: crc32c::of(&[]),
         }
     }
 
@@ -64,7 +87,7 @@ impl GroupBuilder {
 
     /// Bytes so far.
     pub fn len(&self) -> u64 {
-        self.buffer.len() as u64
+        self.buffer.len() as u64 + self.large_len
     }
 
     /// Adds a record; returns where it will stand.
@@ -97,18 +120,34 @@ impl GroupBuilder {
     }
 
     fn push_raw(&mut self, kind: RecordKind, digest: Digest, pieces: &[Bytes]) -> Place {
+        let offset = self.offset + self.len();
+        let len: usize = pieces.iter().map(Bytes::len).sum();
+        let crc = pieces.iter().fold(0, |crc, piece| crc32c::append(crc, piece));
+        let header = RecordHeader::raw(kind, self.number, digest, len as u32, crc);
         let start = self.buffer.len();
-        let offset = self.offset + start as u64;
-        self.buffer.resize(start + RECORD_HEADER_LEN, 0);
-        let mut crc = 0;
-        for piece in pieces {
-            crc = crc32c::crc32c_append(crc, piece);
+        self.buffer
+            .extend_from_slice(&header.encode(&self.binding, offset));
+        let body = self.buffer.len();
+        let (copied, large) = match len < LARGE {
+            true => (pieces, &[][..]),
+            false => (&[][..], pieces),
+        };
+        for piece in copied {
             self.buffer.extend_from_slice(piece);
         }
-        let len = self.buffer.len() - start - RECORD_HEADER_LEN;
-        let header = RecordHeader::raw(kind, self.number, digest, len as u32, crc);
-        self.buffer[start..start + RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, offset));
-        self.buffer.resize(padded(self.buffer.len() as u64) as usize, 0);
+        if !large.is_empty() {
+            self.large_len += len as u64;
+            self.large.push(Large {
+                at: body,
+                pieces: large.to_vec(),
+            });
+        }
+        let padding = padded(self.len()) - self.len();
+        self.buffer.resize(self.buffer.len() + padding as usize, 0);
+
+        let crc = crc32c::append(self.body_crc, &self.buffer[start..body]);
+        let crc = large.iter().fold(crc, |crc, piece| crc32c::append(crc, piece));
+        self.body_crc = crc32c::append(crc, &self.buffer[body..]);
         Place {
             kind: self.binding.kind,
             file: self.binding.file,
@@ -124,10 +163,10 @@ impl GroupBuilder {
 
     /// Completes the head, and the group to whole blocks.
     pub fn finish(mut self, context: GroupContext) -> FinishedGroup {
-        let (head, body) = self.buffer.split_at_mut(Group::RECORD_LEN as usize);
+        let len = self.len();
         let group = Group {
-            body_len: body.len() as u64,
-            body_crc: crc32c::crc32c(body),
+            body_len: len - Group::RECORD_LEN,
+            body_crc: self.body_crc,
             records: self.records.len() as u32,
             durable_group: context.durable_group,
             durable_segments: context.durable_segments,
@@ -141,19 +180,47 @@ impl GroupBuilder {
             self.number,
             digest,
             Group::LEN as u32,
-            crc32c::crc32c(&payload),
+            crc32c::of(&payload),
         );
+        let head = &mut self.buffer[..Group::RECORD_LEN as usize];
         head[..RECORD_HEADER_LEN].copy_from_slice(&header.encode(&self.binding, self.offset));
         head[RECORD_HEADER_LEN..].copy_from_slice(&payload);
-        self.buffer
-            .resize(block_end(self.buffer.len() as u64) as usize, 0);
+        let padding = block_end(len) - len;
+        self.buffer.resize(self.buffer.len() + padding as usize, 0);
         FinishedGroup {
-            bytes: self.buffer,
+            buffer: self.buffer,
+            large: self.large,
+            len: len + padding,
             entry: Entry {
                 number: self.number,
                 head: payload.to_vec(),
                 records: self.records,
             },
         }
+    }
+}
+
+impl FinishedGroup {
+    /// Bytes that are written at the group's offset: whole blocks.
+    pub fn written_len(&self) -> u64 {
+        self.len
+    }
+
+    /// These bytes.
+    pub fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(1 + 3 * self.large.len());
+        let mut begin = 0;
+        for Large { at, pieces } in &self.large {
+            slices.push(IoSlice::new(&self.buffer[begin..*at]));
+            slices.extend(pieces.iter().map(|piece| IoSlice::new(piece)));
+            begin = *at;
+        }
+        slices.push(IoSlice::new(&self.buffer[begin..]));
+        slices
+    }
+
+    /// Gives the buffer back.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 }

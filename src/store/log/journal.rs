@@ -145,8 +145,7 @@ impl Journal {
     /// Writes a group at [`Journal::offset`] and notes it for the footer. Not durable before [`Journal::sync`]. Where
     /// there is no room it can be tried again.
     pub fn append(&mut self, group: &mut FinishedGroup) -> Result<(), AppendError> {
-        let bytes = &group.bytes;
-        let end = self.offset + bytes.len() as u64;
+        let end = self.offset + group.written_len();
         if end > self.allocated {
             match self
                 .disk
@@ -160,9 +159,7 @@ impl Journal {
                 }
             }
         }
-        let written = self
-            .disk
-            .write_at(&self.file, &mut [IoSlice::new(bytes)], self.offset);
+        let written = self.disk.write_at(&self.file, &mut group.slices(), self.offset);
         match written {
             Ok(()) => {
                 self.write_ahead(end);
@@ -229,21 +226,28 @@ pub fn seal(
 mod tests {
     use std::fs;
 
+    use bytes::Bytes;
+
     use super::*;
     use crate::chunk::Digest;
     use crate::store::log::disk::Kernel;
     use crate::store::log::format::SegmentPosition;
-    use crate::store::log::group::{GroupBuilder, GroupContext};
+    use crate::store::log::group::{GroupBuilder, GroupContext, LARGE};
     use crate::store::log::record::{Record, Sweep};
     use crate::store::log::scan::{ALL_DURABLE, Scan};
 
     const STORE: [u8; 16] = [7; 16];
 
-    /// Two chunks and some records of metadata.
+    /// Some chunks, of which two are not copied, and some records of metadata.
     fn group(journal: &Journal, number: u64) -> FinishedGroup {
         let mut group = GroupBuilder::new(journal.binding(), journal.offset(), number, Vec::new());
         for body in [b"first".as_slice(), &[number as u8; 300]] {
             group.push_chunk(Digest::of(body), &[body.to_vec().into()]);
+        }
+        for len in [LARGE - 1, LARGE, 50_001] {
+            let body = Bytes::from(vec![number as u8; len]);
+            let (first, second) = (body.slice(..len / 3), body.slice(len / 3..));
+            group.push_chunk(Digest::of(&body), &[first, second]);
         }
         for version in 0..40 {
             let sweep = Record::Sweep(Sweep {

@@ -14,7 +14,7 @@ use super::format::{
 use super::record::Record;
 use super::rot::is_medium;
 use super::scan::{Found, RecordAt};
-use crate::chunk::Digest;
+use crate::chunk::{Digest, crc32c};
 
 /// A footer record is closed when its payload exceeds this, bytes.
 const RECORD_TARGET: usize = 1 << 20;
@@ -134,7 +134,7 @@ impl FooterBuilder {
         self.flush()?;
         let mut bytes = Vec::new();
         for payload in self.payloads {
-            let crc = crc32c::crc32c(&payload);
+            let crc = crc32c::of(&payload);
             let digest = Digest::of(&payload);
             let header = RecordHeader::raw(RecordKind::Footer, 0, digest, payload.len() as u32, crc);
             let at = offset + bytes.len() as u64;

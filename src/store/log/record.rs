@@ -355,6 +355,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chunk::crc32c;
     use crate::store::model::{ChunkRef, FileKind, Limit, PackagePolicy, Policy, Shape};
 
     fn places() -> impl Strategy<Value = Record> {
@@ -490,7 +491,7 @@ mod tests {
         let (kind, digest, payload) = record.encode().unwrap();
         let digest = digest.unwrap_or_else(|| Digest::of(&payload));
         (
-            RecordHeader::raw(kind, 1, digest, payload.len() as u32, crc32c::crc32c(&payload)),
+            RecordHeader::raw(kind, 1, digest, payload.len() as u32, crc32c::of(&payload)),
             payload,
         )
     }

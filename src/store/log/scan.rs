@@ -10,6 +10,7 @@ use super::format::{
     block_end,
 };
 use super::record::Record;
+use crate::chunk::crc32c;
 
 /// A record and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +130,7 @@ impl<'a> Scan<'a> {
         let start = offset + Group::RECORD_LEN;
         let end = start.checked_add(head.body_len)?;
         let body = self.bytes.get(start as usize..end as usize)?;
-        if crc32c::crc32c(body) != head.body_crc {
+        if crc32c::of(body) != head.body_crc {
             return None;
         }
         Some(self.records(start, end))
@@ -281,7 +282,11 @@ mod tests {
                 next_id: number,
                 index_sum: 0,
             };
-            bytes.extend(group.finish(context).bytes);
+            let group = group.finish(context);
+            group
+                .slices()
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
         }
         offsets.push(bytes.len() as u64);
         bytes.resize(len.max(bytes.len()), 0);
@@ -377,7 +382,11 @@ mod tests {
                 next_id: 1,
                 index_sum: 0,
             };
-            bytes.extend(group.finish(context).bytes);
+            let group = group.finish(context);
+            group
+                .slices()
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
             for known_durable in [0, 1, ALL_DURABLE] {
                 let (groups, _, _) = read(&bytes, known_durable);
                 assert_eq!(groups, [0; 0], "{number:x} {known_durable:x}");

@@ -11,7 +11,7 @@ use super::files::{directory, path};
 use super::format::{BLOCK, Binding, FILE_HEADER_LEN, RecordHeader, RecordKind, SegmentPosition, block_end};
 use super::page_cache::start_writeback;
 use super::segment_footer::{Footer, FooterEntry};
-use crate::chunk::Digest;
+use crate::chunk::{Digest, crc32c};
 use crate::store::model::{FileKind, Place};
 
 /// Appended bytes after which the kernel is asked to begin writing, so that the sync has little left to do.
@@ -103,7 +103,7 @@ impl SegmentFile {
         let crc = chunk
             .pieces
             .iter()
-            .fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
+            .fold(0, |crc, piece| crc32c::append(crc, piece));
         let number = self.footer.entries.len() as u64;
         let header = RecordHeader::raw(RecordKind::Chunk, number, chunk.digest, chunk.len, crc);
         let begin = self.next_record();

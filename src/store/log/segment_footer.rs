@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{LogFile, cut_short};
 use super::format::{Binding, FormatError, RECORD_HEADER_LEN, RecordHeader, RecordKind, Trailer, padded};
-use crate::chunk::Digest;
+use crate::chunk::{Digest, crc32c};
 use crate::store::error::StoreError;
 use crate::store::model::Place;
 
@@ -44,7 +44,7 @@ impl Footer {
     pub fn encode(&self, binding: &Binding, offset: u64) -> io::Result<Vec<u8>> {
         let payload = postcard::to_stdvec(self).map_err(io::Error::other)?;
         let len = u32::try_from(payload.len()).map_err(io::Error::other)?;
-        let crc = crc32c::crc32c(&payload);
+        let crc = crc32c::of(&payload);
         let header = RecordHeader::raw(
             RecordKind::Footer,
             self.entries.len() as u64,

@@ -65,6 +65,24 @@ async fn small_bodies_are_carried_along() {
 }
 
 #[tokio::test]
+async fn a_small_body_in_one_piece_is_carried_along_as_it_is() {
+    let kit = Kit::new(PARAMS);
+    for len in [1, INLINE_LIMIT as usize] {
+        let body = noise(len, 1);
+        let blob = NewBlob::inline(&kit.bulk, &body).unwrap();
+        assert_eq!((blob.digest, blob.size), (Digest::of(&body), len as u64));
+        let Content::Inline(pieces) = &blob.content else {
+            panic!("{len} bytes are not inline");
+        };
+        assert_eq!(pieces.len(), 1);
+        assert_eq!(pieces[0].as_ptr(), body.as_ptr(), "not copied");
+    }
+    for len in [0, INLINE_LIMIT as usize + 1] {
+        assert!(NewBlob::inline(&kit.bulk, &noise(len, 1)).is_none(), "{len}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_up_to_the_chunk_limit_are_one_chunk() {
     let kit = Kit::new(PARAMS);
     for len in [INLINE_LIMIT as usize + 1, 30_000, PARAMS.max_size as usize] {
