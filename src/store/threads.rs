@@ -16,8 +16,10 @@ use super::room::Room;
 /// How often the index is made durable: what a kill -9 leaves to replay is bounded by it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Rest between two steps of a merge: others may want its locks.
-const MERGE_REST: Duration = Duration::from_micros(500);
+/// Rest behind a step of a merge, in times that it took: so merging takes a third of a core at most.
+const MERGE_REST: u32 = 2;
+/// With more runs in the index they are merged as fast as can be.
+const MANY_RUNS: usize = 32;
 
 /// How often the reserves are looked after.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -126,12 +128,10 @@ fn keep(room: &Room, index: &Index, stopped: &Receiver<()>) {
 
 fn checkpoint(index: &Index, stopped: &Receiver<()>) {
     let mut due = Instant::now() + CHECKPOINT_EVERY;
-    let mut is_merging = false;
+    let mut merging = None;
     loop {
-        let rest = match is_merging {
-            true => MERGE_REST,
-            false => due.saturating_duration_since(Instant::now()),
-        };
+        let rest = due.saturating_duration_since(Instant::now());
+        let rest = merging.map_or(rest, |merging| rest.min(merging));
         if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
             return;
         }
@@ -139,9 +139,18 @@ fn checkpoint(index: &Index, stopped: &Receiver<()>) {
             checkpoint_now(index);
             due = Instant::now() + CHECKPOINT_EVERY;
         }
-        // An index that fails says so itself.
-        is_merging = index.merge_step().unwrap_or(false);
+        merging = merge(index);
     }
+}
+
+/// Merges some of the index; the rest until it goes on, if there is more to do.
+fn merge(index: &Index) -> Option<Duration> {
+    let begun = Instant::now();
+    // An index that fails says so itself.
+    let more = index.merge_step().unwrap_or(false);
+    let many = index.runs().is_ok_and(|runs| runs > MANY_RUNS);
+    let rest = if many { 0 } else { MERGE_REST };
+    more.then(|| begun.elapsed() * rest)
 }
 
 fn checkpoint_now(index: &Index) {
