@@ -218,7 +218,8 @@ pub fn seal(
 ) -> io::Result<()> {
     let footer = footer.finish(&binding, end).map_err(io::Error::other)?;
     disk.set_len(file, end)?;
-    disk.write_at(file, &mut [IoSlice::new(&footer)], end)?;
+    let mut footer: Vec<_> = footer.iter().map(|part| IoSlice::new(part)).collect();
+    disk.write_at(file, &mut footer, end)?;
     disk.sync_all(file)
 }
 #[cfg(test)]
@@ -284,6 +285,6 @@ mod tests {
         while let Some(found) = scan.next() {
             scanned.add_found(&found).unwrap();
         }
-        assert!(collected[end as usize..] == scanned.finish(&binding, end).unwrap());
+        assert!(collected[end as usize..] == scanned.finish(&binding, end).unwrap().concat());
     }
 }

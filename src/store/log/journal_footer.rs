@@ -129,22 +129,22 @@ impl FooterBuilder {
         Ok(())
     }
 
-    /// The footer and trailer, to be written at `offset`, where the groups end.
-    pub fn finish(mut self, binding: &Binding, offset: u64) -> Result<Vec<u8>, postcard::Error> {
+    /// The footer and trailer in parts, to be written at `offset`, where the groups end: it may be as large as a file, and
+    /// is not copied.
+    pub fn finish(mut self, binding: &Binding, offset: u64) -> Result<Vec<Vec<u8>>, postcard::Error> {
         self.flush()?;
-        let mut bytes = Vec::new();
-        for payload in self.payloads {
+        let (mut at, mut parts) = (offset, Vec::with_capacity(2 * self.payloads.len() + 1));
+        for mut payload in self.payloads {
             let crc = crc32c::of(&payload);
             let digest = Digest::of(&payload);
             let header = RecordHeader::raw(RecordKind::Footer, 0, digest, payload.len() as u32, crc);
-            let at = offset + bytes.len() as u64;
-            bytes.extend_from_slice(&header.encode(binding, at));
-            bytes.extend_from_slice(&payload);
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
+            parts.push(header.encode(binding, at).to_vec());
+            at += header.record_len();
+            payload.resize(payload.len().next_multiple_of(8), 0);
+            parts.push(payload);
         }
-        let at = offset + bytes.len() as u64;
-        bytes.extend_from_slice(&Trailer { footer: offset }.encode(binding, at));
-        Ok(bytes)
+        parts.push(Trailer { footer: offset }.encode(binding, at).to_vec());
+        Ok(parts)
     }
 }
 
