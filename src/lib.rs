@@ -59,8 +59,8 @@
 //! test: `store::identity::tests::another_format_and_a_lost_identity_are_refused`,
 //! test: `it::fixture::the_store_of_format_2_opens_and_serves_what_it_did`
 //!
-//! Invariant 8: memory does not grow with the number of stored objects beyond the index cache and sled's page table,
-//! nor with the size of an upload.
+//! Invariant 8: memory does not grow with the number of stored objects beyond the index cache, sled's page table and two
+//! bytes for each row of the index, nor with the size of an upload.
 //! test: `it::memory::sixty_four_large_uploads_at_once`
 //!
 //! Invariant 9: start-up work depends on what was written since the last checkpoint, not on how much is stored; the

@@ -184,6 +184,34 @@ async fn a_publication_survives_a_restart() {
     assert!(store.next_id() > before.2.id);
 }
 
+/// Small bodies are copied into a group, larger ones written from where they are, in one group with others.
+#[tokio::test]
+async fn bodies_of_every_length_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let around = |length: usize| [length - 1, length, length + 1];
+    let lengths = [1, 4096, 16 << 10, 20_000, 64 << 10, 200_000]
+        .map(around)
+        .concat();
+    let body = |length: &usize| (0..*length).map(|at| (at * 7 + length) as u8).collect::<Vec<_>>();
+    let publish = |length: &usize| publish(&store, "tool", "1.0", &length.to_string(), &body(length));
+    // It brings the version along.
+    publish(&lengths[0]).settled().await.unwrap();
+    let tickets: Vec<_> = lengths[1..].iter().map(publish).collect();
+    for ticket in tickets {
+        ticket.settled().await.unwrap();
+    }
+    for length in &lengths {
+        let (_, _, file) = find(&store, "tool", "1.0", &length.to_string()).unwrap();
+        let mut reader = store.open_file(&file).unwrap().read(0..u64::MAX);
+        let mut read = Vec::new();
+        while let Some(piece) = reader.next().await.unwrap() {
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == body(length), "{length}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_longer_so_is_a_conflict() {
     let dir = tempfile::tempdir().unwrap();
