@@ -234,10 +234,20 @@ mod tests {
     use crate::store::log::disk::Kernel;
     use crate::store::log::format::SegmentPosition;
     use crate::store::log::group::{GroupBuilder, GroupContext, LARGE};
+    use crate::store::log::journal_footer;
     use crate::store::log::record::{Record, Sweep};
     use crate::store::log::scan::{ALL_DURABLE, Scan};
+    use crate::store::log::testing::Unsteady;
 
     const STORE: [u8; 16] = [7; 16];
+
+    fn binding() -> Binding {
+        Binding {
+            store: STORE,
+            kind: FileKind::Journal,
+            file: 1,
+        }
+    }
 
     /// Some chunks, of which two are not copied, and some records of metadata.
     fn group(journal: &Journal, number: u64) -> FinishedGroup {
@@ -264,6 +274,25 @@ mod tests {
             next_id: 9,
             index_sum: 5,
         })
+    }
+
+    #[test]
+    fn a_file_that_is_being_sealed_has_no_trailer_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(files::directory(dir.path(), FileKind::Journal)).unwrap();
+        let mut journal = Journal::create(Arc::new(Kernel), dir.path(), STORE, 1, MIN_FILE).unwrap();
+        journal.append(&mut group(&journal, 1)).unwrap();
+        let disk = Unsteady::default();
+        *disk.cut.lock().unwrap() = Some(journal.offset());
+        let trailer = || journal_footer::trailer(&disk, &journal.file, &journal.binding).unwrap();
+        assert_eq!(trailer(), None);
+        journal.seal().unwrap();
+        let file = File::open(path(dir.path(), 1)).unwrap();
+        assert!(
+            journal_footer::trailer(&disk, &file, &binding())
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl FooterBuilder {
     }
 }
 
-/// The trailer of a file; `None` if it has not been sealed (or its end is damaged).
+/// The trailer of a file; `None` if it has not been sealed, or is being sealed just now (or its end is damaged).
 pub fn trailer(disk: &dyn Disk, file: &File, binding: &Binding) -> io::Result<Option<Trailer>> {
     let len = file.metadata()?.len();
     let Some(at) = len.checked_sub(Trailer::LEN as u64) else {
@@ -156,7 +156,8 @@ pub fn trailer(disk: &dyn Disk, file: &File, binding: &Binding) -> io::Result<Op
     };
     let mut bytes = [0; Trailer::LEN];
     match disk.read_at(file, &mut bytes, at) {
-        Err(error) if is_medium(&error) => Ok(None),
+        // Sealing cuts what was reserved, maybe between the look at the length and here.
+        Err(error) if is_medium(&error) || error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         read => read.map(|()| Trailer::decode(&bytes, binding, at).ok()),
     }
 }

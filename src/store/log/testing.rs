@@ -111,6 +111,8 @@ pub struct Unsteady {
     pub panics: AtomicBool,
     /// Stretches of files, by inode, that cannot be read.
     pub unreadable: Mutex<Vec<(u64, Range<u64>)>>,
+    /// To what length somebody else cuts the next file that is read, just before.
+    pub cut: Mutex<Option<u64>>,
     /// Syncs so far.
     pub syncs: AtomicUsize,
     /// Whether a call waits just now.
@@ -182,6 +184,9 @@ impl Disk for Unsteady {
     }
 
     fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if let Some(len) = self.cut.lock().unwrap().take() {
+            file.set_len(len)?;
+        }
         let asked = offset..offset + buffer.len() as u64;
         let rotten = self.unreadable.lock().unwrap();
         if rotten.iter().any(|(inode, bytes)| {
