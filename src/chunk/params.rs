@@ -52,7 +52,7 @@ pub enum ChunkerParamsError {
 }
 
 impl ChunkerParams {
-    /// Whether a [`Chunker`] can work with these sizes.
+    /// Whether a [`Chunker`](super::Chunker) can work with these sizes.
     pub fn check(&self) -> Result<(), ChunkerParamsError> {
         in_range("minimum", self.min_size, v2020::MINIMUM_MIN..=v2020::MINIMUM_MAX)?;
         in_range("average", self.avg_size, v2020::AVERAGE_MIN..=v2020::AVERAGE_MAX)?;
