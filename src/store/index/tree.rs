@@ -38,6 +38,8 @@ const WRITTEN: u64 = 4;
 const AROUND: u64 = 64 << 10;
 /// What one step of a merge may append.
 const MERGE_STEP: u64 = 4 << 20;
+/// With more runs than this a writer merges as well.
+const MANY_RUNS: usize = 32;
 /// Bytes that a merge leaves free on the disk: what is kept for removals, and some.
 const LEFT_FREE: u64 = 8 << 20;
 
@@ -207,14 +209,14 @@ impl Tree {
     }
 
     /// A memtable has become too large, since no checkpoint came in time, or the index is being built again: what a
-    /// checkpoint does, and merging.
+    /// checkpoint does, and merging, once there are so many runs that whoever merges in the background falls behind.
     fn make_room(&self, open: &Open) -> Result<(), StoreError> {
         open.checkpoint().map_err(|error| match error {
             // Whoever writes must not go on behind half of what it wrote.
             StoreError::Io(error) => StoreError::Index(format!("it could not be made durable: {error}")),
             error => error,
         })?;
-        while open.levels.merge_step(open)? {}
+        while open.levels.runs().len() > MANY_RUNS && open.levels.merge_step(open)? {}
         Ok(())
     }
 
