@@ -5,6 +5,8 @@ pub mod crc32c;
 mod digest;
 mod gear;
 mod params;
+#[cfg(test)]
+pub(crate) mod testing;
 mod whole;
 
 pub use chunker::Chunker;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::committer::{Committer, Message};
 use super::flow;
-use super::index::Index;
+use super::index::{Index, MANY_RUNS};
 use super::log::journal::Journal;
 use super::position::Applied;
 use super::room::Room;
@@ -18,8 +18,6 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// Rest behind a step of a merge, in times that it took: so merging takes a third of a core at most.
 const MERGE_REST: u32 = 2;
-/// With more runs in the index they are merged as fast as can be.
-const MANY_RUNS: usize = 32;
 
 /// How often the reserves are looked after.
 const KEEP_EVERY: Duration = Duration::from_secs(1);

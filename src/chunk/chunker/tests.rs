@@ -1,22 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::chunk::testing::noise;
 
 const SMALL: ChunkerParams = ChunkerParams {
     min_size: 64,
     avg_size: 256,
     max_size: 1024,
 };
-
-/// Bytes that are the same on every machine.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
-}
 
 fn reference(body: &[u8], params: ChunkerParams) -> Vec<usize> {
     let [min, avg, max] = [params.min_size, params.avg_size, params.max_size].map(|size| size as usize);

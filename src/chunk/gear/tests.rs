@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::chunk::testing::noise;
 
 type Way = Box<dyn Fn(&mut u64, &[u8], u64) -> Option<usize>>;
 
@@ -21,15 +22,6 @@ fn ways() -> Vec<(&'static str, Way)> {
         None => eprintln!("SKIPPED: this processor has no AVX-512 VBMI, so that search is not tested"),
     }
     ways
-}
-
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
 }
 
 fn check(hash: u64, bytes: &[u8], mask: u64) -> Option<usize> {

@@ -38,12 +38,7 @@ pub(in crate::store) fn open(data: &Path) -> Store {
 
 /// Bytes that no chunker cuts evenly.
 pub(in crate::store) fn body(seed: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
+    crate::chunk::testing::noise(len, seed)
 }
 
 pub(in crate::store) async fn upload(store: &Store, body: &[u8]) -> Arc<NewBlob> {

@@ -313,7 +313,7 @@ impl Levels {
         Ok(())
     }
 
-    /// Merges some more rows, where there are runs to be merged. `may` is asked whether there is room on the disk: for
+    /// Merges some more rows, where there are runs to be merged. `room` is asked about the disk: for
     /// all bytes of a merge that is to begin, and for those of each step. Whether there is more to do at once.
     ///
     /// # Errors

@@ -27,4 +27,4 @@ mod levels_tests;
 pub use batch::Batch;
 pub use handle::{Index, decode};
 pub use rewrite::clear_unfinished;
-pub use tree::{Entry, give_up_reserve, snapshot_bytes};
+pub use tree::{Entry, MANY_RUNS, give_up_reserve, snapshot_bytes};

@@ -16,7 +16,7 @@ use crate::store::error::StoreError;
 /// Begins the keys of the filter's pieces, which stand behind all rows.
 pub const FILTER_KEY: u8 = 0xff;
 /// Begins the names of the trees.
-pub const TREES: &str = "run-";
+const TREES: &str = "run-";
 
 /// What is kept of a run beside its rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

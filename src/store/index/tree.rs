@@ -38,8 +38,8 @@ const WRITTEN: u64 = 4;
 const AROUND: u64 = 64 << 10;
 /// What one step of a merge may append.
 const MERGE_STEP: u64 = 4 << 20;
-/// With more runs than this a writer merges as well.
-const MANY_RUNS: usize = 32;
+/// With more runs than this merging is urgent: it does not rest, and a writer merges as well.
+pub const MANY_RUNS: usize = 32;
 /// Bytes that a merge leaves free on the disk: what is kept for removals, and some.
 const LEFT_FREE: u64 = 8 << 20;
 

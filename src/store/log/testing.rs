@@ -90,12 +90,7 @@ pub fn snapshot(data: &Path) -> tempfile::TempDir {
 
 /// Bytes that look random and differ by `seed`.
 pub fn noise(len: usize, seed: u64) -> Bytes {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes.into()
+    crate::chunk::testing::noise(len, seed).into()
 }
 
 /// The kernel's disk, until it is told to fail with an error number or to stall.
