@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use super::FastPath;
 use super::lines::Lines;
 use super::plain::Plain;
-use super::read::{self, Found};
+use super::read::{self, Found, Way};
 use super::waiting::Patience;
 use super::write;
 use crate::access::{Action, Caller, Credentials};
@@ -56,7 +57,7 @@ pub(super) struct Asked<'a> {
 enum Work {
     Read(Found),
     Publish(Box<Prechecked>),
-    Remove(Account, Coordinates),
+    Remove(Arc<Account>, Coordinates),
 }
 
 impl Asked<'_> {
@@ -81,29 +82,38 @@ impl FastPath {
         came: Came<'_>,
         patience: &mut Patience,
     ) -> Result<Option<Duration>, StoreError> {
-        let looked = self.look(&connection.unread(), came);
-        let Some((asked, work)) = looked else {
-            return Ok(None);
-        };
-        // What writes keep is on the heap: a connection that waits for nothing but the next request needs no room for it.
-        match work {
-            Work::Read(found) => read::answer(connection, came, asked, found).await,
-            Work::Publish(request) => {
-                if !is_there(connection, patience, asked.len + asked.body).await {
-                    return Ok(None);
+        let in_place = connection.sends_files();
+        for way in [Way::AtOnce { in_place }, Way::Reading] {
+            let looked = self.look(&connection.unread(), came, way);
+            let Some((asked, work)) = looked else {
+                return Ok(None);
+            };
+            // What writes keep is on the heap: a connection that waits for nothing but the next request needs no room for it.
+            match work {
+                Work::Read(found) => {
+                    let answered = read::answer(connection, came, asked, found).await?;
+                    if answered.is_some() {
+                        return Ok(answered);
+                    }
                 }
-                let published = write::publish(connection, came, asked, *request);
-                Box::pin(published).await.map(Some)
-            }
-            Work::Remove(owner, at) => {
-                let removed = write::remove(connection, came, asked, (&self.state, &owner, &at));
-                Box::pin(removed).await.map(Some)
+                Work::Publish(request) => {
+                    if !is_there(connection, patience, asked.len + asked.body).await {
+                        return Ok(None);
+                    }
+                    let published = write::publish(connection, came, asked, *request);
+                    return Box::pin(published).await.map(Some);
+                }
+                Work::Remove(owner, at) => {
+                    let removed = write::remove(connection, came, asked, (&self.state, &owner, &at));
+                    return Box::pin(removed).await.map(Some);
+                }
             }
         }
+        Ok(None)
     }
 
     /// The request that these bytes begin with, and what it asks for; `None` for whatever needs more than a look.
-    fn look(&self, bytes: &[u8], came: Came<'_>) -> Option<(Asked<'_>, Work)> {
+    fn look(&self, bytes: &[u8], came: Came<'_>, way: Way) -> Option<(Asked<'_>, Work)> {
         let plain = Plain::parse(bytes, &self.state.options().base_path)?;
         if plain.writes() && !self.takes_writes() {
             return None;
@@ -111,7 +121,7 @@ impl FastPath {
         let engine = self.state.engine().ok()?;
         let credentials = Credentials::parse(plain.authorization, "", false);
         let caller = engine.access.recognise(&credentials)?;
-        let work = work(engine, &caller, &plain)?;
+        let work = work(engine, &caller, &plain, way)?;
         let record = self.state.requests().map(|log| {
             let record = log.begin_with(plain.seen(came.client), came.context);
             if let Caller::User(signed_in) = &caller {
@@ -137,7 +147,7 @@ async fn is_there<T: Transport>(connection: &Connection<T>, patience: &mut Patie
 }
 
 /// What there is to do for this caller; `None` where somebody has to say why not.
-fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Work> {
+fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>, way: Way) -> Option<Work> {
     let action = match plain.op {
         Op::PutFile => Action::Write,
         Op::DeleteFile => Action::Delete,
@@ -155,11 +165,11 @@ fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Work> {
                 length: Some(plain.body as u64),
                 ..Announced::default()
             };
-            let request = precheck(engine, caller, owner, at(), announced);
+            let request = precheck(engine, caller, Arc::unwrap_or_clone(owner), at(), announced);
             request.ok().map(|request| Work::Publish(Box::new(request)))
         }
         Op::DeleteFile => Some(Work::Remove(owner, at())),
-        _ => read::find(engine, &owner, plain).map(Work::Read),
+        _ => read::find(engine, &owner, plain, way).map(Work::Read),
     }
 }
 

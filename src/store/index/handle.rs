@@ -120,7 +120,10 @@ impl Index {
     }
 
     /// Asks the tree, unless it has failed.
-    fn ask<T>(&self, question: impl FnOnce(&Tree) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn ask<T>(
+        &self,
+        question: impl FnOnce(&Tree) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let tree = self.tree();
         if let Some(why) = tree.failure() {
             return Err(StoreError::Index(why.to_owned()));

@@ -289,6 +289,11 @@ pub fn family(key: &[u8]) -> Option<&[u8]> {
     if digest { None } else { key.get(..9) }
 }
 
+/// Whether rows of this kind stand between the name of a file and its bytes: package, version, file and chunk.
+pub fn leads_to_bytes(key: &[u8]) -> bool {
+    matches!(key.first(), Some(b'p' | b'v' | b'f' | b'c'))
+}
+
 /// Order in which the keys of a group are written, so that a name shows when the last key behind it is in; removals
 /// go in the opposite order, before everything that is written.
 pub fn rank(key: &[u8]) -> u8 {

@@ -2,11 +2,15 @@
 
 mod batch;
 mod block;
+mod changes;
 mod filter;
 mod floor;
+mod generations;
 mod handle;
 pub mod keys;
 mod levels;
+mod locate;
+mod located;
 mod manifest;
 mod memtable;
 mod merge;
@@ -26,5 +30,6 @@ mod levels_tests;
 
 pub use batch::Batch;
 pub use handle::{Index, decode};
+pub use locate::{Located, Missing};
 pub use rewrite::clear_unfinished;
 pub use tree::{Entry, MANY_RUNS, give_up_reserve, snapshot_bytes};

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::changes::{Changes, Stamp};
 use super::levels::{Found, Levels, MergeRoom};
-use super::rows::{Known, Rows};
+use super::located::Recent;
+use super::rows::{Hashed, Known, Rows};
 use super::run::failed;
 use super::span::{Order, Span};
 use crate::store::error::StoreError;
@@ -29,8 +31,10 @@ pub type Value = sled::IVec;
 /// A key and its value.
 pub type Entry = (sled::IVec, Value);
 
-/// Of the memory for the index, the part that holds rows: one in so many bytes. The rest holds sled's pages.
+/// Of the memory for the index, the part that holds rows: one in so many bytes.
 const ROWS: u64 = 4;
+/// The part that holds files that were located. The rest holds sled's pages.
+const LOCATED: u64 = 8;
 /// What sled may append to its file for a byte of the memtable, or of runs that are merged: it writes a page again
 /// whenever that has changed ten times.
 const WRITTEN: u64 = 4;
@@ -62,6 +66,7 @@ struct Open {
     db: sled::Db,
     levels: Levels,
     rows: Rows,
+    located: Recent,
     /// For our own fdatasync and reservations.
     file: File,
 }
@@ -101,7 +106,7 @@ impl Tree {
         }
     }
 
-    /// Opens or creates it at `path`. `cache`: bytes of memory for rows and pages.
+    /// Opens or creates it at `path`. `cache`: bytes of memory for rows, located files and pages.
     ///
     /// # Errors
     /// `NoSpace` on a full disk, else `Index`.
@@ -112,7 +117,7 @@ impl Tree {
             let opened = guard(|| {
                 let config = sled::Config::new()
                     .path(path)
-                    .cache_capacity(cache - cache / ROWS)
+                    .cache_capacity(cache - cache / ROWS - cache / LOCATED)
                     .flush_every_ms(None);
                 let db = config.open().map_err(failed)?;
                 let levels = Levels::open(&db)?;
@@ -122,11 +127,13 @@ impl Tree {
                 Ok((db, levels)) => {
                     let file = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
                     let rows = Rows::new(cache / ROWS, levels.hasher());
+                    let located = Recent::new(cache / LOCATED, levels.hasher());
                     return Ok(Tree {
                         open: Some(Open {
                             db,
                             levels,
                             rows,
+                            located,
                             file,
                         }),
                         unsynced: AtomicBool::new(false),
@@ -178,18 +185,35 @@ impl Tree {
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         let Open { rows, .. } = self.open_db()?;
+        self.get_hashed(rows, rows.hashed(key))
+    }
+
+    /// The same, and a stamp that was taken before.
+    pub fn get_stamped(&self, key: &[u8]) -> Result<(Option<Value>, Stamp), StoreError> {
+        let Open { rows, .. } = self.open_db()?;
         let hashed = rows.hashed(key);
-        let stamp = match rows.get(hashed) {
+        let stamp = rows.changes().stamp(hashed);
+        Ok((self.get_hashed(rows, hashed)?, stamp))
+    }
+
+    fn get_hashed(&self, rows: &Rows, key: Hashed<'_>) -> Result<Option<Value>, StoreError> {
+        let stamp = match rows.get(key) {
             Known::Row(row) => return Ok(row),
             Known::Nothing(stamp) => stamp,
         };
-        match self.with(|open| open.levels.get(hashed))? {
+        match self.with(|open| open.levels.get(key))? {
             Found::InMemory(row) => Ok(row),
             Found::InRun(row) => {
-                rows.keep(hashed, row.clone(), stamp);
+                rows.keep(key, row.clone(), stamp);
                 Ok(row)
             }
         }
+    }
+
+    /// Files that were located recently, and what says whether they still stand.
+    pub fn located(&self) -> Result<(&Recent, &Changes), StoreError> {
+        let Open { rows, located, .. } = self.open_db()?;
+        Ok((located, rows.changes()))
     }
 
     /// Writes or removes one key.
