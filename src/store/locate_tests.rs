@@ -69,12 +69,48 @@ async fn what_is_published_beside_a_file_does_not_make_it_unknown() {
     let store = open(dir.path());
     put(&store, "1", b"body").await;
     let known = locate(&store, "1").unwrap();
-    for number in 2..100 {
-        // As whoever publishes does: it looks first.
-        assert!(locate(&store, &number.to_string()).is_err());
+    for number in 2..300 {
         put(&store, &number.to_string(), &body(number, 500)).await;
     }
     assert!(Arc::ptr_eq(&known, &locate(&store, "1").unwrap()));
+}
+
+/// A version goes with one row, and so does a package; their files are swept later.
+#[tokio::test]
+async fn what_is_still_to_be_swept_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for round in 0..2 {
+        let mut last = None;
+        for file in 0..600 {
+            let ticket = publish(&store, "p", "1", &file.to_string(), b"body");
+            match file {
+                0 => ticket.settled().await.unwrap(),
+                _ => last = Some(ticket),
+            }
+        }
+        last.unwrap().settled().await.unwrap();
+        let at = |file| ["p", "1", file];
+        let files: Vec<String> = (0..600).map(|file| file.to_string()).collect();
+        let known = |file: &String| store.locate(OWNER, at(file)).unwrap().is_ok();
+        assert!(files.iter().all(known));
+        match round {
+            0 => remove_version(&store, "p", "1").unwrap().settled().await.unwrap(),
+            _ => {
+                let package = store.package(OWNER, "p").unwrap().unwrap();
+                let change = change::RemovePackage {
+                    owner: OWNER,
+                    package,
+                };
+                store
+                    .commit(Change::RemovePackage(change))
+                    .settled()
+                    .await
+                    .unwrap();
+            }
+        }
+        assert!(!files.iter().any(known));
+    }
 }
 
 #[tokio::test]

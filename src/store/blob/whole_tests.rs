@@ -32,6 +32,8 @@ fn sent(whole: Whole) -> Option<Vec<u8>> {
         Piece::File(mut range) => {
             assert!(!range.has_head(), "it stands in the buffer");
             let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+            // More than a socket takes in would wait for whoever reads.
+            near.set_nonblocking(true).unwrap();
             while !range.is_empty() {
                 let mut some = vec![0; range.send(&near).unwrap() as usize];
                 std::io::Read::read_exact(&mut far, &mut some).unwrap();

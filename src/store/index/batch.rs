@@ -15,8 +15,17 @@ use crate::store::error::StoreError;
 #[derive(Debug)]
 pub struct Batch<'a> {
     index: &'a Index,
-    changes: BTreeMap<Key, Option<Vec<u8>>>,
+    changes: BTreeMap<Key, Written>,
     sum: u128,
+}
+
+/// What is to be written to a key.
+#[derive(Debug)]
+struct Written {
+    /// `None`: it is to be removed.
+    value: Option<Vec<u8>>,
+    /// The index has no value for it.
+    is_new: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -37,8 +46,7 @@ impl<'a> Batch<'a> {
     /// The value of a key, these changes included.
     pub fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         match self.changes.get(key) {
-            Some(Some(value)) => decode(value).map(Some),
-            Some(None) => Ok(None),
+            Some(written) => written.value.as_deref().map(decode).transpose(),
             None => self.index.get_as(key),
         }
     }
@@ -46,7 +54,7 @@ impl<'a> Batch<'a> {
     /// Whether a key has a value, these changes included.
     pub fn contains(&self, key: &[u8]) -> Result<bool, StoreError> {
         match self.changes.get(key) {
-            Some(value) => Ok(value.is_some()),
+            Some(written) => Ok(written.value.is_some()),
             None => Ok(self.index.get(key)?.is_some()),
         }
     }
@@ -64,9 +72,13 @@ impl<'a> Batch<'a> {
     }
 
     fn set(&mut self, key: Key, value: Option<Vec<u8>>) -> Result<(), StoreError> {
-        let old = match self.changes.get(&key) {
-            Some(old) => old.clone(),
-            None => self.index.get(&key)?.map(|old| old.to_vec()),
+        let (old, is_new) = match self.changes.get(&key) {
+            Some(written) => (written.value.clone(), written.is_new),
+            None => {
+                let old = self.index.get(&key)?.map(|old| old.to_vec());
+                let is_new = old.is_none();
+                (old, is_new)
+            }
         };
         if old == value {
             return Ok(());
@@ -77,7 +89,7 @@ impl<'a> Batch<'a> {
         if let Some(value) = &value {
             self.sum = self.sum.wrapping_add(sum::entry(&key, value));
         }
-        self.changes.insert(key, value);
+        self.changes.insert(key, Written { value, is_new });
         Ok(())
     }
 
@@ -85,7 +97,7 @@ impl<'a> Batch<'a> {
     /// right until they are written.
     pub fn sum_of_changes_through(&self, last: &[u8]) -> Result<u128, StoreError> {
         let mut change = 0_u128;
-        for (key, value) in self.changes.range::<[u8], _>((Unbounded, Included(last))) {
+        for (key, Written { value, .. }) in self.changes.range::<[u8], _>((Unbounded, Included(last))) {
             if let Some(old) = self.index.get(key)? {
                 change = change.wrapping_sub(sum::entry(key, &old));
             }
@@ -113,7 +125,7 @@ impl<'a> Batch<'a> {
                 self.changes
                     .range(prefix.to_vec()..)
                     .take_while(|(key, _)| changed(key))
-                    .filter(|(_, value)| value.is_some())
+                    .filter(|(_, written)| written.value.is_some())
                     .map(|(key, _)| key.clone()),
             )
             .collect();
@@ -126,12 +138,15 @@ impl<'a> Batch<'a> {
     /// last. Single inserts, because sled's batches lock every reader of the process out.
     pub fn write(self) -> Result<(), StoreError> {
         let mut changes: Vec<_> = self.changes.into_iter().collect();
-        changes.sort_by_key(|(key, value)| match value {
+        changes.sort_by_key(|(key, written)| match written.value {
             None => (0, u8::MAX - keys::rank(key)),
             Some(_) => (1, keys::rank(key)),
         });
-        for (key, value) in &changes {
-            self.index.set(key, value.as_deref())?;
+        for (key, written) in &changes {
+            match &written.value {
+                Some(value) if written.is_new => self.index.add(key, value)?,
+                value => self.index.set(key, value.as_deref())?,
+            }
         }
         Ok(())
     }

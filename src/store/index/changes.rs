@@ -6,8 +6,8 @@
 //! returns: what is asked after it has been answered meets the new number.
 //!
 //! Rows that share a part with one that changes count as changed, which costs whoever relies on them new look-ups, and
-//! nothing else. So there are many parts, and only rows of names and chunks count, and only where something may have
-//! relied on them: what is new changes nothing.
+//! nothing else. So there are many parts, and only rows of names and chunks count, and of those only what is replaced or
+//! removed: nothing has been put together from a row that was not there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

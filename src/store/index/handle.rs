@@ -155,7 +155,12 @@ impl Index {
 
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
-        self.ask(|tree| tree.set(key, value))
+        self.ask(|tree| tree.set(key, value, false))
+    }
+
+    /// Writes a key that has no value.
+    pub fn add(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.ask(|tree| tree.set(key, Some(value), true))
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.

@@ -150,22 +150,21 @@ impl Rows {
     }
 
     /// A row has been written. It is kept, as what was stored is often asked for soon; the absence of one that nobody
-    /// has asked for is not.
-    pub fn written(&self, key: Hashed<'_>, value: Option<Value>) {
+    /// has asked for is not. `is_new`: there was none, so that nobody can have put anything together from it.
+    pub fn written(&self, key: Hashed<'_>, value: Option<Value>, is_new: bool) {
         // Taken by the row that is known, if one is.
         let mut value = Some(value);
         let mut shard = self.shard(key);
         shard.writes += 1;
-        let (known, mut dropped) = shard.with(key, self.generation, |row| {
+        let (replaced, mut dropped) = shard.with(key, self.generation, |row| {
             std::mem::replace(&mut row.value, value.take().flatten())
         });
         if let Some(value @ Some(_)) = value {
             dropped = shard.rows.insert(row(key, value), self.generation);
         }
         drop(shard);
-        drop(dropped);
-        // Nobody relies on a row that is known to have been absent.
-        if !matches!(known, Some(None)) {
+        drop((replaced, dropped));
+        if !is_new {
             self.changes.changed(key);
         }
     }
@@ -227,15 +226,15 @@ mod tests {
     #[test]
     fn a_write_is_known_and_a_removal_where_the_row_was() {
         let rows = Rows::new(1 << 20, FixedState::with_seed(1));
-        rows.written(rows.hashed(b"new"), value("1"));
+        rows.written(rows.hashed(b"new"), value("1"), false);
         assert_eq!(row(&rows, b"new"), Some(value("1")));
-        rows.written(rows.hashed(b"k"), None);
+        rows.written(rows.hashed(b"k"), None, false);
         assert_eq!(row(&rows, b"k"), None);
         rows.keep(rows.hashed(b"k"), None, stamp(&rows, b"k"));
         assert_eq!(row(&rows, b"k"), Some(None));
-        rows.written(rows.hashed(b"k"), value("2"));
+        rows.written(rows.hashed(b"k"), value("2"), false);
         assert_eq!(row(&rows, b"k"), Some(value("2")));
-        rows.written(rows.hashed(b"k"), None);
+        rows.written(rows.hashed(b"k"), None, false);
         assert_eq!(row(&rows, b"k"), Some(None));
         rows.forget(rows.hashed(b"k"));
         assert_eq!(row(&rows, b"k"), None);
@@ -247,7 +246,7 @@ mod tests {
         for overtake in [
             (|rows, key| rows.forget(rows.hashed(key))) as fn(&Rows, &[u8]),
             |rows, key| {
-                rows.written(rows.hashed(key), value("new"));
+                rows.written(rows.hashed(key), value("new"), false);
             },
         ] {
             let asked = stamp(&rows, b"k");

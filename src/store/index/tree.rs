@@ -216,8 +216,8 @@ impl Tree {
         Ok((located, rows.changes()))
     }
 
-    /// Writes or removes one key.
-    pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+    /// Writes or removes one key. `is_new`: it has no value so far, as whoever writes it knows.
+    pub fn set(&self, key: &[u8], value: Option<&[u8]>, is_new: bool) -> Result<(), StoreError> {
         let value = value.map(Value::from);
         let Open { rows, .. } = self.open_db()?;
         let hashed = rows.hashed(key);
@@ -226,7 +226,7 @@ impl Tree {
             false => Ok(()),
         });
         match set {
-            Ok(()) => rows.written(hashed, value),
+            Ok(()) => rows.written(hashed, value, is_new),
             Err(_) => rows.forget(hashed),
         }
         set
