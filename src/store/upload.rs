@@ -13,7 +13,7 @@ use super::error::StoreError;
 use super::model::{ChunkRef, Place, Shape};
 use super::pins::Pin;
 use super::rope::Rope;
-use crate::chunk::Digest;
+use crate::chunk::{Digest, Hasher};
 use cutter::{Cutter, Deposit};
 pub use guide::Guides;
 
@@ -28,7 +28,7 @@ const STEP: usize = 256 << 10;
 pub struct BlobWriter {
     bulk: Arc<Bulk>,
     /// Over the whole body, while that is held.
-    hasher: blake3::Hasher,
+    hasher: Hasher,
     size: u64,
     stage: Stage,
     /// False while a write is under way: one that failed or was dropped midway has lost bytes.
@@ -52,7 +52,7 @@ impl BlobWriter {
         };
         BlobWriter {
             bulk,
-            hasher: blake3::Hasher::new(),
+            hasher: Hasher::default(),
             size: 0,
             stage,
             intact: true,
@@ -86,11 +86,11 @@ impl BlobWriter {
 
     /// The body is complete. On return every chunk it relies on is synced, whoever wrote it, except an inline one,
     /// which the committer writes with its publication.
-    pub async fn finish(self) -> Result<NewBlob, StoreError> {
+    pub async fn finish(mut self) -> Result<NewBlob, StoreError> {
         self.check_intact()?;
         let (digest, content) = match self.stage {
             Stage::Gathering(rope) => {
-                let digest = Digest::from(self.hasher.finalize());
+                let digest = self.hasher.finish();
                 let content = match rope.len() <= self.bulk.inline_limit {
                     true => Content::Inline(rope.into_pieces()),
                     false => {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::PinnedChunk;
 use super::guide::Following;
-use crate::chunk::{Chunker, Digest, WholeHasher};
+use crate::chunk::{Chunker, Digest, Hasher, WholeHasher};
 use crate::store::bulk::Bulk;
 use crate::store::error::StoreError;
 use crate::store::log::format::SegmentPosition;
@@ -26,7 +26,7 @@ pub(super) struct Cutter {
     chunker: Chunker,
     following: Following,
     /// Over the current chunk.
-    hasher: blake3::Hasher,
+    hasher: Hasher,
     /// Over the body up to the current chunk, and, unless a guide is followed, what has come of that.
     whole: WholeHasher,
     /// Bytes before the current chunk.
@@ -49,7 +49,7 @@ impl Cutter {
         Cutter {
             chunker: bulk.chunker.clone(),
             following: Following::default(),
-            hasher: blake3::Hasher::new(),
+            hasher: Hasher::default(),
             whole: WholeHasher::default(),
             offset: 0,
             current: Rope::default(),
@@ -140,7 +140,7 @@ impl Cutter {
 
     /// Ends a chunk where the guide did; false if it is not the same.
     async fn end_expected_chunk(&mut self, expected: ChunkRef) -> Result<bool, StoreError> {
-        if Digest::from(self.hasher.finalize()) != expected.digest {
+        if self.hasher.finish() != expected.digest {
             return Ok(false);
         }
         for piece in self.current.pieces() {
@@ -162,7 +162,7 @@ impl Cutter {
     }
 
     async fn end_chunk(&mut self) -> Result<(), StoreError> {
-        let digest = Digest::from(self.hasher.finalize());
+        let digest = self.hasher.finish();
         // Far below 4 GiB.
         let len = u32::try_from(self.current.len()).map_err(std::io::Error::other)?;
         let is_first = self.offset == 0;
@@ -172,7 +172,6 @@ impl Cutter {
     }
 
     async fn put(&mut self, digest: Digest) -> Result<(), StoreError> {
-        self.hasher.reset();
         self.offset += self.current.len();
         self.deposit.put(digest, std::mem::take(&mut self.current)).await
     }
