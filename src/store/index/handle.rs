@@ -293,6 +293,11 @@ impl Index {
     pub fn fail_after(&self, calls: u64) {
         self.tree().fail_after(calls);
     }
+
+    /// Calls `work` while nobody can make a run.
+    pub fn without_runs<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.tree().without_runs(work)
+    }
 }
 
 impl ChunkPlaces for Index {

@@ -27,7 +27,7 @@ use crate::store::error::StoreError;
 
 /// Memory of a memtable that is full, bytes: a run is made of it without waiting for the checkpoint. Little for tests,
 /// so that it is full often.
-const MEMTABLE_FULL: usize = if cfg!(test) { 8 << 10 } else { 16 << 20 };
+const MEMTABLE_FULL: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
 /// Memory at which whoever writes waits until there is that run.
 const MEMTABLE_MOST: usize = 2 * MEMTABLE_FULL;
 /// Rows of a memtable that a scan takes at a time, at least and at most. Few for tests, so that scans go on often.
@@ -338,8 +338,20 @@ impl Levels {
         }
     }
 
-    fn is_frozen(&self) -> bool {
+    pub(super) fn is_frozen(&self) -> bool {
         self.read().frozen.is_some()
+    }
+
+    /// Keeps everybody else from making runs, and from merging them.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Drop + use<'_> {
+        self.upkeep()
+    }
+
+    /// Makes a run of what is frozen, and of nothing else.
+    #[cfg(test)]
+    pub(super) fn flush_frozen(&self) -> Result<(), StoreError> {
+        self.make_run(&mut self.upkeep())
     }
 
     /// Makes a run of what is frozen, if anything is.

@@ -329,6 +329,14 @@ impl Tree {
         self.calls_left.store(calls, Ordering::Relaxed);
     }
 
+    /// Calls `work` while nobody can make a run.
+    pub fn without_runs<T>(&self, work: impl FnOnce() -> T) -> T {
+        let held = self.open.as_ref().map(|open| open.levels.hold());
+        let done = work();
+        drop(held);
+        done
+    }
+
     fn count_call(&self) {
         let left = self.calls_left.load(Ordering::Relaxed);
         assert!(left > 0, "sled fails for a test");
