@@ -155,7 +155,13 @@ fn sweep(client: &mut Client, package: &str, daemon: &Daemon) -> Result<(), Fail
         quiet = if now > known + 1 { 0 } else { quiet + 1 };
         known = now;
     }
-    let took = began.elapsed() - during.iter().rev().take(QUIET).map(|put| *put + PAUSE).sum::<Duration>();
+    let took = began.elapsed()
+        - during
+            .iter()
+            .rev()
+            .take(QUIET)
+            .map(|put| *put + PAUSE)
+            .sum::<Duration>();
     let steps = known - before - 1 - during.len() as u64;
     during.truncate(during.len().saturating_sub(QUIET).max(1));
     report("PUT while it is swept", &mut during);

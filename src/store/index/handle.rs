@@ -16,6 +16,7 @@ use super::tree::{Entry, Tree, Value};
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
+use crate::store::metrics;
 use crate::store::model::Place;
 
 /// How long a look-up that may block waits for an index that is being built again.
@@ -167,7 +168,12 @@ impl Index {
                 self.hurry_checkpoint();
                 Ok(())
             }
-            (Fill::Full | Fill::Most, _) => tree.make_room(),
+            (Fill::Most, Some(_)) => {
+                metrics::index_stall();
+                tree.make_room()
+            }
+            // Nobody else would.
+            (Fill::Full | Fill::Most, None) => tree.make_room(),
         })
     }
 
