@@ -23,6 +23,9 @@ mod tree;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod levels_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod pressure_tests;
 
 pub use batch::Batch;
 pub use handle::{Index, decode};
