@@ -71,7 +71,7 @@ fn chunking(c: &mut Criterion) {
                 let mut chunker = Chunker::new(ChunkerParams::default()).expect("defaults are sound");
                 let mut cuts = 0;
                 for mut piece in body.chunks(len) {
-                    while let Some(cut) = chunker.next_cut(piece) {
+                    while let Some(cut) = chunker.next_cut(piece, false) {
                         cuts += 1;
                         piece = &piece[cut..];
                     }

@@ -54,14 +54,17 @@ impl Chunker {
     /// Scans `piece`, the next bytes of the body. `Some(n)`: the current chunk ends after the first `n` bytes of
     /// `piece` and the next call begins a new chunk with the rest; `None`: all of `piece` belongs to the current chunk.
     ///
-    /// FastCDC looks at pairs of bytes and leaves an unpaired last byte of the body alone. A cut found behind that is
-    /// where the last chunk ends anyway, so nobody need know which piece is the last.
-    pub fn next_cut(&mut self, piece: &[u8]) -> Option<usize> {
+    /// `last`: the body ends with this piece. FastCDC looks at pairs of bytes and leaves an unpaired last byte
+    /// alone, so it has to know.
+    pub fn next_cut(&mut self, piece: &[u8], last: bool) -> Option<usize> {
         let begun = self.len;
         let window = &piece[..piece.len().min(self.max_size - begun)];
-        let mut at = self.min_size.saturating_sub(begun).min(window.len());
+        let complete = last && window.len() == piece.len();
+        let unpaired = usize::from(complete && !(begun + window.len()).is_multiple_of(2));
+        let searched = window.len().saturating_sub(unpaired);
+        let mut at = self.min_size.saturating_sub(begun).min(searched);
         for zone in self.zones {
-            let stop = zone.end.saturating_sub(begun).min(window.len());
+            let stop = zone.end.saturating_sub(begun).min(searched);
             if at >= stop {
                 continue;
             }

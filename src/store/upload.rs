@@ -27,6 +27,8 @@ const STEP: usize = 256 << 10;
 #[derive(Debug)]
 pub struct BlobWriter {
     bulk: Arc<Bulk>,
+    /// What was announced.
+    expected_size: Option<u64>,
     /// Over the whole body, while that is held.
     hasher: Hasher,
     size: u64,
@@ -44,7 +46,8 @@ enum Stage {
 }
 
 impl BlobWriter {
-    /// A body at its beginning. `expected_size`, in bytes, is only a hint.
+    /// A body at its beginning. `expected_size`, in bytes, is only a hint; one that turns out shorter may be cut right
+    /// before its last byte, where no other is.
     pub fn new(bulk: Arc<Bulk>, expected_size: Option<u64>) -> Self {
         let stage = match expected_size {
             Some(size) if size > bulk.single_limit => Stage::Cutting(Box::new(Cutter::new(bulk.clone()))),
@@ -52,6 +55,7 @@ impl BlobWriter {
         };
         BlobWriter {
             bulk,
+            expected_size,
             hasher: Hasher::default(),
             size: 0,
             stage,
@@ -114,8 +118,9 @@ impl BlobWriter {
     }
 
     async fn take(&mut self, step: Bytes) -> Result<(), StoreError> {
+        let more = self.expected_size.is_some_and(|expected| self.size < expected);
         match &mut self.stage {
-            Stage::Cutting(cutter) => cutter.write(step).await,
+            Stage::Cutting(cutter) => cutter.write(step, more).await,
             Stage::Gathering(rope) if self.size <= self.bulk.single_limit => {
                 self.hasher.update(&step);
                 rope.push(step);
@@ -124,10 +129,10 @@ impl BlobWriter {
             Stage::Gathering(rope) => {
                 let mut cutter = Box::new(Cutter::new(self.bulk.clone()));
                 for piece in std::mem::take(rope).into_pieces() {
-                    cutter.write(piece).await?;
+                    cutter.write(piece, true).await?;
                     tokio::task::yield_now().await;
                 }
-                cutter.write(step).await?;
+                cutter.write(step, more).await?;
                 self.stage = Stage::Cutting(cutter);
                 Ok(())
             }

@@ -33,7 +33,8 @@ pub(super) struct Cutter {
     offset: u64,
     /// The current chunk so far.
     current: Rope,
-    /// What is to be looked at again, since it was not what the guide said.
+    /// What has come and not been looked at. A piece that may be the last waits here until that is known, which the
+    /// chunker must be told.
     waiting: VecDeque<Bytes>,
     deposit: Deposit,
 }
@@ -58,17 +59,19 @@ impl Cutter {
         }
     }
 
-    /// Takes the next piece, one step of work at most. It is looked at now, while the processor has it in its caches.
-    pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
-        self.look_at(piece).await?;
-        self.look_at_waiting().await
+    /// Takes the next piece, one step of work at most. Where `more` follow it is looked at now, while the processor has
+    /// it in its caches.
+    pub async fn write(&mut self, piece: Bytes, more: bool) -> Result<(), StoreError> {
+        self.waiting.push_back(piece);
+        self.look_at_all_but(usize::from(!more), more).await
     }
 
     /// The body is complete: its chunks, synced and pinned.
     pub async fn finish(mut self) -> Result<Cut, StoreError> {
+        self.look_at_all_but(0, false).await?;
         while !self.current.is_empty() && self.following.expected().is_some() {
             self.leave_guide();
-            self.look_at_waiting().await?;
+            self.look_at_all_but(0, false).await?;
         }
         if !self.current.is_empty() {
             self.end_chunk().await?;
@@ -83,16 +86,25 @@ impl Cutter {
         Ok(Cut { digest, chunks })
     }
 
-    /// Looks at what waits, while others get their turn.
-    async fn look_at_waiting(&mut self) -> Result<(), StoreError> {
-        while let Some(piece) = self.waiting.pop_front() {
-            tokio::task::yield_now().await;
-            self.look_at(piece).await?;
+    /// Looks at what waits, but for so many pieces at the end: with none left over and no `more` to come, the body is
+    /// complete.
+    async fn look_at_all_but(&mut self, left: usize, more: bool) -> Result<(), StoreError> {
+        let mut looked_at = 0;
+        while self.waiting.len() > left {
+            let Some(piece) = self.waiting.pop_front() else {
+                break;
+            };
+            looked_at += 1;
+            if looked_at > 1 {
+                tokio::task::yield_now().await;
+            }
+            let last = !more && left == 0 && self.waiting.is_empty();
+            self.look_at(piece, last).await?;
         }
         Ok(())
     }
 
-    async fn look_at(&mut self, mut piece: Bytes) -> Result<(), StoreError> {
+    async fn look_at(&mut self, mut piece: Bytes, last: bool) -> Result<(), StoreError> {
         while !piece.is_empty() {
             match self.following.expected() {
                 Some(expected) => {
@@ -111,7 +123,7 @@ impl Cutter {
                     }
                 }
                 None => {
-                    let cut = self.chunker.next_cut(&piece);
+                    let cut = self.chunker.next_cut(&piece, last);
                     let head = piece.split_to(cut.unwrap_or(piece.len()));
                     self.whole.update(&head);
                     self.take(head);
