@@ -16,8 +16,12 @@ use super::room::Room;
 /// How often the index is made durable: what a kill -9 leaves to replay is bounded by it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Rest behind a step of a merge, in times that it took: so merging takes a third of a core at most.
-const MERGE_REST: u32 = 2;
+/// With so many runs merging has time: look-ups are cheap.
+const FEW_RUNS: usize = 16;
+
+/// Rest behind a step of a merge, in times that it took: merging takes a tenth of a core at most where runs are few, a
+/// third where they are not.
+const MERGE_REST: [u32; 2] = [9, 2];
 
 /// How often the reserves are looked after.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -165,8 +169,11 @@ fn merge(index: &Index) -> Option<Duration> {
     let begun = Instant::now();
     // An index that fails says so itself.
     let more = index.merge_step().unwrap_or(false);
-    let many = index.runs().is_ok_and(|runs| runs > MANY_RUNS);
-    let rest = if many { 0 } else { MERGE_REST };
+    let rest = match index.runs().unwrap_or_default() {
+        ..=FEW_RUNS => MERGE_REST[0],
+        ..=MANY_RUNS => MERGE_REST[1],
+        _ => 0,
+    };
     more.then(|| begun.elapsed() * rest)
 }
 
