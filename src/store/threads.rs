@@ -19,9 +19,11 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// With so many runs merging has time: look-ups are cheap.
 const FEW_RUNS: usize = 16;
 
-/// Rest behind a step of a merge, in times that it took: merging takes a tenth of a core at most where runs are few, a
-/// third where they are not.
-const MERGE_REST: [u32; 2] = [9, 2];
+/// Rest behind a step of a merge then, in times that it took: merging takes a tenth of a core at most.
+const CALM_MERGE_REST: u32 = 9;
+
+/// The same where runs are not few: a third of a core.
+const MERGE_REST: u32 = 2;
 
 /// How often the reserves are looked after.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -170,9 +172,9 @@ fn merge(index: &Index) -> Option<Duration> {
     // An index that fails says so itself.
     let more = index.merge_step().unwrap_or(false);
     let rest = match index.runs().unwrap_or_default() {
-        ..=FEW_RUNS => MERGE_REST[0],
-        ..=MANY_RUNS => MERGE_REST[1],
-        _ => 0,
+        runs if runs > MANY_RUNS => 0,
+        runs if runs > FEW_RUNS => MERGE_REST,
+        _ => CALM_MERGE_REST,
     };
     more.then(|| begun.elapsed() * rest)
 }
