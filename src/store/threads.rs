@@ -16,7 +16,13 @@ use super::room::Room;
 /// How often the index is made durable: what a kill -9 leaves to replay is bounded by it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Rest behind a step of a merge, in times that it took: so merging takes a third of a core at most.
+/// With so many runs merging has time: look-ups are cheap.
+const FEW_RUNS: usize = 16;
+
+/// Rest behind a step of a merge then, in times that it took: merging takes a tenth of a core at most.
+const CALM_MERGE_REST: u32 = 9;
+
+/// The same where runs are not few: a third of a core.
 const MERGE_REST: u32 = 2;
 
 /// How often the reserves are looked after.
@@ -165,8 +171,11 @@ fn merge(index: &Index) -> Option<Duration> {
     let begun = Instant::now();
     // An index that fails says so itself.
     let more = index.merge_step().unwrap_or(false);
-    let many = index.runs().is_ok_and(|runs| runs > MANY_RUNS);
-    let rest = if many { 0 } else { MERGE_REST };
+    let rest = match index.runs().unwrap_or_default() {
+        runs if runs > MANY_RUNS => 0,
+        runs if runs > FEW_RUNS => MERGE_REST,
+        _ => CALM_MERGE_REST,
+    };
     more.then(|| begun.elapsed() * rest)
 }
 

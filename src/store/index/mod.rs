@@ -2,6 +2,7 @@
 
 mod batch;
 mod block;
+mod digests;
 mod filter;
 mod floor;
 mod handle;
