@@ -90,9 +90,8 @@ async fn what_is_still_to_be_swept_is_gone() {
             }
         }
         last.unwrap().settled().await.unwrap();
-        let at = |file| ["p", "1", file];
         let files: Vec<String> = (0..600).map(|file| file.to_string()).collect();
-        let known = |file: &String| store.locate(OWNER, at(file)).unwrap().is_ok();
+        let known = |file: &String| store.locate(OWNER, ["p", "1", file]).unwrap().is_ok();
         assert!(files.iter().all(known));
         match round {
             0 => remove_version(&store, "p", "1").unwrap().settled().await.unwrap(),

@@ -124,7 +124,8 @@ pub(super) async fn answer<T: Transport>(
         Found::Nothing(refusal) => {
             let op = asked.op;
             let watch = begin(connection, came, asked, refusal.status().as_u16());
-            let text = connection.begin_answer(|answer| refuse(answer, op, &refusal, came, came.began));
+            let text =
+                connection.begin_answer(|answer| refuse(answer, (op, false), &refusal, came, came.began));
             finish(connection, watch, text).await.map(Some)
         }
     }

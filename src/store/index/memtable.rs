@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
-use hashbrown::HashTable;
-
 use super::block::Row;
-use super::keys::{DIGEST_KINDS, DIGEST_LEN, Key};
+use super::digests::{Digests, digest};
+use super::keys::Key;
 use super::rows::Hashed;
 use super::span::{Order, Span};
 use super::tree::Value;
@@ -18,32 +17,15 @@ const OVERHEAD: usize = 64;
 #[derive(Debug, Default)]
 pub struct Memtable {
     named: BTreeMap<Box<[u8]>, Option<Value>>,
-    /// Keys that are digests come in no order: they are put in order only when somebody asks for that.
-    digests: HashTable<DigestRow>,
+    digests: Digests,
     bytes: usize,
-}
-
-#[derive(Debug)]
-struct DigestRow {
-    hash: u64,
-    key: [u8; DIGEST_LEN],
-    value: Option<Value>,
-}
-
-/// A key that is a digest, as it is.
-fn digest(key: &[u8]) -> Option<&[u8; DIGEST_LEN]> {
-    let kind = key.first()?;
-    DIGEST_KINDS.contains(kind).then(|| key.try_into().ok())?
 }
 
 impl Memtable {
     /// What was written to a key, if anything.
     pub fn get(&self, key: Hashed<'_>) -> Option<&Option<Value>> {
         match digest(key.key()) {
-            Some(digest) => {
-                let row = self.digests.find(key.hash(), |row| row.key == *digest)?;
-                Some(&row.value)
-            }
+            Some(digest) => self.digests.get(key, digest),
             None => self.named.get(key.key()),
         }
     }
@@ -52,20 +34,7 @@ impl Memtable {
     pub fn set(&mut self, key: Hashed<'_>, value: Option<Value>) {
         let len = value.as_ref().map_or(0, |value| value.len());
         let replaced = match digest(key.key()) {
-            Some(digest) => {
-                let row = DigestRow {
-                    hash: key.hash(),
-                    key: *digest,
-                    value,
-                };
-                match self.digests.find_mut(key.hash(), |row| row.key == *digest) {
-                    Some(known) => Some(std::mem::replace(known, row).value),
-                    None => {
-                        self.digests.insert_unique(key.hash(), row, |row| row.hash);
-                        None
-                    }
-                }
-            }
+            Some(digest) => self.digests.set(key, digest, value),
             None => match self.named.get_mut(key.key()) {
                 Some(known) => Some(std::mem::replace(known, value)),
                 None => self.named.insert(key.key().into(), value),
@@ -110,19 +79,14 @@ impl Memtable {
             Order::Forward => range.take(enough).collect(),
             Order::Backward => range.rev().take(enough).collect(),
         };
-        if DIGEST_KINDS.iter().any(|kind| span.has_kind(*kind)) {
-            let digests = self.digests.iter().map(|row| (row.key.as_slice(), &row.value));
-            rows.extend(digests.filter(|(key, _)| span.contains(key)));
-            let by_key = |(one, _): &(&[u8], _), (other, _): &(&[u8], _)| match order {
+        let digests = self.digests.rows(span, order, enough);
+        if !digests.is_empty() {
+            rows.extend(digests);
+            // Stable: it finds out that these are two sequences in order.
+            rows.sort_by(|(one, _), (other, _)| match order {
                 Order::Forward => one.cmp(other),
                 Order::Backward => other.cmp(one),
-            };
-            // There may be many thousands, and writers wait.
-            if rows.len() > enough {
-                rows.select_nth_unstable_by(limit, by_key);
-                rows.truncate(enough);
-            }
-            rows.sort_unstable_by(by_key);
+            });
         }
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -133,7 +97,7 @@ impl Memtable {
     /// All rows, in order.
     pub fn sorted(&self) -> Vec<Row<'_>> {
         let named = self.named.iter().map(|(key, value)| (&**key, value));
-        let digests = self.digests.iter().map(|row| (row.key.as_slice(), &row.value));
+        let digests = self.digests.rows(&Span::of(b""), Order::Forward, usize::MAX);
         let mut rows: Vec<_> = named
             .chain(digests)
             .map(|(key, value)| Row {
@@ -141,7 +105,8 @@ impl Memtable {
                 value: value.as_deref(),
             })
             .collect();
-        rows.sort_unstable_by_key(|row| row.key);
+        // Stable, as above.
+        rows.sort_by_key(|row| row.key);
         rows
     }
 }

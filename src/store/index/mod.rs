@@ -3,6 +3,7 @@
 mod batch;
 mod block;
 mod changes;
+mod digests;
 mod filter;
 mod floor;
 mod generations;
@@ -27,6 +28,9 @@ mod tree;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod levels_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod pressure_tests;
 
 pub use batch::Batch;
 pub use handle::{Index, decode};
