@@ -52,9 +52,9 @@ async fn a_file_is_located_once_and_then_known() {
     // Other names, also such as spell out the same.
     for at in [
         ["p", "1", "f\0"],
-        ["p\01", "f", ""],
+        ["p\x001", "f", ""],
         ["p", "1\0f", ""],
-        ["", "p\01", "f"],
+        ["", "p\x001", "f"],
         ["p", "", "1\0f"],
     ] {
         assert!(store.locate(OWNER, at).unwrap().is_err(), "{at:?}");
