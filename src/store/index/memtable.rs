@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::block::Row;
 use super::keys::{DIGEST_KINDS, DIGEST_LEN, Key};
@@ -18,6 +19,9 @@ const OVERHEAD: usize = 64;
 #[derive(Debug, Default)]
 pub struct Memtable {
     named: BTreeMap<Box<[u8]>, Option<Value>>,
+    /// The hashes of their keys. Most look-ups are for keys that are not there, and a hash is found out with one look at
+    /// memory where a tree of many thousand rows takes a dozen.
+    hashes: HashTable<u64>,
     /// Keys that are digests come in no order: they are put in order only when somebody asks for that.
     digests: HashTable<DigestRow>,
     bytes: usize,
@@ -44,8 +48,16 @@ impl Memtable {
                 let row = self.digests.find(key.hash(), |row| row.key == *digest)?;
                 Some(&row.value)
             }
-            None => self.named.get(key.key()),
+            None => match self.may_be_named(key.hash()) {
+                true => self.named.get(key.key()),
+                false => None,
+            },
         }
+    }
+
+    /// Whether a key with this hash has been written that is no digest.
+    fn may_be_named(&self, hash: u64) -> bool {
+        self.hashes.find(hash, |known| *known == hash).is_some()
     }
 
     /// Writes or removes a key.
@@ -66,9 +78,18 @@ impl Memtable {
                     }
                 }
             }
-            None => match self.named.get_mut(key.key()) {
-                Some(known) => Some(std::mem::replace(known, value)),
-                None => self.named.insert(key.key().into(), value),
+            None => match self
+                .hashes
+                .entry(key.hash(), |known| *known == key.hash(), |known| *known)
+            {
+                Entry::Vacant(unknown) => {
+                    unknown.insert(key.hash());
+                    self.named.insert(key.key().into(), value)
+                }
+                Entry::Occupied(_) => match self.named.get_mut(key.key()) {
+                    Some(known) => Some(std::mem::replace(known, value)),
+                    None => self.named.insert(key.key().into(), value),
+                },
             },
         };
         self.bytes += len;
