@@ -34,7 +34,7 @@ pub use error::ArtifactError;
 use last_uses::LastUses;
 pub use names::Coordinates;
 use once::Once;
-pub use publish::Prechecked;
+pub use publish::{Prechecked, Upload};
 use retention::Wanted;
 
 /// Limits on uploads. `None` is no limit.

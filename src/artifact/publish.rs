@@ -87,6 +87,15 @@ impl Artifacts {
         E: Display,
     {
         let upload = self.begin(request).await?;
+        self.take_in(upload, body).await
+    }
+
+    /// The same for an upload whose turn has come.
+    pub async fn take_in<S, E>(&self, upload: Upload, body: S) -> Result<Published, ArtifactError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: Display,
+    {
         let Upload { request, limits, .. } = &upload;
         let mut allowance = Allowance {
             artifacts: self,
@@ -126,6 +135,17 @@ impl Artifacts {
         let blob = self.store.upload_whole(body).await?;
         let sha256 = checksums.verify(blob.digest)?;
         self.name(upload, blob, sha256).await
+    }
+
+    /// Begins an upload that need not wait for its turn; `None` where it would have to.
+    pub fn begin_now(&self, request: Prechecked) -> Option<Upload> {
+        let Prechecked { request, limits } = request;
+        let permit = self.owners.admit_now(request.owner.id)?;
+        Some(Upload {
+            request,
+            limits,
+            permit,
+        })
     }
 
     /// Waits for the turn of an upload.
@@ -222,8 +242,9 @@ impl Artifacts {
     }
 }
 
-/// An upload whose turn has come.
-struct Upload {
+/// An upload whose turn has come. Dropped, it lets the next one in.
+#[derive(Debug)]
+pub struct Upload {
     request: PublishRequest,
     /// What holds now.
     limits: Limits,

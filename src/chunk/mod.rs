@@ -4,6 +4,7 @@ mod chunker;
 pub mod crc32c;
 mod digest;
 mod gear;
+mod hasher;
 mod params;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -11,5 +12,6 @@ mod whole;
 
 pub use chunker::Chunker;
 pub use digest::{Digest, ParseDigestError};
+pub use hasher::Hasher;
 pub use params::{ChunkerParams, ChunkerParamsError};
 pub use whole::{Span, WholeHasher};

@@ -4,10 +4,10 @@
 //! Whoever has found bytes to be those of a body it knows, at the same place, can give the values that the spans had
 //! there: [`WholeHasher::known`].
 
-use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::hazmat::{ChainingValue, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use bytes::Bytes;
 
-use super::Digest;
+use super::{Digest, Hasher};
 
 /// Bytes of a span. A power of two.
 const SPAN: u64 = 1 << 20;
@@ -19,7 +19,7 @@ pub type Span = ChainingValue;
 #[derive(Debug, Default)]
 pub struct WholeHasher {
     /// Over what has been hashed of the current span.
-    hasher: blake3::Hasher,
+    hasher: Hasher,
     /// Bytes of the current span, in all.
     len: u64,
     /// Known bytes that the current span began with, not hashed, and its value if nothing else comes in it.
@@ -68,7 +68,7 @@ impl WholeHasher {
     pub fn finish(mut self) -> (Digest, Vec<Span>) {
         if self.spans.is_empty() {
             self.hash_known();
-            return (self.hasher.finalize().into(), Vec::new());
+            return (self.hasher.finish(), Vec::new());
         }
         let whole = self.spans.len() + usize::from(self.len == SPAN);
         self.end_span();
@@ -96,16 +96,14 @@ impl WholeHasher {
             Some(value) if self.len == SPAN => value,
             _ => {
                 self.hash_known();
-                self.hasher.finalize_non_root()
+                self.hasher.finish_subtree()
             }
         };
         self.spans.push(value);
         self.known.clear();
         self.value = None;
         self.len = 0;
-        // Its reset keeps the offset, and takes no other then.
-        self.hasher = blake3::Hasher::new();
-        self.hasher.set_input_offset(self.spans.len() as u64 * SPAN);
+        self.hasher.begin_subtree(self.spans.len() as u64 * SPAN);
     }
 
     /// What else is in the span is not known: its known bytes must be hashed after all.

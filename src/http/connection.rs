@@ -8,8 +8,8 @@
 //! So that head and body still leave together, whoever answers calls [`Outlet::hold`], and the head waits here for the
 //! first bytes behind it.
 //!
-//! Before the dispatcher there is the fast path, which reads with [`Connection::poll_fill`] and
-//! [`Connection::poll_fill_to`]: what it has read and not taken is what the dispatcher reads first.
+//! Before the dispatcher there is the fast path, which reads with [`Connection::poll_fill`], [`Connection::poll_fill_to`]
+//! and [`Connection::poll_body`]: what it has read and not taken is what the dispatcher reads first.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::fmt;
@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use actix_rt::net::{TcpStream, UnixStream};
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rustix::net::{SendFlags, send};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 
@@ -131,6 +131,8 @@ struct Inner<T> {
     hold: bool,
     /// A head that waits.
     held: Vec<u8>,
+    /// A body could not be read on.
+    broken: bool,
     /// Bytes of pieces that have been sent and not been counted.
     sent: usize,
 }
@@ -143,8 +145,14 @@ impl<T: Transport> Connection<T> {
             unread: Vec::new(),
             hold: false,
             held: Vec::new(),
+            broken: false,
             sent: 0,
         })))
+    }
+
+    /// Another handle to the same connection.
+    pub fn share(&self) -> Self {
+        Connection(self.0.clone())
     }
 
     /// The way past the dispatcher, for whoever answers requests of this connection.
@@ -201,6 +209,32 @@ impl<T: Transport> Connection<T> {
         taken
     }
 
+    /// Moves the next bytes of a body to the end of `buffer`, at most so many: how many. None at the end of what the
+    /// client sends.
+    pub fn poll_body(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let inner = &mut *self.0.borrow_mut();
+        if inner.unread.is_empty() {
+            let mut buffer = buffer.limit(most);
+            let read = ready!(pin!(inner.transport.read_buf(&mut buffer)).poll(context));
+            inner.broken |= read.is_err();
+            return Poll::Ready(read);
+        }
+        let len = inner.unread.len().min(most);
+        buffer.extend_from_slice(&inner.unread[..len]);
+        inner.forget(len);
+        Poll::Ready(Ok(len))
+    }
+
+    /// Whether the connection broke while a body was read: nobody is there to be answered.
+    pub fn is_broken(&self) -> bool {
+        self.0.borrow().broken
+    }
+
     /// Writes what leaves before anything that is sent from now on.
     pub fn begin_answer<R>(&self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let held = &mut self.0.borrow_mut().held;
@@ -221,6 +255,14 @@ impl<T: Transport> Connection<T> {
 }
 
 impl<T: Transport> Inner<T> {
+    /// So many bytes have been taken.
+    fn forget(&mut self, len: usize) {
+        self.unread.drain(..len);
+        if self.unread.is_empty() {
+            self.unread = Vec::new();
+        }
+    }
+
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.hold && self.held.len() + bytes.len() <= HELD {
             self.held.extend_from_slice(bytes);
@@ -266,10 +308,7 @@ impl<T: Transport> AsyncRead for Connection<T> {
         }
         let len = inner.unread.len().min(buffer.remaining());
         buffer.put_slice(&inner.unread[..len]);
-        inner.unread.drain(..len);
-        if inner.unread.is_empty() {
-            inner.unread = Vec::new();
-        }
+        inner.forget(len);
         Poll::Ready(Ok(()))
     }
 }

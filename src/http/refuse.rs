@@ -5,8 +5,8 @@
 //! `Connection: close` to it because the request has not been read, and the rest is read and thrown away behind the
 //! answer, within bounds, before the connection closes.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,6 +34,14 @@ pub struct Bounds {
     pub time: Duration,
 }
 
+impl Bounds {
+    /// What a client may go on sending that has been told to stop, before the connection is cut.
+    pub const LINGER: Bounds = Bounds {
+        bytes: u64::MAX,
+        time: super::server::LINGER,
+    };
+}
+
 /// Sees to the rest of the body. `length` is what the client announced.
 pub async fn finish(
     response: HttpResponse,
@@ -41,11 +49,25 @@ pub async fn finish(
     length: Option<u64>,
     bounds: Bounds,
 ) -> HttpResponse {
-    let worth_waiting = length.is_none_or(|length| length <= SHORT) && !bounds.time.is_zero();
-    if worth_waiting && comes_quickly(incoming.clone()).await {
-        return response;
+    match is_read_soon(&incoming, length, bounds).await {
+        true => response,
+        false => response.map_body(|_, body| behind(body, incoming, bounds)),
     }
-    response.map_body(|_, body| behind(body, incoming, bounds))
+}
+
+/// Reads the rest of a body before the answer, unless that would take long; whether there is nothing left of it.
+pub async fn is_read_soon(incoming: &Incoming, length: Option<u64>, bounds: Bounds) -> bool {
+    let worth_waiting = length.is_none_or(|length| length <= SHORT) && !bounds.time.is_zero();
+    worth_waiting && comes_quickly(incoming.clone()).await
+}
+
+/// Throws the rest of a body away behind its answer, which has been sent.
+pub async fn throw_away(incoming: Incoming, bounds: Bounds) {
+    let mut rest = pin!(behind(BoxBody::new(()), incoming, bounds));
+    while poll_fn(|context| rest.as_mut().poll_next(context))
+        .await
+        .is_some()
+    {}
 }
 
 /// A body that goes on with throwing `incoming` away after its own bytes.

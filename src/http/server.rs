@@ -29,7 +29,7 @@ use super::tls::Tls;
 const BLOCKING_THREADS: usize = 8;
 
 /// How long a connection is kept open for reading after an answer behind which nothing more is wanted.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+pub const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// An address to serve. It listens already.
 #[derive(Debug)]

@@ -72,16 +72,8 @@ impl Admission {
     ///
     /// The owner's permit comes first, so that the waiters of a busy owner hold none of everybody's.
     pub async fn upload(&self, gate: &Gate) -> Option<UploadPermit> {
-        let at_once = gate.0.clone().try_acquire_owned().ok();
-        let at_once = at_once.zip(self.uploads.clone().try_acquire_owned().ok());
-        if let Some((owner, total)) = at_once {
-            METRICS.waited_for_admission(Duration::ZERO);
-            return Some(UploadPermit {
-                _owner: owner,
-                _total: total,
-                _counted: LiveUpload::new(),
-                waited: false,
-            });
+        if let Some(permit) = self.upload_now(gate) {
+            return Some(permit);
         }
         let began = Instant::now();
         let deadline = began + self.wait;
@@ -104,6 +96,19 @@ impl Admission {
             METRICS.upload_refused();
         }
         permit
+    }
+
+    /// Lets an upload in whose turn it is at once; `None`, and nobody has been refused yet.
+    pub fn upload_now(&self, gate: &Gate) -> Option<UploadPermit> {
+        let owner = gate.0.clone().try_acquire_owned().ok()?;
+        let total = self.uploads.clone().try_acquire_owned().ok()?;
+        METRICS.waited_for_admission(Duration::ZERO);
+        Some(UploadPermit {
+            _owner: owner,
+            _total: total,
+            _counted: LiveUpload::new(),
+            waited: false,
+        })
     }
 
     /// Lets a removal in, or says `None` at once.

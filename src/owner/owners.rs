@@ -110,6 +110,12 @@ impl Owners {
             .ok_or(OwnerError::Busy("too many uploads"))
     }
 
+    /// The turn of an upload, if it need not wait for it.
+    pub fn admit_now(&self, owner: Id) -> Option<UploadPermit> {
+        let lease = self.0.directory.lease(owner).ok()?;
+        self.0.admission.upload_now(&lease.gate)
+    }
+
     /// Gives a complete body its name. Durable on return. The permit is the upload's.
     pub async fn publish(
         &self,

@@ -40,6 +40,8 @@ const GROUP_BYTES: u64 = 4 << 20;
 
 /// Rest after a failed step of sweeping.
 const SWEEP_REST: Duration = Duration::from_secs(5);
+/// Rest of sweeping while the index has much to make durable, until it is looked at again.
+const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 
 /// What comes to the committer's queue.
 #[derive(Debug)]
@@ -221,7 +223,7 @@ impl Committer {
                 let _ = passed.send(());
             }
             if open && !self.sweeps.is_empty() {
-                self.sweep_step();
+                self.sweep();
             }
             if open && self.proof.as_ref().is_some_and(|proof| proof.rest().is_zero()) {
                 self.proof_step();
@@ -238,6 +240,7 @@ impl Committer {
                 Some(proof) => queue.recv_timeout(proof.rest()),
                 None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             },
+            (false, false) if self.index.is_behind() => queue.recv_timeout(SWEEP_PAUSE),
             (false, false) => queue.recv_timeout(Duration::ZERO),
             (false, true) => queue.recv_timeout(SWEEP_REST),
         }
@@ -279,6 +282,14 @@ impl Committer {
             let room = self.bulk.room.index_has_room(&self.index);
             (!room).then_some(CommitError::NoSpace)
         })
+    }
+
+    /// Goes on sweeping, unless requests would soon have to wait for the index.
+    fn sweep(&mut self) {
+        match self.index.is_behind() {
+            true => self.index.hurry_checkpoint(),
+            false => self.sweep_step(),
+        }
     }
 
     /// Takes some of what was removed as a whole out of the index.

@@ -28,6 +28,7 @@ struct Families {
     group_bytes: Histogram,
     sync_seconds: Histogram,
     rows_known: IntCounter,
+    index_stalls: IntCounter,
     rows_asked: IntCounter,
     damaged: IntCounter,
     damaged_chunks: IntGauge,
@@ -160,6 +161,10 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
         ),
         rows_known: lookups.with_label_values(&["memory"]),
         rows_asked: lookups.with_label_values(&["tree"]),
+        index_stalls: counter(
+            "larder_index_write_stalls_total",
+            "Times that a write waited because the index was written to faster than runs were made of it.",
+        ),
         damaged: counter(
             "larder_store_damaged_stretches_total",
             "Damaged stretches of the log met while reading it.",
@@ -254,6 +259,11 @@ pub fn index_lookup(known: bool) {
         true => FAMILIES.rows_known.inc(),
         false => FAMILIES.rows_asked.inc(),
     }
+}
+
+/// A writer waits for a run of the index.
+pub fn index_stall() {
+    FAMILIES.index_stalls.inc();
 }
 
 /// What the store takes and may take.

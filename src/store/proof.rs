@@ -16,6 +16,8 @@ use super::shared::Shared;
 const STEP: usize = 256;
 /// Rest between steps, so that the scan takes a small part of one core.
 const REST: Duration = Duration::from_millis(8);
+/// The same while changes are committed, which wait for a step.
+const BUSY_REST: Duration = Duration::from_millis(40);
 
 /// A scan under way.
 #[derive(Debug)]
@@ -69,7 +71,11 @@ impl Proof {
             self.sum = self.sum.wrapping_add(sum::entry(key, value));
         }
         self.entries += entries.len() as u64;
-        self.next_step = Instant::now() + REST;
+        let rest = match self.shared.commit_latency().is_zero() {
+            true => REST,
+            false => BUSY_REST,
+        };
+        self.next_step = Instant::now() + rest;
         if let Some((last, _)) = entries.last() {
             self.cursor = Some(last.to_vec());
             return Ok(Verdict::Open);

@@ -314,6 +314,42 @@ async fn a_version_of_many_files_is_swept_and_stays_gone() {
     assert_eq!(closed_entries(dir.path()), live);
 }
 
+#[tokio::test]
+async fn while_the_index_has_much_to_make_durable_sweeps_rest_and_commits_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    publish(&store, "p", "1", "f", b"x").settled().await.unwrap();
+    let tickets: Vec<_> = (0..1000)
+        .map(|file| publish(&store, "p", "1", &format!("f{file}"), b"x"))
+        .collect();
+    for ticket in tickets {
+        ticket.settled().await.unwrap();
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let index = store.inner.index.clone();
+    let (held, commits) = (index.clone(), store.clone());
+    let commit = async move {
+        remove_version(&commits, "p", "1")
+            .unwrap()
+            .settled()
+            .await
+            .unwrap();
+        for file in 0..40 {
+            let ticket = publish(&commits, "q", "1", &format!("f{}", file.max(1)), b"y");
+            // It does not wait for a run.
+            let settled = tokio::time::timeout(std::time::Duration::from_secs(60), ticket.settled());
+            settled.await.unwrap().unwrap();
+        }
+        assert!(commits.inner.index.is_behind());
+        assert!(!sweeps::pending(&commits.inner.index).unwrap().is_empty());
+    };
+    tokio::task::spawn_blocking(move || held.without_runs(|| runtime.block_on(commit)))
+        .await
+        .unwrap();
+    swept(&store).await;
+    assert_eq!(index.count(&keys::all_files()).unwrap(), 39);
+}
+
 /// Random work over a few names, with accounts and tokens in between.
 async fn work(store: &Store, seed: u64, steps: u64) {
     let mut state = seed;

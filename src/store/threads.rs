@@ -16,11 +16,26 @@ use super::room::Room;
 /// How often the index is made durable: what a kill -9 leaves to replay is bounded by it.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
-/// Rest behind a step of a merge, in times that it took: so merging takes a third of a core at most.
+/// With so many runs merging has time: look-ups are cheap.
+const FEW_RUNS: usize = 16;
+
+/// Rest behind a step of a merge then, in times that it took: merging takes a tenth of a core at most.
+const CALM_MERGE_REST: u32 = 9;
+
+/// The same where runs are not few: a third of a core.
 const MERGE_REST: u32 = 2;
 
 /// How often the reserves are looked after.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What wakes the checkpointer before it is time.
+#[derive(Clone, Copy, Debug)]
+enum Wake {
+    /// Much has been written to the index.
+    Full,
+    /// The store is closing.
+    Stop,
+}
 
 /// The running threads.
 #[derive(Debug)]
@@ -28,7 +43,7 @@ pub struct Threads {
     committer: JoinHandle<(Journal, Applied)>,
     sealer: JoinHandle<()>,
     checkpointer: JoinHandle<()>,
-    stop_checkpointer: Sender<()>,
+    wake_checkpointer: SyncSender<Wake>,
     keeper: JoinHandle<()>,
     stop_keeper: Sender<()>,
     room: Arc<Room>,
@@ -48,8 +63,13 @@ impl Threads {
             // A committer whose queue is full is awake.
             let _ = wake.try_send(Message::Rebuild);
         });
-        let (full, full_files) = channel::<Journal>();
-        let (stop_checkpointer, stopped) = channel();
+        let (to_seal, full_files) = channel::<Journal>();
+        let (wake_checkpointer, woken) = sync_channel(1);
+        let full = wake_checkpointer.clone();
+        index.on_full(move || {
+            // One that has been told already will look.
+            let _ = full.try_send(Wake::Full);
+        });
         let (stop_keeper, keeper_stopped) = channel();
         let sealer_room = room.clone();
         let sealer = thread("larder-seal", move || {
@@ -59,10 +79,10 @@ impl Threads {
         })?;
         let (kept, kept_index) = (room.clone(), index.clone());
         let keeper = thread("larder-room", move || keep(&kept, &kept_index, &keeper_stopped))?;
-        let checkpointer = thread("larder-index", move || checkpoint(&index, &stopped))?;
+        let checkpointer = thread("larder-index", move || checkpoint(&index, &woken))?;
         let committer = committer(Box::new(move |journal| {
             // The sealer outlives the committer; were it gone, recovery would seal the file.
-            let _ = full.send(journal);
+            let _ = to_seal.send(journal);
         }));
         let committer = thread("larder-commit", move || committer.run(committer_queue))?;
         Ok((
@@ -71,7 +91,7 @@ impl Threads {
                 committer,
                 sealer,
                 checkpointer,
-                stop_checkpointer,
+                wake_checkpointer,
                 keeper,
                 stop_keeper,
                 room,
@@ -87,7 +107,7 @@ impl Threads {
     pub fn join(self, sound: impl FnOnce() -> bool) -> Option<Applied> {
         let committer = self.committer.join();
         let _ = self.sealer.join();
-        drop(self.stop_checkpointer);
+        let _ = self.wake_checkpointer.send(Wake::Stop);
         let _ = self.checkpointer.join();
         drop(self.stop_keeper);
         let _ = self.keeper.join();
@@ -124,20 +144,25 @@ fn keep(room: &Room, index: &Index, stopped: &Receiver<()>) {
     }
 }
 
-fn checkpoint(index: &Index, stopped: &Receiver<()>) {
+fn checkpoint(index: &Index, woken: &Receiver<Wake>) {
     let mut due = Instant::now() + CHECKPOINT_EVERY;
-    let mut merging = None;
+    let (mut merge_at, mut succeeds) = (None, true);
     loop {
-        let rest = due.saturating_duration_since(Instant::now());
-        let rest = merging.map_or(rest, |merging| rest.min(merging));
-        if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
-            return;
+        let next = merge_at.map_or(due, |at| due.min(at));
+        match woken.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            // Where checkpoints fail, as on a full disk, the next one has time.
+            Ok(Wake::Full) if succeeds && index.is_behind() => due = Instant::now(),
+            Ok(Wake::Full) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
         }
         if due <= Instant::now() {
-            checkpoint_now(index);
+            succeeds = checkpoint_now(index);
             due = Instant::now() + CHECKPOINT_EVERY;
+            merge_at.get_or_insert_with(Instant::now);
         }
-        merging = merge(index);
+        if merge_at.is_some_and(|at| at <= Instant::now()) {
+            merge_at = merge(index).map(|rest| Instant::now() + rest);
+        }
     }
 }
 
@@ -146,17 +171,23 @@ fn merge(index: &Index) -> Option<Duration> {
     let begun = Instant::now();
     // An index that fails says so itself.
     let more = index.merge_step().unwrap_or(false);
-    let many = index.runs().is_ok_and(|runs| runs > MANY_RUNS);
-    let rest = if many { 0 } else { MERGE_REST };
+    let rest = match index.runs().unwrap_or_default() {
+        runs if runs > MANY_RUNS => 0,
+        runs if runs > FEW_RUNS => MERGE_REST,
+        _ => CALM_MERGE_REST,
+    };
     more.then(|| begun.elapsed() * rest)
 }
 
-fn checkpoint_now(index: &Index) {
+/// Whether that succeeded.
+fn checkpoint_now(index: &Index) -> bool {
     let begun = Instant::now();
-    match index.checkpoint() {
+    let made = index.checkpoint();
+    match &made {
         Ok(()) => flow::checkpoint(begun.elapsed()),
         Err(error) => {
             tracing::warn!(%error, "the index could not be made durable; a restart replays more of the log");
         }
     }
+    made.is_ok()
 }

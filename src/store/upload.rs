@@ -13,7 +13,7 @@ use super::error::StoreError;
 use super::model::{ChunkRef, Place, Shape};
 use super::pins::Pin;
 use super::rope::Rope;
-use crate::chunk::Digest;
+use crate::chunk::{Digest, Hasher};
 use cutter::{Cutter, Deposit};
 pub use guide::Guides;
 
@@ -27,8 +27,10 @@ const STEP: usize = 256 << 10;
 #[derive(Debug)]
 pub struct BlobWriter {
     bulk: Arc<Bulk>,
+    /// What was announced.
+    expected_size: Option<u64>,
     /// Over the whole body, while that is held.
-    hasher: blake3::Hasher,
+    hasher: Hasher,
     size: u64,
     stage: Stage,
     /// False while a write is under way: one that failed or was dropped midway has lost bytes.
@@ -44,7 +46,8 @@ enum Stage {
 }
 
 impl BlobWriter {
-    /// A body at its beginning. `expected_size`, in bytes, is only a hint.
+    /// A body at its beginning. `expected_size`, in bytes, is only a hint; one that turns out shorter may be cut right
+    /// before its last byte, where no other is.
     pub fn new(bulk: Arc<Bulk>, expected_size: Option<u64>) -> Self {
         let stage = match expected_size {
             Some(size) if size > bulk.single_limit => Stage::Cutting(Box::new(Cutter::new(bulk.clone()))),
@@ -52,7 +55,8 @@ impl BlobWriter {
         };
         BlobWriter {
             bulk,
-            hasher: blake3::Hasher::new(),
+            expected_size,
+            hasher: Hasher::default(),
             size: 0,
             stage,
             intact: true,
@@ -86,11 +90,11 @@ impl BlobWriter {
 
     /// The body is complete. On return every chunk it relies on is synced, whoever wrote it, except an inline one,
     /// which the committer writes with its publication.
-    pub async fn finish(self) -> Result<NewBlob, StoreError> {
+    pub async fn finish(mut self) -> Result<NewBlob, StoreError> {
         self.check_intact()?;
         let (digest, content) = match self.stage {
             Stage::Gathering(rope) => {
-                let digest = Digest::from(self.hasher.finalize());
+                let digest = self.hasher.finish();
                 let content = match rope.len() <= self.bulk.inline_limit {
                     true => Content::Inline(rope.into_pieces()),
                     false => {
@@ -114,8 +118,9 @@ impl BlobWriter {
     }
 
     async fn take(&mut self, step: Bytes) -> Result<(), StoreError> {
+        let more = self.expected_size.is_some_and(|expected| self.size < expected);
         match &mut self.stage {
-            Stage::Cutting(cutter) => cutter.write(step).await,
+            Stage::Cutting(cutter) => cutter.write(step, more).await,
             Stage::Gathering(rope) if self.size <= self.bulk.single_limit => {
                 self.hasher.update(&step);
                 rope.push(step);
@@ -124,10 +129,10 @@ impl BlobWriter {
             Stage::Gathering(rope) => {
                 let mut cutter = Box::new(Cutter::new(self.bulk.clone()));
                 for piece in std::mem::take(rope).into_pieces() {
-                    cutter.write(piece).await?;
+                    cutter.write(piece, true).await?;
                     tokio::task::yield_now().await;
                 }
-                cutter.write(step).await?;
+                cutter.write(step, more).await?;
                 self.stage = Stage::Cutting(cutter);
                 Ok(())
             }

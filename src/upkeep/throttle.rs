@@ -8,6 +8,8 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::store::Store;
 use crate::store::pace::Pace;
 
@@ -19,9 +21,13 @@ const BURST: Duration = Duration::from_millis(100);
 const SHORT: Duration = Duration::from_millis(5);
 
 /// What has taken no longer than this altogether is done without a rest.
-const AT_ONCE: Duration = Duration::from_millis(200);
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// Then it rests so many times as long as it worked.
 const REST: u32 = 9;
+/// So many times while the daemon has other work.
+const BUSY_REST: u32 = 49;
+/// The daemon has work while it takes more than one part in so many of a core.
+const BUSY: u32 = 10;
 
 /// Says once and for all that work shall end.
 #[derive(Debug, Default)]
@@ -103,12 +109,21 @@ impl Pace for Throttle<'_> {
     }
 }
 
-/// A tenth of one core, but for what is done in moments; an end at once.
+/// A tenth of one core, a fiftieth while there is other work, but for what is done in moments; an end at once.
 #[derive(Debug)]
 pub struct Aside<'a> {
     stop: &'a Stop,
-    /// Since when it works, and how long it has before.
-    worked: Mutex<(Instant, Duration)>,
+    state: Mutex<AsideState>,
+}
+
+#[derive(Debug)]
+struct AsideState {
+    /// Since when it works.
+    since: Instant,
+    /// How long it has worked before.
+    worked: Duration,
+    /// How many times as long as it works it rests.
+    rest: u32,
 }
 
 impl<'a> Aside<'a> {
@@ -116,30 +131,47 @@ impl<'a> Aside<'a> {
     pub fn new(stop: &'a Stop) -> Self {
         Aside {
             stop,
-            worked: Mutex::new((Instant::now(), Duration::ZERO)),
+            state: Mutex::new(AsideState {
+                since: Instant::now(),
+                worked: Duration::ZERO,
+                rest: REST,
+            }),
         }
     }
 
     /// How long it has worked, without its rests.
     pub fn worked(&self) -> Duration {
-        let (since, before) = *self.worked.lock().unwrap_or_else(PoisonError::into_inner);
-        before + since.elapsed()
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.worked + state.since.elapsed()
     }
 }
 
 impl Pace for Aside<'_> {
     fn spend(&self, _bytes: u64) -> bool {
-        let mut worked = self.worked.lock().unwrap_or_else(PoisonError::into_inner);
-        let step = worked.0.elapsed();
-        worked.1 += step;
-        let rest = match worked.1 > AT_ONCE {
-            true => step * REST,
-            false => Duration::ZERO,
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = state.since.elapsed();
+        state.worked += step;
+        if state.worked <= AT_ONCE {
+            state.since = Instant::now();
+            return !self.stop.is_stopped();
+        }
+        let (begun, cpu) = (Instant::now(), process_time());
+        let stopped = self.stop.wait(step * state.rest);
+        // While this thread rests only others work.
+        let others = process_time().saturating_sub(cpu);
+        state.rest = match others * BUSY > begun.elapsed() {
+            true => BUSY_REST,
+            false => REST,
         };
-        let stopped = self.stop.wait(rest);
-        worked.0 = Instant::now();
+        state.since = Instant::now();
         !stopped
     }
+}
+
+/// What all threads of the daemon have worked together.
+fn process_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// As fast as it goes, until work shall end.
@@ -162,7 +194,7 @@ mod tests {
         let (stop, begun) = (Stop::default(), Instant::now());
         let aside = Aside::new(&stop);
         assert!(aside.spend(1));
-        let counted = || aside.worked.lock().unwrap().1;
+        let counted = || aside.state.lock().unwrap().worked;
         let before = counted();
         std::thread::sleep(AT_ONCE + Duration::from_millis(1));
         assert!(aside.spend(1));
@@ -176,6 +208,28 @@ mod tests {
         );
         stop.stop();
         assert!(!aside.spend(1), "it ends at once");
+    }
+
+    #[test]
+    fn work_aside_rests_longer_while_there_is_other_work() {
+        let (stop, done) = (Stop::default(), std::sync::atomic::AtomicBool::new(false));
+        let aside = Aside::new(&stop);
+        aside.state.lock().unwrap().worked = AT_ONCE;
+        let rest_after = |step: Duration| {
+            std::thread::sleep(step);
+            assert!(aside.spend(1));
+            aside.state.lock().unwrap().rest
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::black_box(process_time());
+                }
+            });
+            let busy = (0..100).any(|_| rest_after(Duration::from_millis(1)) == BUSY_REST);
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(busy, "somebody works all the time");
+        });
     }
 
     fn time_for(bytes: u64, latency: Duration) -> Duration {

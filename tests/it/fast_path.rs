@@ -17,8 +17,11 @@ pub fn fast(daemon: &Daemon) -> u64 {
     daemon.metric("larder_http_fast_path_requests_total", "")
 }
 
+/// Status, headers and body.
+pub type Essence = (u16, Vec<(String, String)>, Vec<u8>);
+
 /// Everything that must be the same.
-pub fn essence(answer: &Response) -> (u16, Vec<(String, String)>, Vec<u8>) {
+pub fn essence(answer: &Response) -> Essence {
     let mut headers = answer.headers.clone();
     for (name, value) in &mut headers {
         if ["date", "x-request-id"].contains(&name.as_str()) {

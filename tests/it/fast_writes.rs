@@ -1,18 +1,19 @@
-//! Plain small PUTs and plain DELETEs are taken before the dispatcher (src/http/fast_path): nobody may see a difference,
-//! and nothing may be published that has not come to its end.
+//! Plain PUTs and plain DELETEs are taken before the dispatcher (src/http/fast_path): nobody may see a difference, and
+//! nothing may be published that has not come to its end.
 
 use std::time::Duration;
 
-use crate::fast_path::{essence, fast, the_long_way};
-use crate::support::{Conn, Daemon, PATIENCE, Request, Setup, bearer, path, seeded_bytes, within};
+use crate::fast_path::{Essence, essence, fast, the_long_way};
+use crate::support::{Conn, Daemon, MIB, PATIENCE, Request, Setup, bearer, path, seeded_bytes, within};
 
-/// More than the fast path takes, in bytes.
-const TOO_LONG: usize = (64 << 10) + 1;
+/// The shortest body that is not waited for, but taken as it comes, in bytes.
+const LONG: usize = (64 << 10) + 1;
 
 /// One step for each thing that can come of a write, to a package.
 fn steps(package: &str) -> Vec<(&'static str, Request)> {
     let at = |version: &str, file: &str| path(package, version, file);
     let (one, two) = (seeded_bytes(1, 4000), seeded_bytes(2, 64 << 10));
+    let (long, longer) = (seeded_bytes(3, LONG), seeded_bytes(4, 3 * MIB));
     vec![
         ("nothing is there", Request::delete(&at("1", "f"))),
         ("the first", Request::put(&at("1", "f"), one.clone())),
@@ -20,7 +21,12 @@ fn steps(package: &str) -> Vec<(&'static str, Request)> {
         ("other bytes", Request::put(&at("1", "f"), two.clone())),
         ("another file", Request::put(&at("1", "g"), two.clone())),
         ("known bytes", Request::put(&at("2", "f"), one.clone())),
-        ("too long", Request::put(&at("3", "f"), seeded_bytes(3, TOO_LONG))),
+        ("a long one", Request::put(&at("3", "f"), long.clone())),
+        ("the same long one", Request::put(&at("3", "f"), long.clone())),
+        ("a longer one", Request::put(&at("3", "f"), longer.clone())),
+        ("another longer one", Request::put(&at("6", "f"), longer.clone())),
+        ("the same longer one", Request::put(&at("6", "f"), longer)),
+        ("a long one, badly named", Request::put(&at("5", "*"), long)),
         ("no bytes", Request::put(&at("4", "f"), "")),
         ("a bad name", Request::put(&at("5", "*"), one.clone())),
         ("a bad package", Request::put(&path("'", "5", "f"), one.clone())),
@@ -62,8 +68,7 @@ fn answers_are_those_of_the_dispatcher() {
                         None => request,
                     })
                 };
-                let goes_fast = (short.method() == "DELETE" && who == "the admin")
-                    || !["too long", "no bytes"].contains(&step);
+                let goes_fast = (short.method() == "DELETE" && who == "the admin") || step != "no bytes";
                 let (short, long) = (sent(short), sent(the_long_way(long)));
                 assert_eq!(essence(&short), essence(&long), "{step}, {policy}, {who}");
                 // Whether these are the bytes that are there is known only when they have come.
@@ -88,8 +93,13 @@ fn answers_are_those_of_the_dispatcher() {
 #[test]
 fn what_stands_behind_a_body_is_the_next_request() {
     let daemon = Setup::default().policy("admin/tool", "cache").start();
+    for len in [64 << 10, LONG, 700 << 10] {
+        pipelined(&daemon, seeded_bytes(1, 5000), seeded_bytes(2, len));
+    }
+}
+
+fn pipelined(daemon: &Daemon, old: Vec<u8>, new: Vec<u8>) {
     let target = path("tool", "1", "f");
-    let (old, new) = (seeded_bytes(1, 5000), seeded_bytes(2, 64 << 10));
     let requests = [
         Request::put(&target, old.clone()),
         Request::get(&target),
@@ -120,7 +130,12 @@ fn what_stands_behind_a_body_is_the_next_request() {
         third + head + (32 << 10),
         wire.len() - 3,
     ] {
-        let before = fast(&daemon);
+        // Under the dispatcher, which the beginning of a head goes to, a GET is the last request where half of a body
+        // follows.
+        if cut < head && new.len() > 64 << 10 {
+            continue;
+        }
+        let before = fast(daemon);
         let mut conn = daemon.connect();
         conn.write(&wire[..cut]).expect("a part");
         std::thread::sleep(Duration::from_millis(20));
@@ -133,12 +148,13 @@ fn what_stands_behind_a_body_is_the_next_request() {
             ("DELETE", 204, b""),
             ("GET", 404, b"package does not exist"),
         ] {
-            let answer = conn.read_response(method).expect("an answer");
+            let answer = conn.read_response(method);
+            let answer = answer.unwrap_or_else(|error| panic!("{method}, cut at {cut}: {error}"));
             assert_eq!(answer.status, status, "{method}, cut at {cut}");
             assert!(answer.body == body, "{method}, cut at {cut}");
         }
         if cut == wire.len() {
-            assert_eq!(fast(&daemon), before + 6);
+            assert_eq!(fast(daemon), before + 6);
         }
     }
 }
@@ -148,7 +164,7 @@ fn what_stands_behind_a_body_is_the_next_request() {
 fn a_body_may_come_in_pieces() {
     let daemon = Setup::default().start();
     for pause in [0, 5, 400] {
-        for size in [5, 4000, 64 << 10] {
+        for size in [5, 4000, 64 << 10, LONG, 2 * MIB] {
             let (target, body) = (
                 path("tool", &pause.to_string(), &size.to_string()),
                 seeded_bytes(pause, size),
@@ -178,12 +194,12 @@ fn a_small_body_may_lie_in_a_segment() {
         .config("[store]\ninline_limit = \"1 KiB\"\n")
         .start();
     let before = fast(&daemon);
-    for size in [1, 1024, 1025, 64 << 10] {
+    for size in [1, 1024, 1025, 64 << 10, LONG] {
         let (target, body) = (path("tool", &size.to_string(), "f"), seeded_bytes(1, size));
         assert_eq!(daemon.put(&target, body.clone()), 201, "{size}");
         daemon.assert_serves(&target, &body);
     }
-    assert_eq!(fast(&daemon), before + 8);
+    assert_eq!(fast(&daemon), before + 10);
 }
 
 /// The head of a PUT of `body`, and the half of it.
@@ -198,7 +214,14 @@ fn half_sent(daemon: &Daemon, target: &str, body: &[u8]) -> Conn {
 #[test]
 fn half_a_body_publishes_nothing() {
     let daemon = Setup::default().start();
-    for (size, pause) in [(10, 0), (4000, 20), (4000, 400), (64 << 10, 20)] {
+    for (size, pause) in [
+        (10, 0),
+        (4000, 20),
+        (4000, 400),
+        (64 << 10, 20),
+        (LONG, 20),
+        (5 * MIB, 20),
+    ] {
         let target = path("tool", &format!("{size}.{pause}"), "f");
         let body = seeded_bytes(1, size);
         let conn = half_sent(&daemon, &target, &body);
@@ -211,7 +234,101 @@ fn half_a_body_publishes_nothing() {
     }
 }
 
-/// A body that stops is the dispatcher's, whose rules are those for bodies of any length.
+/// What comes of half a body of this length, both ways, and whether the connection is closed behind that.
+fn half_of(daemon: &Daemon, len: usize, and_then: impl Fn(&mut Conn)) -> [(Essence, bool); 2] {
+    let request = daemon.authorized(Request::put(
+        &path("half", &len.to_string(), "f"),
+        seeded_bytes(1, len),
+    ));
+    let before = fast(daemon);
+    let answers = [request.clone(), the_long_way(request)].map(|request| {
+        let mut conn = daemon.connect();
+        conn.write(&request.head_bytes()).expect("a head");
+        conn.write(&request.body_bytes()[..len / 2]).expect("a half");
+        and_then(&mut conn);
+        let answer = conn.read_response("PUT").expect("an answer");
+        (essence(&answer), conn.is_closed_within(PATIENCE))
+    });
+    assert_eq!(fast(daemon), before + 1);
+    answers
+}
+
+#[test]
+fn a_long_body_that_stops_is_cut_off_as_by_the_dispatcher() {
+    let daemon = Setup::default()
+        .config("[limits]\nstall_window = \"1s\"\nstall_bytes = \"1 KiB\"\n")
+        .start();
+    for len in [LONG, 3 * MIB] {
+        let [short, long] = half_of(&daemon, len, |_| {});
+        assert_eq!(short, long);
+        assert_eq!((short.0.0, short.1), (408, true));
+    }
+}
+
+/// A client that has nothing more to say is told that this was not all of it.
+#[test]
+fn a_long_body_that_ends_early_is_refused_as_by_the_dispatcher() {
+    let daemon = Setup::default().start();
+    for len in [LONG, 3 * MIB] {
+        let [short, long] = half_of(&daemon, len, |conn| conn.finish_writing());
+        assert_eq!(short, long);
+        assert_eq!((short.0.0, short.1), (400, true));
+    }
+}
+
+/// The store is filled by others while a body is on its way: the answer comes behind a short rest of it, or before a
+/// long one that is thrown away.
+#[test]
+fn a_long_body_that_finds_no_room_is_refused_as_by_the_dispatcher() {
+    for (len, others) in [(12 * MIB, 88 * MIB), (40 * MIB, 70 * MIB)] {
+        let refused = [false, true].map(|takes_the_long_way| {
+            let daemon = Setup::default()
+                .config("[store]\nmax_size = \"96 MiB\"\n")
+                .start();
+            let request = daemon.authorized(Request::put(&path("tool", "1", "f"), seeded_bytes(1, len)));
+            let request = match takes_the_long_way {
+                true => the_long_way(request),
+                false => request,
+            };
+            let body = request.body_bytes();
+            let (begin, rest) = body.split_at(MIB);
+            let mut conn = daemon.connect();
+            conn.write(&request.head_bytes()).expect("a head");
+            conn.write(begin).expect("the beginning");
+            daemon.takes_up("put_file");
+            assert_eq!(fast(&daemon), u64::from(!takes_the_long_way));
+            let filler = Request::put(&path("tool", "2", "f"), seeded_bytes(2, others));
+            assert_eq!(daemon.as_admin(the_long_way(filler)).status, 201);
+            conn.write(rest).expect("the rest is taken");
+            let answer = conn.read_response("PUT").expect("an answer");
+            daemon.assert_absent(&path("tool", "1", "f"));
+            essence(&answer)
+        });
+        assert_eq!(refused[0], refused[1]);
+        assert_eq!(refused[0].0, 507);
+    }
+}
+
+/// Whoever has to wait for a turn waits under the dispatcher.
+#[test]
+fn a_long_body_that_must_wait_for_its_turn_is_handed_over() {
+    let daemon = Setup::default()
+        .config("[limits]\nuploads_per_owner = 1\nupload_wait = \"1s\"\n")
+        .start();
+    let (target, body) = (path("tool", "1", "f"), seeded_bytes(1, 3 * MIB));
+    let before = fast(&daemon);
+    let mut first = half_sent(&daemon, &target, &body);
+    assert!(within(PATIENCE, || fast(&daemon) == before + 1));
+    let second = daemon.as_admin(Request::put(&path("tool", "2", "f"), seeded_bytes(2, LONG)));
+    assert_eq!(second.status, 503, "{}", second.text());
+    assert_eq!(fast(&daemon), before + 1);
+    first.write(&body[body.len() / 2..]).expect("the rest");
+    let answer = first.read_response("PUT").expect("an answer");
+    assert_eq!((answer.status, answer.keeps_alive()), (201, true));
+    daemon.assert_serves(&target, &body);
+}
+
+/// A small body that stops is the dispatcher's, whose rules are those for bodies of any length.
 #[test]
 fn a_body_that_stops_is_cut_off() {
     let daemon = Setup::default()
@@ -226,15 +343,23 @@ fn a_body_that_stops_is_cut_off() {
 
 #[test]
 fn a_half_sent_body_may_finish_at_shutdown() {
+    for len in [4000, LONG] {
+        finishes_at_shutdown(seeded_bytes(1, len));
+    }
+}
+
+fn finishes_at_shutdown(body: Vec<u8>) {
     let mut daemon = Setup::default().start();
-    let (target, body) = (path("tool", "1", "f"), seeded_bytes(1, 4000));
+    let target = path("tool", "1", "f");
     let mut conn = half_sent(&daemon, &target, &body);
     std::thread::sleep(Duration::from_millis(50));
     daemon.signal_term();
     std::thread::sleep(Duration::from_millis(600));
     assert!(daemon.wait(Duration::ZERO).is_none(), "it waits for the body");
     conn.write(&body[body.len() / 2..]).expect("the rest");
-    assert_eq!(conn.read_response("PUT").expect("an answer").status, 201);
+    let answer = conn.read_response("PUT").expect("an answer");
+    assert_eq!(answer.status, 201);
+    assert!(body.len() < LONG || !answer.keeps_alive(), "it says so");
     assert!(conn.is_closed_within(PATIENCE));
     let status = daemon.wait(PATIENCE).expect("it ends when the upload has");
     assert_eq!(status.code(), Some(0));
@@ -255,26 +380,30 @@ fn writes_are_counted_like_any_other() {
         (Request::delete(&target), 204),
         (Request::delete(&target), 404),
         (Request::put(&target, seeded_bytes(2, 1000)), 201),
+        (
+            Request::put(&path("tool", "2", "f"), seeded_bytes(2, 300_000)),
+            201,
+        ),
         // Which hands the connection over.
         (Request::put(&target, seeded_bytes(3, 700)), 409),
     ] {
         let answer = conn.send(&daemon.authorized(request)).expect("an answer");
         assert_eq!(answer.status, status);
     }
-    assert_eq!(signed_in(&daemon), before + 5, "each is counted once");
+    assert_eq!(signed_in(&daemon), before + 6, "each is counted once");
     for (name, label, value) in [
-        ("larder_http_requests_total", "code=\"201\",op=\"put_file\"", 2),
+        ("larder_http_requests_total", "code=\"201\",op=\"put_file\"", 3),
         ("larder_http_requests_total", "code=\"409\",op=\"put_file\"", 1),
         ("larder_http_requests_total", "code=\"204\",op=\"delete_file\"", 1),
         ("larder_http_requests_total", "code=\"404\",op=\"delete_file\"", 1),
         ("larder_http_requests_rejected_total", "taken", 1),
-        ("larder_http_request_body_bytes_total", "put_file", 5700),
-        ("larder_http_request_duration_seconds_count", "put_file", 3),
+        ("larder_http_request_body_bytes_total", "put_file", 305_700),
+        ("larder_http_request_duration_seconds_count", "put_file", 4),
         ("larder_http_request_duration_seconds_count", "delete_file", 2),
-        ("larder_http_time_to_first_byte_seconds_count", "put_file", 3),
+        ("larder_http_time_to_first_byte_seconds_count", "put_file", 4),
         ("larder_http_requests_in_flight", "put_file", 0),
         ("larder_http_requests_in_flight", "delete_file", 0),
-        ("larder_http_fast_path_requests_total", "", 4),
+        ("larder_http_fast_path_requests_total", "", 5),
     ] {
         assert_eq!(daemon.metric(name, label), value, "{name} {label}");
     }
@@ -288,6 +417,7 @@ fn the_access_log_has_every_write() {
         .start();
     for request in [
         Request::put(&path("tool", "1", "f"), seeded_bytes(1, 4000)),
+        Request::put(&path("tool", "3", "f"), seeded_bytes(1, 400_000)),
         Request::delete(&path("tool", "1", "f")),
         Request::delete(&path("tool", "2", "f")),
     ] {
@@ -302,7 +432,7 @@ fn the_access_log_has_every_write() {
             .filter(|line: &serde_json::Value| line["user_agent"] == "a test")
             .collect()
     };
-    assert!(within(PATIENCE, || lines().len() == 6), "{:?}", lines());
+    assert!(within(PATIENCE, || lines().len() == 8), "{:?}", lines());
     let mut lines = lines();
     lines.sort_by_key(|line| format!("{} {}", line["uri"], line["method"]));
     for pair in lines.chunks(2) {
@@ -320,8 +450,13 @@ fn the_access_log_has_every_write() {
         }
         assert_eq!(pair[0]["account"], "admin");
     }
-    let received = lines.iter().filter(|line| line["bytes_received"] == 4000).count();
-    assert_eq!(received, 2, "{lines:?}");
+    for bytes in [4000, 400_000] {
+        let received = lines
+            .iter()
+            .filter(|line| line["bytes_received"] == bytes)
+            .count();
+        assert_eq!(received, 2, "{bytes}: {lines:?}");
+    }
 }
 
 /// Lines of the audit log are written by the dispatcher's way alone, so no write goes past it where there is one.

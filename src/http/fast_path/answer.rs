@@ -14,7 +14,7 @@ use super::read::{self, Found};
 use super::waiting::Patience;
 use super::write;
 use crate::access::{Action, Caller, Credentials};
-use crate::artifact::{Coordinates, Prechecked};
+use crate::artifact::{Coordinates, Prechecked, Upload};
 use crate::http::auth::owner_for;
 use crate::http::connection::{Connection, Transport};
 use crate::http::error::Refusal;
@@ -27,6 +27,25 @@ use crate::store::blob::Piece;
 use crate::store::error::StoreError;
 use crate::store::model::Account;
 use crate::telemetry::request::RequestContext;
+
+/// The longest body that is taken whole, in bytes. A longer one takes longer to come than to be handled.
+pub(super) const WHOLE: usize = 64 << 10;
+
+/// What becomes of a connection.
+pub(super) enum Next {
+    /// The request is still unread.
+    HandOver,
+    /// It has been answered, which took so long.
+    Answered(Duration),
+    /// It has been answered, and no other will be.
+    Over,
+}
+
+impl From<Option<Duration>> for Next {
+    fn from(took: Option<Duration>) -> Self {
+        took.map_or(Next::HandOver, Next::Answered)
+    }
+}
 
 /// How a request came.
 #[derive(Clone, Copy)]
@@ -49,13 +68,16 @@ pub(super) struct Asked<'a> {
     pub engine: &'a Engine,
     caller: Caller,
     /// What is written down about it, if anything.
-    record: Option<Rc<Record>>,
+    pub record: Option<Rc<Record>>,
 }
 
 /// What there is to do.
 enum Work {
     Read(Found),
+    /// With a body that is taken whole.
     Publish(Box<Prechecked>),
+    /// With one that is taken as it comes.
+    Receive(Box<Upload>),
     Remove(Account, Coordinates),
 }
 
@@ -70,8 +92,7 @@ impl Asked<'_> {
 }
 
 impl FastPath {
-    /// Answers the request that has come at `began`, if it is plain and nothing speaks against it. How long that took;
-    /// `None`, and it is still unread.
+    /// Answers the request that has come at `began`, if it is plain and nothing speaks against it.
     ///
     /// # Errors
     /// If the connection broke, or had to be broken since the file could not be read to its end.
@@ -80,24 +101,28 @@ impl FastPath {
         connection: &Connection<T>,
         came: Came<'_>,
         patience: &mut Patience,
-    ) -> Result<Option<Duration>, StoreError> {
+    ) -> Result<Next, StoreError> {
         let looked = self.look(&connection.unread(), came);
         let Some((asked, work)) = looked else {
-            return Ok(None);
+            return Ok(Next::HandOver);
         };
         // What writes keep is on the heap: a connection that waits for nothing but the next request needs no room for it.
         match work {
-            Work::Read(found) => read::answer(connection, came, asked, found).await,
+            Work::Read(found) => read::answer(connection, came, asked, found).await.map(Next::from),
             Work::Publish(request) => {
                 if !is_there(connection, patience, asked.len + asked.body).await {
-                    return Ok(None);
+                    return Ok(Next::HandOver);
                 }
                 let published = write::publish(connection, came, asked, *request);
-                Box::pin(published).await.map(Some)
+                Box::pin(published).await.map(Next::Answered)
+            }
+            Work::Receive(upload) => {
+                let received = write::receive(connection, came, asked, (&self.state, *upload, patience));
+                Box::pin(received).await
             }
             Work::Remove(owner, at) => {
                 let removed = write::remove(connection, came, asked, (&self.state, &owner, &at));
-                Box::pin(removed).await.map(Some)
+                Box::pin(removed).await.map(Next::Answered)
             }
         }
     }
@@ -155,17 +180,32 @@ fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Work> {
                 length: Some(plain.body as u64),
                 ..Announced::default()
             };
-            let request = precheck(engine, caller, owner, at(), announced);
-            request.ok().map(|request| Work::Publish(Box::new(request)))
+            let request = precheck(engine, caller, owner, at(), announced).ok()?;
+            match plain.body {
+                ..=WHOLE => Some(Work::Publish(Box::new(request))),
+                _ => {
+                    let upload = engine.artifacts.begin_now(request);
+                    upload.map(|upload| Work::Receive(Box::new(upload)))
+                }
+            }
         }
         Op::DeleteFile => Some(Work::Remove(owner, at())),
         _ => read::find(engine, &owner, plain).map(Work::Read),
     }
 }
 
-/// Writes a refusal; gives back how much of it is its body, in bytes.
-pub(super) fn refuse(answer: &mut Vec<u8>, op: Op, refusal: &Refusal, came: Came<'_>, now: Instant) -> usize {
+/// Writes a refusal, of the `last` request of a connection or not; gives back how much of it is its body, in bytes.
+pub(super) fn refuse(
+    answer: &mut Vec<u8>,
+    (op, last): (Op, bool),
+    refusal: &Refusal,
+    came: Came<'_>,
+    now: Instant,
+) -> usize {
     let mut lines = Lines::begin(answer, refusal.status());
+    if last {
+        lines.last();
+    }
     let body = refusal.write_text(&mut lines);
     lines.content_length(body.len() as u64);
     lines.end(came.context, now);

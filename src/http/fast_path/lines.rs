@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{CONNECTION, HeaderName, HeaderValue};
 
 use crate::http::description::Headers;
 use crate::http::request_id::{REQUEST_ID, hex_digits};
@@ -41,6 +41,11 @@ impl<'a> Lines<'a> {
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
             self.0.extend_from_slice(part);
         }
+    }
+
+    /// Behind this answer the connection is closed.
+    pub fn last(&mut self) {
+        self.line(CONNECTION.as_str(), b"close");
     }
 
     /// How long the body is, in bytes.

@@ -6,14 +6,17 @@
 //! refused here as long as it is unread, but files that are not there: whoever may not, or meets damage, gets the
 //! dispatcher's answer.
 //!
-//! A plain PUT is looked at as its head comes, is unread until its body is there, and is handed over if that takes time: how
-//! slow a body may be, and what becomes of one that nobody wants, is the dispatcher's to decide.
+//! A plain PUT is looked at as its head comes. With a small body it is unread until that is there, and is handed over if it
+//! takes time. A longer body is read here from its first byte on, if nothing speaks against it and its upload need not wait
+//! for its turn: past the dispatcher's buffers, but by the same rules, for how slow it may be and for what becomes of the
+//! rest of one that nobody wants any more.
 //!
 //! A connection that waits for a request here holds no buffer; under the dispatcher it would hold two. One that waits for
-//! a body holds what has come of it, see `waiting`; an upload that waits for its turn holds its body, which is about as
-//! much as the dispatcher reads ahead.
+//! a body holds what has come of it, see `waiting` and `arriving`; a small upload that waits for its turn holds its body,
+//! which is about as much as the dispatcher reads ahead.
 
 mod answer;
+mod arriving;
 mod lines;
 mod plain;
 mod read;
@@ -38,7 +41,7 @@ use super::metrics::OpenConnection;
 use super::routes::Serves;
 use super::state::State;
 use crate::telemetry::request::RequestContext;
-use answer::Came;
+use answer::{Came, Next};
 use waiting::{Patience, Woken};
 
 /// What is said to a client that connects and sends nothing, as the dispatcher says it.
@@ -101,9 +104,9 @@ impl FastPath {
                 context.clone().scope(answered).await
             };
             match answered {
-                Ok(Some(took)) => patience.answered(took),
-                Ok(None) => return Ended::HandOver,
-                Err(_) => return Ended::Closed,
+                Ok(Next::Answered(took)) => patience.answered(took),
+                Ok(Next::HandOver) => return Ended::HandOver,
+                Ok(Next::Over) | Err(_) => return Ended::Closed,
             }
         }
     }

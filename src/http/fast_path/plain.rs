@@ -1,5 +1,5 @@
 //! Recognises plain requests: GET, HEAD, PUT and DELETE of a file as build tools send them, with nothing in the head that
-//! would ask for anything but the whole file, to be sent, stored or removed. A plain PUT is small, and its length is known.
+//! would ask for anything but the whole file, to be sent, stored or removed. The length of a plain PUT is known.
 //!
 //! Strict on purpose. A head that is not all there, another method, an escape in the path, a query, any header that is not
 //! listed here: whatever could mean more than these lines know is not plain, and is read by the dispatcher instead.
@@ -12,9 +12,6 @@ use crate::http::request_log::Seen;
 
 /// More headers than a plain request has.
 const MAX_HEADERS: usize = 16;
-
-/// The longest body of a plain request, in bytes. What takes longer to send than to handle gains nothing here.
-pub const MAX_BODY: usize = 64 << 10;
 
 /// Headers that say nothing about what to answer.
 const IGNORED: [&str; 6] = [
@@ -47,7 +44,7 @@ pub struct Plain<'a> {
     pub agent: Option<&'a [u8]>,
     /// Its length in bytes, the empty line included.
     pub len: usize,
-    /// The length of the body behind it, in bytes: 1 to [`MAX_BODY`] for [`Op::PutFile`], 0 for the others.
+    /// The length of the body behind it, in bytes: at least 1 for [`Op::PutFile`], 0 for the others.
     pub body: usize,
 }
 
@@ -135,11 +132,11 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// The length of a body that is neither empty nor too long to be plain.
+/// The length of a body that is not empty.
 fn length(value: &[u8]) -> Option<usize> {
     let digits = value.iter().all(u8::is_ascii_digit);
     let length = str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()?;
-    (1..=MAX_BODY).contains(&length).then_some(length)
+    (length > 0).then_some(length)
 }
 
 /// Owner, package, version and file of a path without escapes and empty segments.
@@ -202,10 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn a_small_body_of_known_length_is_plain() {
+    fn a_body_of_known_length_is_plain() {
         for (headers, body) in [
             ("Content-Length: 1", Some(1)),
-            ("content-length: 065536", Some(MAX_BODY)),
+            ("content-length: 065536", Some(65_536)),
+            ("content-length: 18446744073709551615", Some(usize::MAX)),
             (
                 "Content-Length: 5\r\nContent-Type: application/x-www-form-urlencoded",
                 Some(5),
@@ -215,7 +213,6 @@ mod tests {
                 Some(5),
             ),
             ("Content-Length: 0", None),
-            ("Content-Length: 65537", None),
             ("Content-Length: 18446744073709551617", None),
             ("Content-Length: +5", None),
             ("Content-Length: 5, 5", None),
@@ -325,7 +322,7 @@ mod tests {
 
         /// What stands behind a head, be it a body, the next request or anything, does not matter to it.
         #[test]
-        fn a_head_ends_where_it_ends(body in 1..=MAX_BODY, behind in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn a_head_ends_where_it_ends(body in 1..=usize::MAX, behind in prop::collection::vec(any::<u8>(), 0..100)) {
             let head = format!("PUT /api/packages/o/generic/p/v/f HTTP/1.1\r\nContent-Length: {body}\r\n\r\n");
             let bytes = [head.as_bytes(), &behind].concat();
             let plain = Plain::parse(&bytes, "").unwrap();
@@ -333,8 +330,8 @@ mod tests {
         }
 
         #[test]
-        fn a_length_is_digits_within_the_bound(value in "[ +-]?[0-9]{0,7}[ ,.a-f]?") {
-            let expected = value.parse().ok().filter(|length| (1..=MAX_BODY).contains(length));
+        fn a_length_is_digits(value in "[ +-]?[0-9]{0,7}[ ,.a-f]?") {
+            let expected = value.parse().ok().filter(|length| *length > 0);
             let digits = value.bytes().all(|byte| byte.is_ascii_digit());
             prop_assert_eq!(length(value.as_bytes()), expected.filter(|_| digits));
         }

@@ -81,7 +81,7 @@ pub(super) async fn answer<T: Transport>(
         }
         Found::Nothing(refusal) => {
             watch.answered(refusal.status().as_u16());
-            refuse(answer, op, refusal, came, came.began)
+            refuse(answer, (op, false), refusal, came, came.began)
         }
     });
     match body {

@@ -92,6 +92,11 @@ impl Patience {
         .await
     }
 
+    /// Whether the server is about to stop.
+    pub async fn is_over(&mut self) -> bool {
+        poll_fn(|context| Poll::Ready(self.is_stopping(context))).await
+    }
+
     /// The present request has been answered, so long after it came.
     pub fn answered(&mut self, took: Duration) {
         self.last += took;

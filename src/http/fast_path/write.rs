@@ -1,19 +1,25 @@
-//! Publishes a file whose body is there, or removes one.
+//! Publishes a file, or removes one.
 
 use std::time::{Duration, Instant};
 
+use actix_http::BoxedPayloadStream;
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 
-use super::answer::{Asked, Came, finish, refuse};
+use super::answer::{Asked, Came, Next, finish, refuse};
+use super::arriving::Arriving;
 use super::lines::Lines;
-use crate::artifact::{Coordinates, Prechecked};
+use super::waiting::Patience;
+use crate::artifact::{Coordinates, Prechecked, Published, Upload};
 use crate::chunk::Digest;
 use crate::http::connection::{Connection, Transport};
 use crate::http::description::identify;
 use crate::http::error::Refusal;
 use crate::http::generic::status_of;
-use crate::http::metrics::Op;
-use crate::http::routes::patiently;
+use crate::http::incoming::Incoming;
+use crate::http::metrics::{METRICS, Op};
+use crate::http::refuse::{self as rest, Bounds};
+use crate::http::routes::{bounds, patiently};
 use crate::http::state::State;
 use crate::http::watch::Watch;
 use crate::store::error::StoreError;
@@ -26,7 +32,16 @@ struct Done {
     published: Option<Digest>,
 }
 
-/// Takes the request, publishes its body and answers. How long that took.
+impl From<Published> for Done {
+    fn from(published: Published) -> Self {
+        Done {
+            status: status_of(&published),
+            published: Some(published.file.blob),
+        }
+    }
+}
+
+/// Takes the request, publishes its body, which is there, and answers. How long that took.
 pub(super) async fn publish<T: Transport>(
     connection: &Connection<T>,
     came: Came<'_>,
@@ -38,17 +53,44 @@ pub(super) async fn publish<T: Transport>(
     let watch = asked.begin(came);
     watch.received(body.len());
     let published = artifacts.publish_whole(request, body).await;
-    let done = published.map(|published| Done {
-        status: status_of(&published),
-        published: Some(published.file.blob),
-    });
-    answer(
-        connection,
-        came,
-        (watch, Op::PutFile),
-        done.map_err(Refusal::from),
-    )
-    .await
+    let done = published.map(Done::from).map_err(Refusal::from);
+    answer(connection, came, (watch, Op::PutFile, false), done).await
+}
+
+/// Takes the request, publishes its body as that comes and answers.
+pub(super) async fn receive<T: Transport>(
+    connection: &Connection<T>,
+    came: Came<'_>,
+    asked: Asked<'_>,
+    (state, upload, patience): (&State, Upload, &mut Patience),
+) -> Result<Next, StoreError> {
+    connection.take(asked.len);
+    let length = asked.body;
+    let arriving: BoxedPayloadStream = Box::pin(Arriving::new(connection.share(), length));
+    let body = Incoming::new(Payload::from(arriving), METRICS.received(Op::PutFile));
+    let body = body.recorded(asked.record.clone());
+    let artifacts = &asked.engine.artifacts;
+    let watch = asked.begin(came);
+    let published = artifacts.take_in(upload, body.clone()).await;
+    if connection.is_broken() {
+        return Err(StoreError::Io(std::io::ErrorKind::ConnectionReset.into()));
+    }
+    let done = published.map(Done::from).map_err(Refusal::from);
+    let bounds = bounds(
+        state,
+        done.as_ref().map_or_else(Refusal::status, |done| done.status),
+    );
+    let all_read = done.is_ok() || rest::is_read_soon(&body, Some(length as u64), bounds).await;
+    let last = !all_read || patience.is_over().await;
+    let took = answer(connection, came, (watch, Op::PutFile, last), done).await?;
+    if !all_read {
+        rest::throw_away(body.clone(), bounds).await;
+        rest::throw_away(body, Bounds::LINGER).await;
+    }
+    Ok(match last {
+        true => Next::Over,
+        false => Next::Answered(took),
+    })
 }
 
 /// Takes the request, removes the file and answers. How long that took.
@@ -66,32 +108,35 @@ pub(super) async fn remove<T: Transport>(
         status: StatusCode::NO_CONTENT,
         published: None,
     });
-    answer(connection, came, (watch, Op::DeleteFile), done).await
+    answer(connection, came, (watch, Op::DeleteFile, false), done).await
 }
 
 async fn answer<T: Transport>(
     connection: &Connection<T>,
     came: Came<'_>,
-    (watch, op): (Watch, Op),
+    (watch, op, last): (Watch, Op, bool),
     done: Result<Done, Refusal>,
 ) -> Result<Duration, StoreError> {
     let now = Instant::now();
     let text = connection.begin_answer(|answer| match &done {
         Ok(done) => {
             watch.answered(done.status.as_u16());
-            write_done(answer, done, came, now);
+            write_done(answer, (done, last), came, now);
             0
         }
         Err(refusal) => {
             watch.answered(refusal.status().as_u16());
-            refuse(answer, op, refusal, came, now)
+            refuse(answer, (op, last), refusal, came, now)
         }
     });
     finish(connection, watch, text).await
 }
 
-fn write_done(answer: &mut Vec<u8>, done: &Done, came: Came<'_>, now: Instant) {
+fn write_done(answer: &mut Vec<u8>, (done, last): (&Done, bool), came: Came<'_>, now: Instant) {
     let mut lines = Lines::begin(answer, done.status);
+    if last {
+        lines.last();
+    }
     if let Some(digest) = &done.published {
         lines.content_length(0);
         identify(&mut lines, digest);

@@ -11,10 +11,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::keys::{self, Key};
+use super::levels::Fill;
 use super::tree::{Entry, Tree, Value};
 use crate::chunk::Digest;
 use crate::store::bulk::ChunkPlaces;
 use crate::store::error::StoreError;
+use crate::store::metrics;
 use crate::store::model::Place;
 
 /// How long a look-up that may block waits for an index that is being built again.
@@ -35,10 +37,11 @@ pub struct Index {
     /// Looked at by every look-up of every thread, so without a lock that they would share.
     tree: ArcSwap<Tree>,
     alarm: OnceLock<Alarm>,
+    full: OnceLock<Alarm>,
     restored: Notify,
 }
 
-/// Called when a tree fails.
+/// Called when a tree fails, or is full of what no run has yet.
 struct Alarm(Box<dyn Fn() + Send + Sync>);
 
 impl std::fmt::Debug for Alarm {
@@ -55,6 +58,7 @@ impl Index {
             path: path.to_owned(),
             tree: ArcSwap::from_pointee(tree),
             alarm: OnceLock::new(),
+            full: OnceLock::new(),
             restored: Notify::new(),
         })
     }
@@ -63,6 +67,12 @@ impl Index {
     /// first alarm counts.
     pub fn on_failure(&self, alarm: impl Fn() + Send + Sync + 'static) {
         let _ = self.alarm.set(Alarm(Box::new(alarm)));
+    }
+
+    /// Has `wake` called, again and again, while so much has been written that somebody else should make a checkpoint
+    /// soon: it must not block. Without this whoever writes makes it. Only the first one counts.
+    pub fn on_full(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.full.set(Alarm(Box::new(wake)));
     }
 
     /// Why the index cannot be asked, if so.
@@ -152,7 +162,32 @@ impl Index {
 
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
-        self.ask(|tree| tree.set(key, value))
+        self.ask(|tree| match (tree.set(key, value)?, self.full.get()) {
+            (Fill::Some, _) => Ok(()),
+            (Fill::Full, Some(_)) => {
+                self.hurry_checkpoint();
+                Ok(())
+            }
+            (Fill::Most, Some(_)) => {
+                metrics::index_stall();
+                tree.make_room()
+            }
+            // Nobody else would.
+            (Fill::Full | Fill::Most, None) => tree.make_room(),
+        })
+    }
+
+    /// Whether work that can wait should wait for a checkpoint, so that requests need not.
+    pub fn is_behind(&self) -> bool {
+        // One that has failed says so where it is asked for something.
+        self.tree().is_behind().unwrap_or(false)
+    }
+
+    /// Asks for a checkpoint soon.
+    pub fn hurry_checkpoint(&self) {
+        if let Some(wake) = self.full.get() {
+            (wake.0)();
+        }
     }
 
     /// Up to `limit` entries that begin with `prefix`, in order, after the key `after` where given.
@@ -263,6 +298,11 @@ impl Index {
     /// Makes sled panic behind the next `calls` calls.
     pub fn fail_after(&self, calls: u64) {
         self.tree().fail_after(calls);
+    }
+
+    /// Calls `work` while nobody can make a run.
+    pub fn without_runs<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.tree().without_runs(work)
     }
 }
 

@@ -277,8 +277,8 @@ pub const APPLIED: &[u8] = b"mapplied";
 /// Whether the index was closed cleanly, or who has it open.
 pub const STATE: &[u8] = b"mstate";
 
-/// Kinds whose keys are a digest or hash behind the kind: they come in no order.
-pub const DIGEST_KINDS: [u8; 6] = *b"cbdhtw";
+/// Kinds whose keys are a digest or hash behind the kind: they come in no order. The kinds are in order here.
+pub const DIGEST_KINDS: [u8; 6] = *b"bcdhtw";
 /// Length of such a key.
 pub const DIGEST_LEN: usize = 33;
 

@@ -25,8 +25,11 @@ use super::span::{Order, Span};
 use super::tree::{Entry, Value};
 use crate::store::error::StoreError;
 
-/// Memory of the memtable at which its writer makes a run of it, bytes: the checkpoint comes earlier nearly always.
-const MEMTABLE_MOST: usize = 16 << 20;
+/// Memory of a memtable that is full, bytes: a run is made of it without waiting for the checkpoint. Little for tests,
+/// so that it is full often.
+const MEMTABLE_FULL: usize = if cfg!(test) { 64 << 10 } else { 16 << 20 };
+/// Memory at which whoever writes waits until there is that run.
+const MEMTABLE_MOST: usize = 2 * MEMTABLE_FULL;
 /// Rows of a memtable that a scan takes at a time, at least and at most. Few for tests, so that scans go on often.
 const GATHER: (usize, usize) = if cfg!(test) { (2, 8) } else { (64, 4096) };
 
@@ -51,6 +54,17 @@ pub enum Found {
     InMemory(Option<Value>),
     /// In a run.
     InRun(Option<Value>),
+}
+
+/// How much has been written since the last run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fill {
+    /// The checkpoint comes early enough.
+    Some,
+    /// There should be a run soon.
+    Full,
+    /// There has to be one before anything else is written.
+    Most,
 }
 
 /// All rows of one sled database.
@@ -148,14 +162,29 @@ impl Levels {
         Ok(Found::InRun(None))
     }
 
-    /// Writes or removes a key. Whether so much has been written since the last run that there has to be one.
-    pub fn set(&self, key: Hashed<'_>, value: Option<Value>) -> bool {
+    /// Writes or removes a key. How much has been written since the last run was begun.
+    pub fn set(&self, key: Hashed<'_>, value: Option<Value>) -> Fill {
         let mut recent = self.write();
         if value.is_some() {
             recent.floors.written(key.key());
         }
         recent.active.set(key, value);
-        recent.active.bytes() >= MEMTABLE_MOST
+        match recent.active.bytes() {
+            MEMTABLE_MOST.. => Fill::Most,
+            MEMTABLE_FULL.. => Fill::Full,
+            _ => Fill::Some,
+        }
+    }
+
+    /// Whether work that can wait should let runs be made first: half a memtable has been written, or one is being made.
+    pub fn is_behind(&self) -> bool {
+        let recent = self.read();
+        recent.frozen.is_some() || recent.active.bytes() >= MEMTABLE_FULL / 2
+    }
+
+    /// Whether a run is to be made without waiting for the checkpoint.
+    pub fn is_full(&self) -> bool {
+        self.read().active.bytes() >= MEMTABLE_FULL
     }
 
     /// Bytes of memory that the next run takes up, about.
@@ -273,17 +302,62 @@ impl Levels {
         Ok((Merged::new(sources, order)?, horizon))
     }
 
-    /// Makes a run of what has been written.
+    /// Makes runs of what has been written. Writes go on meanwhile, into the next memtable.
     ///
     /// # Errors
     /// `Index` where sled fails.
     pub fn flush(&self) -> Result<(), StoreError> {
         let mut upkeep = self.upkeep();
+        // One that was frozen before, when that failed, is older.
+        if self.is_frozen() {
+            self.make_run(&mut upkeep)?;
+        }
+        self.freeze();
+        self.make_run(&mut upkeep)
+    }
+
+    /// Makes runs of what has been written, unless that has been done since whoever calls found it to be too much.
+    ///
+    /// # Errors
+    /// `Index` where sled fails.
+    pub fn flush_full(&self) -> Result<(), StoreError> {
+        // Whoever makes one holds this.
+        drop(self.upkeep());
+        match self.is_full() {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// What has been written changes no more: the next write goes into a new memtable. Not while there is another one
+    /// that waits to become a run.
+    pub(super) fn freeze(&self) {
+        let mut recent = self.write();
+        if recent.frozen.is_none() && !recent.active.is_empty() {
+            recent.frozen = Some(Arc::new(std::mem::take(&mut recent.active)));
+        }
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        self.read().frozen.is_some()
+    }
+
+    /// Keeps everybody else from making runs, and from merging them.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Drop + use<'_> {
+        self.upkeep()
+    }
+
+    /// Makes a run of what is frozen, and of nothing else.
+    #[cfg(test)]
+    pub(super) fn flush_frozen(&self) -> Result<(), StoreError> {
+        self.make_run(&mut self.upkeep())
+    }
+
+    /// Makes a run of what is frozen, if anything is.
+    fn make_run(&self, upkeep: &mut Upkeep) -> Result<(), StoreError> {
         let (frozen, runs) = {
-            let mut recent = self.write();
-            if recent.frozen.is_none() && !recent.active.is_empty() {
-                recent.frozen = Some(Arc::new(std::mem::take(&mut recent.active)));
-            }
+            let recent = self.read();
             match &recent.frozen {
                 Some(frozen) => (frozen.clone(), recent.runs.clone()),
                 None => return Ok(()),
@@ -298,7 +372,7 @@ impl Levels {
         }
         let run = writer.finish()?;
         let runs = run.into_iter().chain(runs.iter().cloned()).collect();
-        self.install(&mut upkeep, runs, true)
+        self.install(upkeep, runs, true)
     }
 
     /// Goes on with these runs. `flushed`: the frozen memtable is in them.

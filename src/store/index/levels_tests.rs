@@ -87,10 +87,14 @@ impl Opened {
 enum Step {
     Set(Key, Vec<u8>),
     Remove(Key),
+    Freeze,
+    FlushFrozen,
     Flush,
     MergeSome,
     Merge,
     Reopen,
+    /// What no run has is lost.
+    Crash,
     Scan(Key, Key, usize),
 }
 
@@ -121,10 +125,13 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         40 => (key(), value).prop_map(|(key, value)| Step::Set(key, value)),
         30 => key().prop_map(Step::Remove),
-        8 => Just(Step::Flush),
+        6 => Just(Step::Freeze),
+        4 => Just(Step::FlushFrozen),
+        4 => Just(Step::Flush),
         2 => Just(Step::MergeSome),
         2 => Just(Step::Merge),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
         14 => (prefix(), key(), 1..60_usize).prop_map(|(prefix, from, limit)| Step::Scan(prefix, from, limit)),
     ]
 }
@@ -137,6 +144,8 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let mut opened = Opened::open(dir.path());
         let mut model = BTreeMap::new();
+        // As it was when the memtable was frozen that waits to become a run, and as runs have it.
+        let (mut frozen, mut in_runs) = (None, BTreeMap::new());
         for step in steps {
             match step {
                 Step::Set(key, value) => {
@@ -147,11 +156,31 @@ proptest! {
                     opened.set(&key, None);
                     model.remove(&key);
                 }
-                Step::Flush => opened.flush(),
+                Step::Freeze => {
+                    let waits = opened.levels.is_frozen();
+                    opened.levels.freeze();
+                    if !waits && opened.levels.is_frozen() {
+                        frozen = Some(model.clone());
+                    }
+                }
+                Step::FlushFrozen => {
+                    opened.levels.flush_frozen().unwrap();
+                    in_runs = frozen.take().unwrap_or(in_runs);
+                }
+                Step::Flush => {
+                    opened.flush();
+                    (frozen, in_runs) = (None, model.clone());
+                }
                 Step::MergeSome => drop(opened.levels.merge_step(&Roomy).unwrap()),
                 Step::Merge => opened.merge(),
                 Step::Reopen => {
                     opened.flush();
+                    (frozen, in_runs) = (None, model.clone());
+                    drop(opened);
+                    opened = Opened::open(dir.path());
+                }
+                Step::Crash => {
+                    (frozen, model) = (None, in_runs.clone());
                     drop(opened);
                     opened = Opened::open(dir.path());
                 }

@@ -7,7 +7,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::block::Row;
-use super::keys::{DIGEST_KINDS, DIGEST_LEN, Key};
+use super::digests::{Digests, digest};
+use super::keys::Key;
 use super::rows::Hashed;
 use super::span::{Order, Span};
 use super::tree::Value;
@@ -22,32 +23,15 @@ pub struct Memtable {
     /// The hashes of their keys. Most look-ups are for keys that are not there, and a hash is found out with one look at
     /// memory where a tree of many thousand rows takes a dozen.
     hashes: HashTable<u64>,
-    /// Keys that are digests come in no order: they are put in order only when somebody asks for that.
-    digests: HashTable<DigestRow>,
+    digests: Digests,
     bytes: usize,
-}
-
-#[derive(Debug)]
-struct DigestRow {
-    hash: u64,
-    key: [u8; DIGEST_LEN],
-    value: Option<Value>,
-}
-
-/// A key that is a digest, as it is.
-fn digest(key: &[u8]) -> Option<&[u8; DIGEST_LEN]> {
-    let kind = key.first()?;
-    DIGEST_KINDS.contains(kind).then(|| key.try_into().ok())?
 }
 
 impl Memtable {
     /// What was written to a key, if anything.
     pub fn get(&self, key: Hashed<'_>) -> Option<&Option<Value>> {
         match digest(key.key()) {
-            Some(digest) => {
-                let row = self.digests.find(key.hash(), |row| row.key == *digest)?;
-                Some(&row.value)
-            }
+            Some(digest) => self.digests.get(key, digest),
             None => match self.may_be_named(key.hash()) {
                 true => self.named.get(key.key()),
                 false => None,
@@ -64,20 +48,7 @@ impl Memtable {
     pub fn set(&mut self, key: Hashed<'_>, value: Option<Value>) {
         let len = value.as_ref().map_or(0, |value| value.len());
         let replaced = match digest(key.key()) {
-            Some(digest) => {
-                let row = DigestRow {
-                    hash: key.hash(),
-                    key: *digest,
-                    value,
-                };
-                match self.digests.find_mut(key.hash(), |row| row.key == *digest) {
-                    Some(known) => Some(std::mem::replace(known, row).value),
-                    None => {
-                        self.digests.insert_unique(key.hash(), row, |row| row.hash);
-                        None
-                    }
-                }
-            }
+            Some(digest) => self.digests.set(key, digest, value),
             None => match self
                 .hashes
                 .entry(key.hash(), |known| *known == key.hash(), |known| *known)
@@ -131,19 +102,14 @@ impl Memtable {
             Order::Forward => range.take(enough).collect(),
             Order::Backward => range.rev().take(enough).collect(),
         };
-        if DIGEST_KINDS.iter().any(|kind| span.has_kind(*kind)) {
-            let digests = self.digests.iter().map(|row| (row.key.as_slice(), &row.value));
-            rows.extend(digests.filter(|(key, _)| span.contains(key)));
-            let by_key = |(one, _): &(&[u8], _), (other, _): &(&[u8], _)| match order {
+        let digests = self.digests.rows(span, order, enough);
+        if !digests.is_empty() {
+            rows.extend(digests);
+            // Stable: it finds out that these are two sequences in order.
+            rows.sort_by(|(one, _), (other, _)| match order {
                 Order::Forward => one.cmp(other),
                 Order::Backward => other.cmp(one),
-            };
-            // There may be many thousands, and writers wait.
-            if rows.len() > enough {
-                rows.select_nth_unstable_by(limit, by_key);
-                rows.truncate(enough);
-            }
-            rows.sort_unstable_by(by_key);
+            });
         }
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -154,7 +120,7 @@ impl Memtable {
     /// All rows, in order.
     pub fn sorted(&self) -> Vec<Row<'_>> {
         let named = self.named.iter().map(|(key, value)| (&**key, value));
-        let digests = self.digests.iter().map(|row| (row.key.as_slice(), &row.value));
+        let digests = self.digests.rows(&Span::of(b""), Order::Forward, usize::MAX);
         let mut rows: Vec<_> = named
             .chain(digests)
             .map(|(key, value)| Row {
@@ -162,7 +128,8 @@ impl Memtable {
                 value: value.as_deref(),
             })
             .collect();
-        rows.sort_unstable_by_key(|row| row.key);
+        // Stable, as above.
+        rows.sort_by_key(|row| row.key);
         rows
     }
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod block;
+mod digests;
 mod filter;
 mod floor;
 mod handle;
@@ -23,6 +24,9 @@ mod tree;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod levels_tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod pressure_tests;
 
 pub use batch::Batch;
 pub use handle::{Index, decode};

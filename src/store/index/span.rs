@@ -72,11 +72,6 @@ impl Span {
     pub fn contains(&self, key: &[u8]) -> bool {
         self.start.as_slice() <= key && key < self.end.as_slice()
     }
-
-    /// Whether keys of this kind may be in it.
-    pub fn has_kind(&self, kind: u8) -> bool {
-        self.start.first().is_none_or(|first| *first <= kind) && [kind].as_slice() < self.end.as_slice()
-    }
 }
 
 #[cfg(test)]
@@ -102,9 +97,6 @@ mod tests {
             assert!(inside.iter().all(|key| span.contains(key)), "{span:?}");
             assert!(!outside.iter().any(|key| span.contains(key)), "{span:?}");
         }
-        assert!(Span::of(b"f").has_kind(b'f') && !Span::of(b"f").has_kind(b'g'));
-        assert!(Span::of(b"").has_kind(b'a') && Span::of(b"").has_kind(b'z'));
-        assert!(Span::of(b"f\x01").has_kind(b'f') && !Span::of(b"f\x01").has_kind(b'e'));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::keys;
-use super::levels::{Found, Levels, MergeRoom};
+use super::levels::{Fill, Found, Levels, MergeRoom};
 use super::rows::{Known, Rows};
 use super::run::failed;
 use super::span::{Order, Span};
@@ -68,8 +68,8 @@ struct Open {
 }
 
 impl Open {
-    fn checkpoint(&self) -> Result<(), StoreError> {
-        self.levels.flush()?;
+    fn checkpoint(&self, flush: impl FnOnce(&Levels) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        flush(&self.levels)?;
         let retired = self.levels.retired();
         self.db.flush().map_err(failed)?;
         self.file.sync_data()?;
@@ -193,32 +193,36 @@ impl Tree {
         }
     }
 
-    /// Writes or removes one key.
-    pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+    /// Writes or removes one key. How full the memtable is then.
+    pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<Fill, StoreError> {
         let value = value.map(Value::from);
         let Open { rows, .. } = self.open_db()?;
         let hashed = rows.hashed(key);
-        let set = self.with(|open| match open.levels.set(hashed, value.clone()) {
-            true => self.make_room(open),
-            false => Ok(()),
-        });
+        let set = self.with(|open| Ok(open.levels.set(hashed, value.clone())));
         match set {
-            Ok(()) => rows.written(hashed, value),
+            Ok(_) => rows.written(hashed, value),
             Err(_) => rows.forget(hashed),
         }
         set
     }
 
-    /// A memtable has become too large, since no checkpoint came in time, or the index is being built again: what a
-    /// checkpoint does, and merging, once there are so many runs that whoever merges in the background falls behind.
-    fn make_room(&self, open: &Open) -> Result<(), StoreError> {
-        open.checkpoint().map_err(|error| match error {
-            // Whoever writes must not go on behind half of what it wrote.
-            StoreError::Io(error) => StoreError::Index(format!("it could not be made durable: {error}")),
-            error => error,
-        })?;
-        while open.levels.runs().len() > MANY_RUNS && open.levels.merge_step(open)? {}
-        Ok(())
+    /// Nobody has made a run of what was written, or not fast enough: what a checkpoint does, and merging, once there are
+    /// so many runs that whoever merges in the background falls behind.
+    pub fn make_room(&self) -> Result<(), StoreError> {
+        self.with(|open| {
+            open.checkpoint(Levels::flush_full).map_err(|error| match error {
+                // Whoever writes must not go on behind half of what it wrote.
+                StoreError::Io(error) => StoreError::Index(format!("it could not be made durable: {error}")),
+                error => error,
+            })?;
+            while open.levels.runs().len() > MANY_RUNS && open.levels.merge_step(open)? {}
+            Ok(())
+        })
+    }
+
+    /// Whether work that can wait should let runs be made first.
+    pub fn is_behind(&self) -> Result<bool, StoreError> {
+        self.open_db().map(|open| open.levels.is_behind())
     }
 
     /// Merges some more, where there is something to be merged and room on the disk. Whether there is more to do at
@@ -267,7 +271,7 @@ impl Tree {
         {
             return Err(StoreError::NoSpace);
         }
-        let synced = self.with(Open::checkpoint);
+        let synced = self.with(|open| open.checkpoint(Levels::flush));
         if synced.is_err() {
             self.unsynced.store(true, Ordering::Relaxed);
         }
@@ -324,6 +328,14 @@ impl Tree {
     /// Panics in the call behind the next `calls`, and in every further one. Look-ups that memory answers count.
     pub fn fail_after(&self, calls: u64) {
         self.calls_left.store(calls, Ordering::Relaxed);
+    }
+
+    /// Calls `work` while nobody can make a run.
+    pub fn without_runs<T>(&self, work: impl FnOnce() -> T) -> T {
+        let held = self.open.as_ref().map(|open| open.levels.hold());
+        let done = work();
+        drop(held);
+        done
     }
 
     fn count_call(&self) {

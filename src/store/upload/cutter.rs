@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::PinnedChunk;
 use super::guide::Following;
-use crate::chunk::{Chunker, Digest, WholeHasher};
+use crate::chunk::{Chunker, Digest, Hasher, WholeHasher};
 use crate::store::bulk::Bulk;
 use crate::store::error::StoreError;
 use crate::store::log::format::SegmentPosition;
@@ -26,14 +26,15 @@ pub(super) struct Cutter {
     chunker: Chunker,
     following: Following,
     /// Over the current chunk.
-    hasher: blake3::Hasher,
+    hasher: Hasher,
     /// Over the body up to the current chunk, and, unless a guide is followed, what has come of that.
     whole: WholeHasher,
     /// Bytes before the current chunk.
     offset: u64,
     /// The current chunk so far.
     current: Rope,
-    /// What has come and not been looked at. The last piece waits here: the chunker must know whether another follows.
+    /// What has come and not been looked at. A piece that may be the last waits here until that is known, which the
+    /// chunker must be told.
     waiting: VecDeque<Bytes>,
     deposit: Deposit,
 }
@@ -49,7 +50,7 @@ impl Cutter {
         Cutter {
             chunker: bulk.chunker.clone(),
             following: Following::default(),
-            hasher: blake3::Hasher::new(),
+            hasher: Hasher::default(),
             whole: WholeHasher::default(),
             offset: 0,
             current: Rope::default(),
@@ -58,18 +59,19 @@ impl Cutter {
         }
     }
 
-    /// Takes the next piece, one step of work at most.
-    pub async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
+    /// Takes the next piece, one step of work at most. Where `more` follow it is looked at now, while the processor has
+    /// it in its caches.
+    pub async fn write(&mut self, piece: Bytes, more: bool) -> Result<(), StoreError> {
         self.waiting.push_back(piece);
-        self.look_at_all_but(1).await
+        self.look_at_all_but(usize::from(!more), more).await
     }
 
     /// The body is complete: its chunks, synced and pinned.
     pub async fn finish(mut self) -> Result<Cut, StoreError> {
-        self.look_at_all_but(0).await?;
+        self.look_at_all_but(0, false).await?;
         while !self.current.is_empty() && self.following.expected().is_some() {
             self.leave_guide();
-            self.look_at_all_but(0).await?;
+            self.look_at_all_but(0, false).await?;
         }
         if !self.current.is_empty() {
             self.end_chunk().await?;
@@ -84,8 +86,9 @@ impl Cutter {
         Ok(Cut { digest, chunks })
     }
 
-    /// Looks at what waits, but for so many pieces at the end: with none left over, the body is complete.
-    async fn look_at_all_but(&mut self, left: usize) -> Result<(), StoreError> {
+    /// Looks at what waits, but for so many pieces at the end: with none left over and no `more` to come, the body is
+    /// complete.
+    async fn look_at_all_but(&mut self, left: usize, more: bool) -> Result<(), StoreError> {
         let mut looked_at = 0;
         while self.waiting.len() > left {
             let Some(piece) = self.waiting.pop_front() else {
@@ -95,7 +98,7 @@ impl Cutter {
             if looked_at > 1 {
                 tokio::task::yield_now().await;
             }
-            let last = left == 0 && self.waiting.is_empty();
+            let last = !more && left == 0 && self.waiting.is_empty();
             self.look_at(piece, last).await?;
         }
         Ok(())
@@ -140,7 +143,7 @@ impl Cutter {
 
     /// Ends a chunk where the guide did; false if it is not the same.
     async fn end_expected_chunk(&mut self, expected: ChunkRef) -> Result<bool, StoreError> {
-        if Digest::from(self.hasher.finalize()) != expected.digest {
+        if self.hasher.finish() != expected.digest {
             return Ok(false);
         }
         for piece in self.current.pieces() {
@@ -162,7 +165,7 @@ impl Cutter {
     }
 
     async fn end_chunk(&mut self) -> Result<(), StoreError> {
-        let digest = Digest::from(self.hasher.finalize());
+        let digest = self.hasher.finish();
         // Far below 4 GiB.
         let len = u32::try_from(self.current.len()).map_err(std::io::Error::other)?;
         let is_first = self.offset == 0;
@@ -172,7 +175,6 @@ impl Cutter {
     }
 
     async fn put(&mut self, digest: Digest) -> Result<(), StoreError> {
-        self.hasher.reset();
         self.offset += self.current.len();
         self.deposit.put(digest, std::mem::take(&mut self.current)).await
     }

@@ -121,6 +121,30 @@ async fn larger_bodies_are_cut_by_content_however_they_arrive() {
     assert!(kit.bulk.pins.is_empty());
 }
 
+/// The last byte of a body is no place to cut before where FastCDC has no second byte to look at with it.
+#[tokio::test]
+async fn an_unpaired_last_byte_stays_with_its_chunk() {
+    let kit = Kit::new(PARAMS);
+    let body = noise(1_000_000, 7);
+    let mut end = 0;
+    let ends = reference(&body).into_iter().filter_map(|chunk| {
+        end += chunk.len as usize;
+        (end > PARAMS.max_size as usize && chunk.len % 2 == 0).then_some(end)
+    });
+    for end in ends.take(5) {
+        let body = body.slice(..end + 1);
+        let expected = reference(&body);
+        assert!(expected.iter().all(|chunk| chunk.len > 1));
+        for hint in [None, Some(end as u64 + 1)] {
+            let mut upload = kit.upload(hint);
+            for piece in pieces(&body, 9999) {
+                upload.write(piece).await.unwrap();
+            }
+            assert_eq!(chunks(&upload.finish().await.unwrap()), expected);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_was_announced_larger_than_it_is_comes_through() {
     let kit = Kit::new(PARAMS);

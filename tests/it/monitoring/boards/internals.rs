@@ -112,6 +112,12 @@ fn segments_and_index() -> Row {
                 "p99",
                 "histogram_quantile(0.99, sum by (le) (rate(larder_index_checkpoint_seconds_bucket{@}[~])))",
             ),
+            lines(
+                "Write stalls of the index",
+                "ops",
+                "Writes a second that waited because the index was written to faster than it is made durable.",
+            )
+            .query("{{instance}}", "rate(larder_index_write_stalls_total{@}[~])"),
         ],
     }
 }
