@@ -15,6 +15,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::changes::{Changes, Stamp};
+use super::keys;
 use super::levels::{Fill, Found, Levels, MergeRoom};
 use super::located::Recent;
 use super::rows::{Hashed, Known, Rows};
@@ -202,8 +203,8 @@ impl Tree {
             Known::Nothing(stamp) => stamp,
         };
         match self.with(|open| open.levels.get(key))? {
-            Found::InMemory(row) => Ok(row),
-            Found::InRun(row) => {
+            Found::InMemory(row) if row.is_some() || !keys::is_asked_often(key.key()) => Ok(row),
+            Found::InMemory(row) | Found::InRun(row) => {
                 rows.keep(key, row.clone(), stamp);
                 Ok(row)
             }
@@ -456,4 +457,26 @@ fn remove_generating(path: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absence_that_is_asked_for_often_is_remembered_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::open(&dir.path().join("index"), 1 << 20).unwrap();
+        let (often, seldom) = (keys::settings(1), keys::pin(1));
+        for key in [&often, &seldom] {
+            assert_eq!(tree.get(key).unwrap(), None);
+        }
+        tree.fail_after(0);
+        assert_eq!(tree.get(&often).unwrap(), None, "nothing else is asked");
+        assert!(tree.get(&seldom).is_err());
+        tree.fail_after(u64::MAX);
+        tree.set(&often, Some(b"now")).unwrap();
+        assert_eq!(tree.get(&often).unwrap().as_deref(), Some(b"now".as_slice()));
+    }
 }
