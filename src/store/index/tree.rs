@@ -476,7 +476,7 @@ mod tests {
         assert_eq!(tree.get(&often).unwrap(), None, "nothing else is asked");
         assert!(tree.get(&seldom).is_err());
         tree.fail_after(u64::MAX);
-        tree.set(&often, Some(b"now")).unwrap();
+        tree.set(&often, Some(b"now"), true).unwrap();
         assert_eq!(tree.get(&often).unwrap().as_deref(), Some(b"now".as_slice()));
     }
 }
