@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::Progress;
 use super::error::StoreError;
-use super::log::disk::sync_dir;
+use super::log::disk::{replace, sync_dir};
 use super::log::files;
 use super::snapshot::{LogEnd, Part};
 use copy::{Copied, Way};
@@ -192,7 +192,7 @@ fn identity(data: &Path, dir: &Path) -> Result<Entry, BackupError> {
     let (source, target) = (data.join("store.toml"), dir.join(IDENTITY));
     let bytes = fs::read(&source).map_err(at(&source))?;
     if fs::read(&target).ok().as_ref() != Some(&bytes) {
-        manifest::replace(&target, &bytes).map_err(at(&target))?;
+        replace(&target, &bytes).map_err(at(&target))?;
     }
     Ok(Entry {
         name: IDENTITY.to_owned(),

@@ -466,9 +466,11 @@ impl Committer {
     }
 
     fn apply(&mut self, batch: Batch<'_>) -> Result<(), CommitError> {
-        let followed = self.proof.as_mut().map_or(Ok(()), |proof| proof.follow(&batch));
-        followed
-            .and_then(|()| batch.write())
+        if let Some(proof) = &mut self.proof {
+            proof.follow(&batch);
+        }
+        batch
+            .write()
             .and_then(|()| self.applied.store(&self.index))
             .map_err(|error| self.index_failed(error))
     }

@@ -1,7 +1,7 @@
 //! What makes a directory a store: `store.toml`, and the lock that keeps a second process out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenError;
 use super::error::StoreError;
-use super::log::disk::sync_dir;
+use super::log::disk::{replace, sync_dir};
 use super::log::format::FORMAT_VERSION;
 use crate::chunk::ChunkerParams;
 
@@ -120,18 +120,8 @@ impl Identity {
 
     fn write(&self, data: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
-        let temporary = data.join("store.toml.new");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(b"# Made by larder. The store cannot be read without this file.\n")?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, data.join("store.toml"))?;
-        sync_dir(data)
+        let said = "# Made by larder. The store cannot be read without this file.\n";
+        replace(&data.join("store.toml"), (said.to_owned() + &text).as_bytes())
     }
 }
 

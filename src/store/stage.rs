@@ -188,6 +188,11 @@ impl Stage<'_, '_> {
         if stands.as_ref() != present(&publish.version) {
             return Ok(Staged::Conflict);
         }
+        if present(&publish.version).is_none() {
+            // Its id is fresh: no key with it has ever been written.
+            self.batch.is_new(keys::file(package, version.id, &file.name));
+            self.batch.is_new(keys::creation(package.id, version.id));
+        }
         let stands: Option<File> = self.batch.get(&keys::file(package, version.id, &file.name))?;
         if stands.as_ref().map(|file| file.id) != publish.replaces {
             return Ok(Staged::Conflict);

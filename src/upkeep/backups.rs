@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::{Histogram, IntCounterVec, IntGauge};
 use serde::{Deserialize, Serialize};
 
+use crate::store::log::disk::replace;
 use crate::telemetry::metrics::{counters, gauge, histogram};
 
 /// The file in the data directory that says when the last backup was made. Losing it makes that look older.
@@ -87,7 +88,7 @@ impl Backups {
         show(&last);
         let kept = serde_json::to_vec(&last)
             .map_err(io::Error::from)
-            .and_then(|text| fs::write(&self.0, text));
+            .and_then(|text| replace(&self.0, &text));
         if let Err(error) = kept {
             tracing::warn!(%error, "the time of the backup could not be kept");
         }

@@ -165,7 +165,7 @@ impl Pass<'_> {
     fn record(&self, owner: &Account, judged: &Judged) {
         if let (Some(audit), Verdict::Expired { rule, .. }) = (self.audit, &judged.verdict) {
             let object = format!("{}/{}/{}", owner.name, judged.package.name, judged.version.name);
-            let who = Who::Retention { rule: rule + 1 };
+            let who = Who::Retention { rule: *rule };
             audit.record(Event::now(who, "version.remove", object, "done"));
         }
     }

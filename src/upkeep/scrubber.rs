@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::scrub_metrics::METRICS;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::log::disk::replace;
 use crate::store::model::FileKind;
 use crate::store::pace::Pace;
 
@@ -180,7 +181,7 @@ impl Worker {
     fn save(&self) {
         let saved = serde_json::to_vec(&self.position)
             .map_err(io::Error::from)
-            .and_then(|text| fs::write(&self.path, text));
+            .and_then(|text| replace(&self.path, &text));
         if let Err(error) = saved {
             tracing::warn!(%error, "the position of the scrub could not be kept");
         }

@@ -304,7 +304,7 @@ fn what_rules_remove_is_written_down() {
         let seen = event(&daemon, "version.remove", &format!("admin/tool/{version}"));
         assert_eq!(
             (&seen["who"], &seen["result"]),
-            (&json!({"kind": "retention", "rule": 1}), &json!("done"))
+            (&json!({"kind": "retention", "rule": 0}), &json!("done"))
         );
     }
 }

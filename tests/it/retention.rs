@@ -93,12 +93,12 @@ fn what_the_preview_says_is_what_goes() {
             .clone()
     };
     for (name, verdict, reason) in [
-        ("nightly-keep", "kept", "rule 1 keeps \"*-keep\""),
-        ("nightly-11", "kept", "number 2 of the newest that rule 1 keeps"),
-        ("nightly-9", "removed", "rule 1 removes it"),
+        ("nightly-keep", "kept", "rules[0] keeps \"*-keep\""),
+        ("nightly-11", "kept", "number 2 of the newest that rules[0] keeps"),
+        ("nightly-9", "removed", "rules[0] removes it"),
         ("nightly-3", "kept", "pinned"),
         ("v1", "kept", "no rule removes it"),
-        ("2", "due", "rule 2 removes it then, unless something changes"),
+        ("2", "due", "rules[1] removes it then, unless something changes"),
     ] {
         let shown = by_name(name);
         assert_eq!(

@@ -180,7 +180,7 @@ struct JudgedVersion {
     verdict: Fate,
     /// For people.
     reason: String,
-    /// The number of the rule that decides, from 1.
+    /// The place of the rule that decides, the first one being 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<usize>,
     /// Since when it may go, or from when on.
@@ -210,31 +210,31 @@ impl JudgedVersion {
             last_used_at: judged.last_used.map(time),
             verdict,
             reason,
-            rule: rule.map(|rule| rule + 1),
+            rule,
             due_at: at.map(time),
         }
     }
 }
 
-/// Verdict, reason, number of the rule from 0, and when it is or was due.
+/// Verdict, reason, place of the rule from 0, and when it is or was due.
 fn explain(verdict: &Verdict) -> (Fate, String, Option<usize>, Option<Millis>) {
     match verdict {
         Verdict::Pinned => (Fate::Kept, "pinned".to_owned(), None, None),
         Verdict::Unmentioned => (Fate::Kept, "no rule removes it".to_owned(), None, None),
         Verdict::Newest { rule, place } => {
-            let reason = format!("number {place} of the newest that rule {} keeps", rule + 1);
+            let reason = format!("number {place} of the newest that rules[{rule}] keeps");
             (Fate::Kept, reason, Some(*rule), None)
         }
         Verdict::Named { rule, glob } => {
-            let reason = format!("rule {} keeps {glob:?}", rule + 1);
+            let reason = format!("rules[{rule}] keeps {glob:?}");
             (Fate::Kept, reason, Some(*rule), None)
         }
         Verdict::Due { rule, at } => {
-            let reason = format!("rule {} removes it then, unless something changes", rule + 1);
+            let reason = format!("rules[{rule}] removes it then, unless something changes");
             (Fate::Due, reason, Some(*rule), Some(*at))
         }
         Verdict::Expired { rule, since } => {
-            let reason = format!("rule {} removes it", rule + 1);
+            let reason = format!("rules[{rule}] removes it");
             (Fate::Removed, reason, Some(*rule), Some(*since))
         }
     }

@@ -1,14 +1,13 @@
 //! `backup.json`: what a backup consists of.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
 use super::{BackupError, at};
-use crate::store::log::disk::sync_dir;
+use crate::store::log::disk::replace;
 
 /// Its name in the backup.
 const NAME: &str = "backup.json";
@@ -95,20 +94,4 @@ fn is_inside(path: &str) -> bool {
         && Path::new(path)
             .components()
             .all(|component| matches!(component, Component::Normal(_)))
-}
-
-/// Gives a small file new content, all or nothing, durably.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), sync_dir)
 }

@@ -1,21 +1,37 @@
 //! The changes of one journal group, seen together before they are in the index.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Included, Unbounded};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::EntryRef::{Occupied, Vacant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::handle::{Index, decode};
 use super::keys::{self, Key};
 use super::sum;
+use super::tree::Value;
 use crate::store::error::StoreError;
 
 /// Changes over an index: later reads see them, the index does not until [`Batch::write`].
 #[derive(Debug)]
 pub struct Batch<'a> {
     index: &'a Index,
-    changes: BTreeMap<Key, Option<Vec<u8>>>,
+    changes: BTreeMap<Key, Changed>,
+    /// What the index has answered: whoever stages a change looks at a row before it writes it, and a group asks for the
+    /// same package many times. Only one thread writes to the index, and not while there is a batch.
+    stored: RefCell<HashMap<Key, Option<Value>, RandomState>>,
+    sum: u128,
+}
+
+/// A change to a row.
+#[derive(Debug)]
+struct Changed {
+    value: Option<Vec<u8>>,
+    /// What it adds to the sum of the index as that stands.
     sum: u128,
 }
 
@@ -25,6 +41,7 @@ impl<'a> Batch<'a> {
         Batch {
             index,
             changes: BTreeMap::new(),
+            stored: RefCell::default(),
             sum,
         }
     }
@@ -37,18 +54,35 @@ impl<'a> Batch<'a> {
     /// The value of a key, these changes included.
     pub fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         match self.changes.get(key) {
-            Some(Some(value)) => decode(value).map(Some),
-            Some(None) => Ok(None),
-            None => self.index.get_as(key),
+            Some(changed) => changed.value.as_deref().map(decode).transpose(),
+            None => self
+                .stored(key, |value| value.map(|value| decode(value)).transpose())?
+                .inspect_err(|error| self.index.fail(&error.to_string())),
         }
     }
 
     /// Whether a key has a value, these changes included.
     pub fn contains(&self, key: &[u8]) -> Result<bool, StoreError> {
         match self.changes.get(key) {
-            Some(value) => Ok(value.is_some()),
-            None => Ok(self.index.get(key)?.is_some()),
+            Some(changed) => Ok(changed.value.is_some()),
+            None => self.stored(key, |value| value.is_some()),
         }
+    }
+
+    /// Looks at what the index has for a key.
+    fn stored<T>(&self, key: &[u8], look: impl FnOnce(Option<&Value>) -> T) -> Result<T, StoreError> {
+        match self.stored.borrow_mut().entry_ref(key) {
+            Occupied(known) => Ok(look(known.get().as_ref())),
+            Vacant(unknown) => {
+                let value = self.index.get(key)?;
+                Ok(look(unknown.insert(value).as_ref()))
+            }
+        }
+    }
+
+    /// The index has nothing for a key, as its caller knows for certain.
+    pub fn is_new(&mut self, key: Key) {
+        self.stored.get_mut().insert(key, None);
     }
 
     /// Writes a value.
@@ -64,36 +98,36 @@ impl<'a> Batch<'a> {
     }
 
     fn set(&mut self, key: Key, value: Option<Vec<u8>>) -> Result<(), StoreError> {
-        let old = match self.changes.get(&key) {
-            Some(old) => old.clone(),
-            None => self.index.get(&key)?.map(|old| old.to_vec()),
+        let asked;
+        let changed = self.changes.get_mut(&key);
+        let old = match (&changed, self.stored.get_mut().get(&key)) {
+            (Some(changed), _) => changed.value.as_deref(),
+            (None, Some(old)) => old.as_deref(),
+            (None, None) => {
+                asked = self.index.get(&key)?;
+                asked.as_deref()
+            }
         };
-        if old == value {
+        if old == value.as_deref() {
             return Ok(());
         }
-        if let Some(old) = &old {
-            self.sum = self.sum.wrapping_sub(sum::entry(&key, old));
+        let entry = |value: Option<&[u8]>| value.map_or(0, |value| sum::entry(&key, value));
+        let sum = entry(value.as_deref()).wrapping_sub(entry(old));
+        self.sum = self.sum.wrapping_add(sum);
+        match changed {
+            Some(changed) => {
+                changed.value = value;
+                changed.sum = changed.sum.wrapping_add(sum);
+            }
+            None => drop(self.changes.insert(key, Changed { value, sum })),
         }
-        if let Some(value) = &value {
-            self.sum = self.sum.wrapping_add(sum::entry(&key, value));
-        }
-        self.changes.insert(key, value);
         Ok(())
     }
 
-    /// What these changes add to the sum of the entries whose keys are not behind `last`. Asks the index, so it is
-    /// right until they are written.
-    pub fn sum_of_changes_through(&self, last: &[u8]) -> Result<u128, StoreError> {
-        let mut change = 0_u128;
-        for (key, value) in self.changes.range::<[u8], _>((Unbounded, Included(last))) {
-            if let Some(old) = self.index.get(key)? {
-                change = change.wrapping_sub(sum::entry(key, &old));
-            }
-            if let Some(value) = value {
-                change = change.wrapping_add(sum::entry(key, value));
-            }
-        }
-        Ok(change)
+    /// What these changes add to the sum of the entries whose keys are not behind `last`.
+    pub fn sum_of_changes_through(&self, last: &[u8]) -> u128 {
+        let changes = self.changes.range::<[u8], _>((Unbounded, Included(last)));
+        changes.fold(0, |sum, (_, changed)| sum.wrapping_add(changed.sum))
     }
 
     /// Up to `limit` keys that begin with `prefix`, in order, these changes included.
@@ -113,7 +147,7 @@ impl<'a> Batch<'a> {
                 self.changes
                     .range(prefix.to_vec()..)
                     .take_while(|(key, _)| changed(key))
-                    .filter(|(_, value)| value.is_some())
+                    .filter(|(_, changed)| changed.value.is_some())
                     .map(|(key, _)| key.clone()),
             )
             .collect();
@@ -126,12 +160,12 @@ impl<'a> Batch<'a> {
     /// last. Single inserts, because sled's batches lock every reader of the process out.
     pub fn write(self) -> Result<(), StoreError> {
         let mut changes: Vec<_> = self.changes.into_iter().collect();
-        changes.sort_by_key(|(key, value)| match value {
+        changes.sort_by_key(|(key, changed)| match changed.value {
             None => (0, u8::MAX - keys::rank(key)),
             Some(_) => (1, keys::rank(key)),
         });
-        for (key, value) in &changes {
-            self.index.set(key, value.as_deref())?;
+        for (key, changed) in &changes {
+            self.index.set(key, changed.value.as_deref())?;
         }
         Ok(())
     }
@@ -187,5 +221,37 @@ mod tests {
         batch.put(b"k0".to_vec(), &()).unwrap();
         assert_eq!(batch.keys(b"k", 9).unwrap(), [b"k0".to_vec(), b"k2".to_vec()]);
         assert_eq!(batch.keys(b"k", 1).unwrap(), [b"k0".to_vec()]);
+    }
+
+    #[test]
+    fn what_the_index_said_is_not_asked_for_again() {
+        let (_dir, index) = index();
+        let mut batch = Batch::new(&index, 0);
+        batch.put(b"k1".to_vec(), &1u32).unwrap();
+        batch.put(b"k2".to_vec(), &2u32).unwrap();
+        let sum = batch.sum();
+        batch.write().unwrap();
+        let mut batch = Batch::new(&index, sum);
+        assert_eq!(batch.get::<u32>(b"k1").unwrap(), Some(1));
+        assert!(batch.contains(b"k2").unwrap());
+        assert!(!batch.contains(b"k3").unwrap());
+        index.fail("by a test");
+        assert_eq!(batch.get::<u32>(b"k2").unwrap(), Some(2));
+        assert_eq!(batch.get::<u32>(b"k3").unwrap(), None);
+        batch.put(b"k1".to_vec(), &1u32).unwrap();
+        batch.put(b"k3".to_vec(), &3u32).unwrap();
+        batch.remove(b"k2".to_vec()).unwrap();
+        assert_eq!(batch.get::<u32>(b"k3").unwrap(), Some(3));
+        assert_eq!(batch.changes.len(), 2, "k1 is as it was");
+        assert!(batch.contains(b"k4").is_err(), "nobody has asked for that before");
+    }
+
+    #[test]
+    fn a_row_that_does_not_decode_fails_the_index() {
+        let (_dir, index) = index();
+        index.set(b"k1", Some(b"\xff")).unwrap();
+        let batch = Batch::new(&index, 0);
+        assert!(batch.get::<String>(b"k1").is_err());
+        assert!(index.failure().is_some());
     }
 }

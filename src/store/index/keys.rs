@@ -289,6 +289,12 @@ pub fn family(key: &[u8]) -> Option<&[u8]> {
     if digest { None } else { key.get(..9) }
 }
 
+/// Whether each request of somebody asks for a key of this kind, which most often has no value: its absence is worth
+/// remembering.
+pub fn is_asked_often(key: &[u8]) -> bool {
+    matches!(key.first(), Some(b's' | b'g'))
+}
+
 /// Order in which the keys of a group are written, so that a name shows when the last key behind it is in; removals
 /// go in the opposite order, before everything that is written.
 pub fn rank(key: &[u8]) -> u8 {

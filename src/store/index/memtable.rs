@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
 use super::block::Row;
 use super::digests::{Digests, digest};
 use super::keys::Key;
@@ -17,6 +20,9 @@ const OVERHEAD: usize = 64;
 #[derive(Debug, Default)]
 pub struct Memtable {
     named: BTreeMap<Box<[u8]>, Option<Value>>,
+    /// The hashes of their keys. Most look-ups are for keys that are not there, and a hash is found out with one look at
+    /// memory where a tree of many thousand rows takes a dozen.
+    hashes: HashTable<u64>,
     digests: Digests,
     bytes: usize,
 }
@@ -26,8 +32,16 @@ impl Memtable {
     pub fn get(&self, key: Hashed<'_>) -> Option<&Option<Value>> {
         match digest(key.key()) {
             Some(digest) => self.digests.get(key, digest),
-            None => self.named.get(key.key()),
+            None => match self.may_be_named(key.hash()) {
+                true => self.named.get(key.key()),
+                false => None,
+            },
         }
+    }
+
+    /// Whether a key with this hash has been written that is no digest.
+    fn may_be_named(&self, hash: u64) -> bool {
+        self.hashes.find(hash, |known| *known == hash).is_some()
     }
 
     /// Writes or removes a key.
@@ -35,9 +49,18 @@ impl Memtable {
         let len = value.as_ref().map_or(0, |value| value.len());
         let replaced = match digest(key.key()) {
             Some(digest) => self.digests.set(key, digest, value),
-            None => match self.named.get_mut(key.key()) {
-                Some(known) => Some(std::mem::replace(known, value)),
-                None => self.named.insert(key.key().into(), value),
+            None => match self
+                .hashes
+                .entry(key.hash(), |known| *known == key.hash(), |known| *known)
+            {
+                Entry::Vacant(unknown) => {
+                    unknown.insert(key.hash());
+                    self.named.insert(key.key().into(), value)
+                }
+                Entry::Occupied(_) => match self.named.get_mut(key.key()) {
+                    Some(known) => Some(std::mem::replace(known, value)),
+                    None => self.named.insert(key.key().into(), value),
+                },
             },
         };
         self.bytes += len;

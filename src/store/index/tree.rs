@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::keys;
 use super::levels::{Fill, Found, Levels, MergeRoom};
 use super::rows::{Known, Rows};
 use super::run::failed;
@@ -184,8 +185,8 @@ impl Tree {
             Known::Nothing(stamp) => stamp,
         };
         match self.with(|open| open.levels.get(hashed))? {
-            Found::InMemory(row) => Ok(row),
-            Found::InRun(row) => {
+            Found::InMemory(row) if row.is_some() || !keys::is_asked_often(key) => Ok(row),
+            Found::InMemory(row) | Found::InRun(row) => {
                 rows.keep(hashed, row.clone(), stamp);
                 Ok(row)
             }
@@ -431,4 +432,26 @@ fn remove_generating(path: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absence_that_is_asked_for_often_is_remembered_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::open(&dir.path().join("index"), 1 << 20).unwrap();
+        let (often, seldom) = (keys::settings(1), keys::pin(1));
+        for key in [&often, &seldom] {
+            assert_eq!(tree.get(key).unwrap(), None);
+        }
+        tree.fail_after(0);
+        assert_eq!(tree.get(&often).unwrap(), None, "nothing else is asked");
+        assert!(tree.get(&seldom).is_err());
+        tree.fail_after(u64::MAX);
+        tree.set(&often, Some(b"now")).unwrap();
+        assert_eq!(tree.get(&often).unwrap().as_deref(), Some(b"now".as_slice()));
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -127,6 +127,22 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Gives a small file new content, all or nothing, durably. Only its owner may read a file that is new.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
 /// Removes the file and makes that durable.
 pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
@@ -175,5 +191,25 @@ mod tests {
         assert!(matches!(word(libc::ENOSPC), StoreError::NoSpace));
         assert!(matches!(word(libc::EDQUOT), StoreError::NoSpace));
         assert!(matches!(word(libc::EIO), StoreError::Io(_)));
+    }
+
+    #[test]
+    fn a_small_file_is_replaced_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("small");
+        replace(&path, b"the first one").unwrap();
+        replace(&path, b"next").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"next");
+        let obstacle = dir.path().join("small.new");
+        fs::create_dir(&obstacle).unwrap();
+        assert!(replace(&path, b"never").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"next");
+        fs::remove_dir(&obstacle).unwrap();
+        replace(&path, b"last").unwrap();
+        let names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["small"]);
     }
 }

@@ -92,7 +92,7 @@ pub enum Who {
     CommandLine,
     /// A rule of retention.
     Retention {
-        /// Its number among those that count for the owner, from 1.
+        /// Its place among those that count for the owner, the first one being 0.
         rule: usize,
     },
 }
