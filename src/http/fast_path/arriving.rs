@@ -10,10 +10,11 @@ use actix_web::error::PayloadError;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 
+use super::buffers::Buffers;
 use crate::http::connection::{Connection, Transport};
 
 /// The largest piece, in bytes: what is hashed before others of the same thread get their turn.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = super::buffers::SIZE;
 
 /// A buffer with less room than this, in bytes, is not read into again: small reads cost more than the room.
 const LEAST: usize = 32 << 10;
@@ -23,43 +24,72 @@ pub(super) struct Arriving<T> {
     connection: Connection<T>,
     /// Bytes that are still to come.
     left: usize,
-    buffer: BytesMut,
+    /// Where buffers come from and go to, unless one is enough.
+    buffers: Option<Buffers>,
+    /// What is read into.
+    buffer: Option<BytesMut>,
     /// Bytes given out since it was others' turn.
     taken: usize,
 }
 
-impl<T: Transport> Arriving<T> {
+impl<T> Arriving<T> {
     /// The next `len` bytes of this connection.
     pub fn new(connection: Connection<T>, len: usize) -> Self {
         Arriving {
             connection,
             left: len,
-            buffer: BytesMut::new(),
+            buffers: (len > PIECE).then(Buffers::new),
+            buffer: None,
             taken: 0,
         }
     }
 
-    /// Reads what is there, up to the end of the buffer: how much.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, PayloadError>> {
-        if self.room() < LEAST.min(self.left) {
-            self.buffer = BytesMut::with_capacity(self.left.min(PIECE));
+    /// The buffer, or the next one where it is full.
+    fn buffer_with_room(&mut self) -> &mut BytesMut {
+        let enough = LEAST.min(self.left);
+        if self.buffer.as_ref().is_none_or(|buffer| room(buffer) < enough) {
+            self.give_back();
         }
-        let mut read = 0;
+        let (buffers, left) = (&self.buffers, self.left);
+        self.buffer.get_or_insert_with(|| match buffers {
+            Some(buffers) => buffers.take(),
+            None => BytesMut::with_capacity(left),
+        })
+    }
+
+    fn give_back(&mut self) {
+        if let (Some(buffers), Some(buffer)) = (&self.buffers, self.buffer.take()) {
+            buffers.give_back(buffer);
+        }
+    }
+}
+
+impl<T: Transport> Arriving<T> {
+    /// Reads what is there, up to the end of the buffer.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, PayloadError>> {
+        let (connection, left) = (self.connection.share(), self.left);
+        let buffer = self.buffer_with_room();
         loop {
-            let most = self.room().min(self.left - read);
-            match self.connection.poll_body(context, &mut self.buffer, most) {
-                Poll::Ready(Ok(len)) if len > 0 => read += len,
+            let most = room(buffer).min(left - buffer.len());
+            match connection.poll_body(context, buffer, most) {
+                Poll::Ready(Ok(len)) if len > 0 => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(PayloadError::Io(error))),
-                _ if read > 0 => return Poll::Ready(Ok(read)),
+                _ if !buffer.is_empty() => return Poll::Ready(Ok(buffer.split().freeze())),
                 Poll::Ready(_) => return Poll::Ready(Err(PayloadError::Incomplete(None))),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
+}
 
-    fn room(&self) -> usize {
-        self.buffer.capacity() - self.buffer.len()
+impl<T> Drop for Arriving<T> {
+    fn drop(&mut self) {
+        self.give_back();
     }
+}
+
+fn room(buffer: &BytesMut) -> usize {
+    buffer.capacity() - buffer.len()
 }
 
 impl<T: Transport> Stream for Arriving<T> {
@@ -74,10 +104,10 @@ impl<T: Transport> Stream for Arriving<T> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let read = ready!(self.poll_read(context))?;
-        self.left -= read;
-        self.taken += read;
-        Poll::Ready(Some(Ok(self.buffer.split().freeze())))
+        let piece = ready!(self.poll_read(context))?;
+        self.left -= piece.len();
+        self.taken += piece.len();
+        Poll::Ready(Some(Ok(piece)))
     }
 }
 

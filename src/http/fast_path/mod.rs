@@ -17,6 +17,7 @@
 
 mod answer;
 mod arriving;
+mod buffers;
 mod lines;
 mod plain;
 mod read;
