@@ -16,7 +16,7 @@ use super::throttle::Guesser;
 use super::token::{self, WellFormed};
 use super::{Access, AuthError, Caller, Credentials, Gate, Scopes, SignedIn, password};
 use crate::store::error::StoreError;
-use crate::store::model::{AccountKind, Id, Millis, Token};
+use crate::store::model::{Account, AccountKind, Id, Millis, Token};
 
 /// The password that marks the user of Basic credentials as a token, besides the empty one.
 const TOKEN_AS_USER: &str = "x-oauth-basic";
@@ -112,14 +112,34 @@ impl Access {
         }
     }
 
+    /// The owner of packages with this name, in any ASCII case.
+    ///
+    /// # Errors
+    /// `Index`.
+    pub fn owner(&self, name: &str) -> Result<Option<Arc<Account>>, StoreError> {
+        let state = self.recent_state();
+        if let Some(owner) = recent::recall_owner(state, name) {
+            return Ok(Some(owner));
+        }
+        let Some(owner) = self.gate.directory.account(name)?.map(Arc::new) else {
+            return Ok(None);
+        };
+        recent::remember_owner(state, name, owner.clone());
+        Ok(Some(owner))
+    }
+
+    /// Of what is remembered. To be read before anything is looked up: what has changed meanwhile is looked up again.
+    fn recent_state(&self) -> recent::State {
+        recent::State {
+            gate: self.gate.number,
+            changes: self.gate.directory.sign_in_changes(),
+        }
+    }
+
     fn by_token(&self, token: WellFormed<'_>) -> Result<Caller, AuthError> {
         let gate = &self.gate;
         let hash = token.hash(&gate.token_key);
-        // Read before anything is looked up: what has changed meanwhile is looked up again.
-        let state = recent::State {
-            gate: gate.number,
-            changes: gate.directory.sign_in_changes(),
-        };
+        let state = self.recent_state();
         let now = wall_millis();
         let Recognised { token, who } = match recent::recall(state, &hash) {
             Some(recognised) if !is_over(&recognised.token, now) => recognised,

@@ -5,7 +5,7 @@ pub mod checksum;
 pub mod checksums;
 pub mod error;
 pub mod eviction;
-mod fetch;
+pub mod fetch;
 pub mod last_uses;
 mod metrics;
 pub mod names;
@@ -26,9 +26,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::owner::{self, Limits, Owners, PolicyTable, Rules, WriteCondition};
-use crate::store::Store;
 use crate::store::blob::Blob;
 use crate::store::model::{Account, File, Id};
+use crate::store::{Located, Store};
 pub use checksum::ExpectedChecksums;
 pub use error::ArtifactError;
 use last_uses::LastUses;
@@ -92,7 +92,7 @@ pub struct Published {
 #[derive(Clone, Debug)]
 pub struct Fetched {
     /// The file.
-    pub file: File,
+    pub located: Arc<Located>,
     /// Its bytes; finish with what they were even if the file is replaced or removed meanwhile.
     pub blob: Blob,
 }

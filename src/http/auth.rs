@@ -1,5 +1,7 @@
 //! Who sends a request, whose packages it is about, and whether they may: the first three checks, in this order.
 
+use std::sync::Arc;
+
 use super::error::{Door, Refusal};
 use super::head::Head;
 use super::state::{Engine, State};
@@ -30,7 +32,7 @@ pub async fn permitted(
 ) -> Result<(Caller, Account), Refusal> {
     let caller = caller(state, engine, head, Door::Packages).await?;
     let owner = owner_for(engine, &caller, owner, package, action)?;
-    Ok((caller, owner))
+    Ok((caller, Arc::unwrap_or_clone(owner)))
 }
 
 /// The same for a sender who is known.
@@ -40,8 +42,8 @@ pub fn owner_for(
     owner: &str,
     package: &str,
     action: Action,
-) -> Result<Account, Refusal> {
-    let owner = engine.access.account(owner)?.ok_or_else(Refusal::no_owner)?;
+) -> Result<Arc<Account>, Refusal> {
+    let owner = engine.access.owner(owner)?.ok_or_else(Refusal::no_owner)?;
     let target = Target {
         owner: &owner,
         package: Some(package),

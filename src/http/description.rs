@@ -1,5 +1,6 @@
 //! The headers that describe a file, the same wherever an answer is put together.
 
+use std::fmt::Display;
 use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::HttpResponseBuilder;
@@ -7,6 +8,7 @@ use actix_web::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, ETAG, HeaderName, HeaderValue, LAST_MODIFIED,
     X_CONTENT_TYPE_OPTIONS,
 };
+use httpdate::HttpDate;
 
 use super::disposition::attachment;
 use crate::chunk::Digest;
@@ -31,6 +33,8 @@ pub trait Headers {
     fn constant(&mut self, name: HeaderName, value: HeaderValue);
     /// Adds a header with this value, which has no control characters.
     fn text(&mut self, name: HeaderName, value: &str);
+    /// The same for a value as it is displayed.
+    fn shown(&mut self, name: HeaderName, value: impl Display);
 }
 
 impl Headers for HttpResponseBuilder {
@@ -41,6 +45,10 @@ impl Headers for HttpResponseBuilder {
     fn text(&mut self, name: HeaderName, value: &str) {
         self.insert_header((name, value));
     }
+
+    fn shown(&mut self, name: HeaderName, value: impl Display) {
+        self.insert_header((name, value.to_string()));
+    }
 }
 
 /// All of them.
@@ -50,7 +58,7 @@ pub fn describe(headers: &mut impl Headers, file: &File) {
     headers.constant(ACCEPT_RANGES, BYTES);
     headers.constant(CACHE_CONTROL, ASK_AGAIN);
     headers.text(CONTENT_DISPOSITION, &attachment(&file.name));
-    headers.text(LAST_MODIFIED, &httpdate::fmt_http_date(published));
+    headers.shown(LAST_MODIFIED, HttpDate::from(published));
     headers.constant(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     if let Some(sha256) = file.sha256 {
         headers.text(SHA256, &hex::encode(sha256));

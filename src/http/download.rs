@@ -52,12 +52,13 @@ pub async fn get(
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
     let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
-    let Fetched { file, blob } = engine.artifacts.fetch(&owner, at.parts())?;
-    if let Some(response) = judged(head, &file)? {
+    let Fetched { located, blob } = engine.artifacts.fetch(&owner, at.parts())?;
+    let file = &located.file;
+    if let Some(response) = judged(head, file)? {
         METRICS.not_modified(file.size);
         return Ok(response);
     }
-    let (mut response, layout) = selected(head, &file)?;
+    let (mut response, layout) = selected(head, file)?;
     match sending::answer(&mut response, blob, layout, head.outlet).await {
         Ok(response) => Ok(response),
         // Builds go on and store it again.
@@ -97,11 +98,12 @@ pub async fn head(
 ) -> Result<HttpResponse, Refusal> {
     let engine = state.engine()?;
     let (_, owner) = permitted(state, engine, head, owner, &at.package, Action::Read).await?;
-    let file = engine.artifacts.describe(&owner, at.parts())?;
-    if let Some(response) = judged(head, &file)? {
+    let located = engine.artifacts.describe(&owner, at.parts())?;
+    let file = &located.file;
+    if let Some(response) = judged(head, file)? {
         return Ok(response);
     }
-    let mut response = described(StatusCode::OK, &file);
+    let mut response = described(StatusCode::OK, file);
     response.insert_header((CONTENT_TYPE, OCTET_STREAM));
     Ok(sending::answer_head(&mut response, file.size))
 }

@@ -4,6 +4,7 @@ mod opened;
 mod piece;
 mod readers;
 mod verified;
+mod whole;
 
 use std::io;
 use std::ops::Range;
@@ -19,6 +20,7 @@ pub use opened::{Chunks, Look, OpenBlobs, Registered};
 pub use piece::{FileRange, Piece};
 pub use readers::Readers;
 use readers::{Source, Want};
+pub use whole::Whole;
 
 /// Longest piece handed out, in bytes. A chunk up to this size is read on the caller's thread where the page cache
 /// holds it.
@@ -238,3 +240,5 @@ fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, StoreError>
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole_tests;

@@ -27,6 +27,7 @@ struct Families {
     group_commits: Histogram,
     group_bytes: Histogram,
     sync_seconds: Histogram,
+    files_known: IntCounter,
     rows_known: IntCounter,
     index_stalls: IntCounter,
     rows_asked: IntCounter,
@@ -138,8 +139,8 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
     );
     let lookups = counters(
         "larder_index_lookups_total",
-        "Look-ups in the index, by what answered: rows in memory or the tree.",
-        &[("by", &["memory", "tree"])],
+        "Look-ups in the index, by what answered: a whole file located before, rows in memory or the tree.",
+        &[("by", &["file", "memory", "tree"])],
     );
     Families {
         new_bytes: uploaded.with_label_values(&["new"]),
@@ -159,6 +160,7 @@ static FAMILIES: LazyLock<Families> = LazyLock::new(|| {
             "Time of one sync of the journal.",
             &SYNC_SECONDS,
         ),
+        files_known: lookups.with_label_values(&["file"]),
         rows_known: lookups.with_label_values(&["memory"]),
         rows_asked: lookups.with_label_values(&["tree"]),
         index_stalls: counter(
@@ -251,6 +253,11 @@ pub fn index_rebuild() {
 /// Damaged bytes were met in the log.
 pub fn damaged_stretch() {
     FAMILIES.damaged.inc();
+}
+
+/// A file has been located in memory, with one look-up in place of one for each row.
+pub fn file_lookup() {
+    FAMILIES.files_known.inc();
 }
 
 /// A row of the index has been looked up; `known`: it was in memory.

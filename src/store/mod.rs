@@ -29,6 +29,9 @@ mod index_tests;
 #[cfg(test)]
 mod keeping_tests;
 mod listing;
+mod locate;
+#[cfg(test)]
+mod locate_tests;
 pub mod log;
 mod metrics;
 pub mod model;
@@ -80,6 +83,7 @@ use error::StoreError;
 use holds::{Hold, Holds};
 use identity::Identity;
 use index::{Index, keys};
+pub use index::{Located, Missing};
 use log::record::Record;
 use model::{
     Account, ChunkRef, File, Id, Manifest, Membership, Millis, Package, Permission, Place, Shape, Token,

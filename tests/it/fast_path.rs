@@ -1,8 +1,11 @@
 //! Plain downloads are answered before the dispatcher (src/http/fast_path): nobody may see a difference, whatever comes
 //! before, between and behind them on a connection. Writes are in `fast_writes`.
 
+use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Advice, fadvise};
 use serde_json::json;
 
 use crate::support::{Daemon, MIB, PATIENCE, Request, Response, Setup, bearer, path, seeded_bytes, within};
@@ -35,7 +38,8 @@ pub fn essence(answer: &Response) -> Essence {
 #[test]
 fn answers_are_those_of_the_dispatcher() {
     let daemon = Setup::default().start();
-    let files = [0, 4000, 300 << 10, 3 * MIB].map(|size| (size, path("tool", &size.to_string(), "f")));
+    let files = [0, 4000, 32 << 10, 70_000, 300 << 10, 3 * MIB]
+        .map(|size| (size, path("tool", &size.to_string(), "f")));
     for (size, target) in &files {
         assert_eq!(daemon.put(target, seeded_bytes(*size as u64, *size)), 201);
     }
@@ -70,12 +74,15 @@ fn answers_are_those_of_the_dispatcher() {
                     None => request,
                 };
                 let short = daemon.send(&request);
+                // By now the bytes have been verified, and where they are is known.
+                let again = daemon.send(&request);
                 let long = daemon.send(&the_long_way(request));
                 assert_eq!(essence(&short), essence(&long), "{target}, {who}");
+                assert_eq!(essence(&again), essence(&long), "{target}, {who}, again");
                 let refused = matches!(short.status, 401 | 403) || short.text() == "Not found.";
                 // Who may not see an owner learns so from the dispatcher.
                 let hidden = target.contains("/other/") && *who == "nobody";
-                expected += u64::from(!refused && !hidden);
+                expected += 2 * u64::from(!refused && !hidden);
             }
         }
     }
@@ -120,6 +127,87 @@ fn a_connection_is_handed_over_with_every_byte() {
             let answer = conn.read_response(method).expect("an answer");
             assert_eq!(answer.status, 200, "{method}, cut at {cut}");
             assert!(answer.body == *expected, "{method}, cut at {cut}");
+        }
+    }
+}
+
+/// Where a file is, is remembered; what becomes of it is noticed all the same, by every connection.
+#[test]
+fn what_is_replaced_or_removed_is_not_served_again() {
+    let daemon = Setup::default().policy("admin/tool", "cache").start();
+    let target = path("tool", "1", "f");
+    let (get, head) = (Request::get(&target), Request::head(&target));
+    let mut connections: Vec<_> = (0..6).map(|_| daemon.connect()).collect();
+    let mut asked = 0;
+    let mut all_see = |body: Option<&[u8]>, round: usize| {
+        for conn in &mut connections {
+            for _ in 0..2 {
+                let answer = conn.send(&get).expect("an answer");
+                let known = conn.send(&head).expect("an answer");
+                let length = body.map(|body| body.len().to_string());
+                match body {
+                    Some(body) => {
+                        assert!(
+                            (answer.status, &*answer.body) == (200, body),
+                            "{round}: {answer:?}"
+                        );
+                        assert_eq!(known.header("content-length"), length.as_deref(), "{round}");
+                    }
+                    None => assert_eq!((answer.status, known.status), (404, 404), "{round}"),
+                }
+                asked += 2;
+            }
+        }
+    };
+    let before = fast(&daemon);
+    let written = 4 * 3;
+    for round in 0..4 {
+        for (seed, length) in [(2 * round, 3000), (2 * round + 1, 80_000 + round)] {
+            let body = seeded_bytes(seed as u64, length);
+            assert!([200, 201].contains(&daemon.put(&target, body.clone())));
+            all_see(Some(&body), round);
+        }
+        assert_eq!(daemon.delete(&target), 204);
+        all_see(None, round);
+    }
+    let writes = fast(&daemon) - before - asked;
+    assert!(
+        writes <= written,
+        "{writes} more, and everything was asked for on the short way"
+    );
+}
+
+/// A file that was to be had at once, and has left the page cache, is read as any other.
+#[test]
+fn a_file_that_has_left_the_page_cache_is_no_reason_for_the_dispatcher() {
+    let daemon = Setup::default().policy("admin/tool", "package").start();
+    for (length, file) in [(4000, "a"), (100_000, "b")] {
+        let target = path("tool", "1", file);
+        let body = seeded_bytes(length as u64, length);
+        assert_eq!(daemon.put(&target, body.clone()), 201);
+        let mut conn = daemon.connect();
+        for round in 0..6 {
+            let before = fast(&daemon);
+            if round % 2 == 1 {
+                forget_cached(&daemon.data());
+            }
+            let answer = conn.send(&Request::get(&target)).expect("an answer");
+            assert!(
+                (answer.status, answer.body) == (200, body.clone()),
+                "{length}, {round}"
+            );
+            assert_eq!(fast(&daemon), before + 1, "{length}, {round}");
+        }
+    }
+}
+
+/// Has the page cache forget the log, as far as it is on the disk.
+fn forget_cached(data: &Path) {
+    for directory in ["journal", "segments"] {
+        for entry in std::fs::read_dir(data.join(directory)).expect("the log") {
+            let file = File::open(entry.expect("a file").path()).expect("a file");
+            file.sync_all().expect("on the disk");
+            fadvise(&file, 0, None, Advice::DontNeed).expect("advice");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use super::FastPath;
 use super::lines::Lines;
 use super::plain::Plain;
-use super::read::{self, Found};
+use super::read::{self, Found, Way};
 use super::waiting::Patience;
 use super::write;
 use crate::access::{Action, Caller, Credentials};
@@ -39,12 +40,6 @@ pub(super) enum Next {
     Answered(Duration),
     /// It has been answered, and no other will be.
     Over,
-}
-
-impl From<Option<Duration>> for Next {
-    fn from(took: Option<Duration>) -> Self {
-        took.map_or(Next::HandOver, Next::Answered)
-    }
 }
 
 /// How a request came.
@@ -78,7 +73,7 @@ enum Work {
     Publish(Box<Prechecked>),
     /// With one that is taken as it comes.
     Receive(Box<Upload>),
-    Remove(Account, Coordinates),
+    Remove(Arc<Account>, Coordinates),
 }
 
 impl Asked<'_> {
@@ -102,33 +97,41 @@ impl FastPath {
         came: Came<'_>,
         patience: &mut Patience,
     ) -> Result<Next, StoreError> {
-        let looked = self.look(&connection.unread(), came);
-        let Some((asked, work)) = looked else {
-            return Ok(Next::HandOver);
-        };
-        // What writes keep is on the heap: a connection that waits for nothing but the next request needs no room for it.
-        match work {
-            Work::Read(found) => read::answer(connection, came, asked, found).await.map(Next::from),
-            Work::Publish(request) => {
-                if !is_there(connection, patience, asked.len + asked.body).await {
-                    return Ok(Next::HandOver);
+        let in_place = connection.sends_files();
+        for way in [Way::AtOnce { in_place }, Way::Reading] {
+            let looked = self.look(&connection.unread(), came, way);
+            let Some((asked, work)) = looked else {
+                return Ok(Next::HandOver);
+            };
+            // What writes keep is on the heap: a connection that waits for nothing but the next request needs no room for it.
+            match work {
+                Work::Read(found) => {
+                    if let Some(took) = read::answer(connection, came, asked, found).await? {
+                        return Ok(Next::Answered(took));
+                    }
                 }
-                let published = write::publish(connection, came, asked, *request);
-                Box::pin(published).await.map(Next::Answered)
-            }
-            Work::Receive(upload) => {
-                let received = write::receive(connection, came, asked, (&self.state, *upload, patience));
-                Box::pin(received).await
-            }
-            Work::Remove(owner, at) => {
-                let removed = write::remove(connection, came, asked, (&self.state, &owner, &at));
-                Box::pin(removed).await.map(Next::Answered)
+                Work::Publish(request) => {
+                    if !is_there(connection, patience, asked.len + asked.body).await {
+                        return Ok(Next::HandOver);
+                    }
+                    let published = write::publish(connection, came, asked, *request);
+                    return Box::pin(published).await.map(Next::Answered);
+                }
+                Work::Receive(upload) => {
+                    let received = write::receive(connection, came, asked, (&self.state, *upload, patience));
+                    return Box::pin(received).await;
+                }
+                Work::Remove(owner, at) => {
+                    let removed = write::remove(connection, came, asked, (&self.state, &owner, &at));
+                    return Box::pin(removed).await.map(Next::Answered);
+                }
             }
         }
+        Ok(Next::HandOver)
     }
 
     /// The request that these bytes begin with, and what it asks for; `None` for whatever needs more than a look.
-    fn look(&self, bytes: &[u8], came: Came<'_>) -> Option<(Asked<'_>, Work)> {
+    fn look(&self, bytes: &[u8], came: Came<'_>, way: Way) -> Option<(Asked<'_>, Work)> {
         let plain = Plain::parse(bytes, &self.state.options().base_path)?;
         if plain.writes() && !self.takes_writes() {
             return None;
@@ -136,7 +139,7 @@ impl FastPath {
         let engine = self.state.engine().ok()?;
         let credentials = Credentials::parse(plain.authorization, "", false);
         let caller = engine.access.recognise(&credentials)?;
-        let work = work(engine, &caller, &plain)?;
+        let work = work(engine, &caller, &plain, way)?;
         let record = self.state.requests().map(|log| {
             let record = log.begin_with(plain.seen(came.client), came.context);
             if let Caller::User(signed_in) = &caller {
@@ -162,7 +165,7 @@ async fn is_there<T: Transport>(connection: &Connection<T>, patience: &mut Patie
 }
 
 /// What there is to do for this caller; `None` where somebody has to say why not.
-fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Work> {
+fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>, way: Way) -> Option<Work> {
     let action = match plain.op {
         Op::PutFile => Action::Write,
         Op::DeleteFile => Action::Delete,
@@ -180,7 +183,7 @@ fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Work> {
                 length: Some(plain.body as u64),
                 ..Announced::default()
             };
-            let request = precheck(engine, caller, owner, at(), announced).ok()?;
+            let request = precheck(engine, caller, Arc::unwrap_or_clone(owner), at(), announced).ok()?;
             match plain.body {
                 ..=WHOLE => Some(Work::Publish(Box::new(request))),
                 _ => {
@@ -190,7 +193,7 @@ fn work(engine: &Engine, caller: &Caller, plain: &Plain<'_>) -> Option<Work> {
             }
         }
         Op::DeleteFile => Some(Work::Remove(owner, at())),
-        _ => read::find(engine, &owner, plain).map(Work::Read),
+        _ => read::find(engine, &owner, plain, way).map(Work::Read),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The head of an answer, line by line.
 
 use std::cell::Cell;
+use std::fmt::Display;
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,6 +25,12 @@ impl Headers for Lines<'_> {
 
     fn text(&mut self, name: HeaderName, value: &str) {
         self.line(name.as_str(), value.as_bytes());
+    }
+
+    fn shown(&mut self, name: HeaderName, value: impl Display) {
+        self.0.extend_from_slice(name.as_str().as_bytes());
+        // Writing to memory does not fail.
+        let _ = write!(self.0, ": {value}\r\n");
     }
 }
 
@@ -50,8 +57,7 @@ impl<'a> Lines<'a> {
 
     /// How long the body is, in bytes.
     pub fn content_length(&mut self, len: u64) {
-        // Writing to memory does not fail.
-        let _ = write!(self.0, "content-length: {len}\r\n");
+        self.line("content-length", itoa::Buffer::new().format(len).as_bytes());
     }
 
     /// The last lines: which request this answers, and when, which is about `now`.

@@ -51,13 +51,17 @@ impl Piece {
 impl FileRange {
     /// `len` bytes from `offset`; `None` where the page cache does not hold the first of them.
     pub(super) fn cached(file: Arc<LogFile>, offset: u64, len: u64) -> Option<Self> {
+        let mut head = Vec::new();
+        let range = Self::behind(&mut head, file, offset, len)?;
+        Some(FileRange { head, ..range })
+    }
+
+    /// The same with its head at the end of `buffer`, where nothing is appended in case of `None`.
+    pub(super) fn behind(buffer: &mut Vec<u8>, file: Arc<LogFile>, offset: u64, len: u64) -> Option<Self> {
         let before = (offset.next_multiple_of(PAGE) - offset).min(len);
-        let head = match before {
-            0 => Vec::new(),
-            _ => file.read_cached(before as usize, offset).ok()??,
-        };
-        Some(FileRange {
-            head,
+        let is_there = before == 0 || file.append_cached(buffer, before as usize, offset).ok()?;
+        is_there.then_some(FileRange {
+            head: Vec::new(),
             file,
             offset: offset + before,
             len: len - before,

@@ -26,7 +26,7 @@ const SMALL_BUFFER: usize = 64 << 10;
 
 /// Up to this many bytes are copied: a head and they leave in one call. More go from the page cache to the socket page by
 /// page, which takes two calls, and at 64 KiB an eighth less than copying (measured).
-const COPIED: u64 = 32 << 10;
+pub(super) const COPIED: u64 = 32 << 10;
 
 /// Everything a [`BlobReader`](super::BlobReader) works with; one for the store.
 pub struct Readers {
@@ -136,6 +136,11 @@ impl Readers {
             return None;
         }
         let place = self.places.place(&chunk.digest).ok()??;
+        self.fetch_cached_at(chunk, place, want)
+    }
+
+    /// The same, from this place.
+    pub(super) fn fetch_cached_at(&self, chunk: ChunkRef, place: Place, want: Want) -> Option<Source> {
         check_len(&chunk, &place).ok()?;
         if self.damage.is_damaged(&chunk.digest, Some(place)) {
             return None;
@@ -265,10 +270,8 @@ impl Source {
         let Source::File(file, place) = self else {
             return None;
         };
-        let len = range.end - range.start;
-        let offset = place.offset + RECORD_HEADER_LEN as u64 + range.start;
-        let may_be = len > COPIED && (len <= u64::from(PIECE) || file.is_cached(offset + len - 1));
-        may_be.then(|| FileRange::cached(file.clone(), offset, len))?
+        let (offset, len) = lies(file, place, range)?;
+        FileRange::cached(file.clone(), offset, len)
     }
 
     /// The first bytes of the range, at most [`PIECE`].
@@ -297,6 +300,19 @@ impl fmt::Debug for Readers {
             .field("tells_cached", &self.tells_cached())
             .finish_non_exhaustive()
     }
+}
+
+/// Where bytes of a chunk lie in its file, if they are to be sent from there, see [`Source::in_place`].
+pub(super) fn lies(file: &LogFile, place: &Place, range: Range<u64>) -> Option<(u64, u64)> {
+    let len = range.end - range.start;
+    let offset = payload(place) + range.start;
+    let may_be = len > COPIED && (len <= u64::from(PIECE) || file.is_cached(offset + len - 1));
+    may_be.then_some((offset, len))
+}
+
+/// Where the bytes of a chunk begin in its file.
+pub(super) fn payload(place: &Place) -> u64 {
+    place.offset + RECORD_HEADER_LEN as u64
 }
 
 fn record_len(place: &Place) -> usize {

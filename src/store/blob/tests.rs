@@ -15,13 +15,13 @@ use crate::store::log::testing::noise;
 use crate::store::model::{FileKind, Place};
 
 /// Chunks larger than a piece, which are read on blocking threads.
-const LARGE: ChunkerParams = ChunkerParams {
+pub(super) const LARGE: ChunkerParams = ChunkerParams {
     min_size: 256 << 10,
     avg_size: 512 << 10,
     max_size: 1 << 20,
 };
 
-const PLENTY: u64 = 64 << 20;
+pub(super) const PLENTY: u64 = 64 << 20;
 
 async fn collect(mut reader: BlobReader) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
@@ -33,16 +33,16 @@ async fn collect(mut reader: BlobReader) -> Result<Vec<u8>, StoreError> {
     Ok(bytes)
 }
 
-fn place(kit: &Kit, digest: &Digest) -> Place {
+pub(super) fn place(kit: &Kit, digest: &Digest) -> Place {
     kit.index.0.lock().unwrap()[digest]
 }
 
-fn segment(kit: &Kit, number: u64) -> PathBuf {
+pub(super) fn segment(kit: &Kit, number: u64) -> PathBuf {
     files::path(kit.data(), FileKind::Segment, number)
 }
 
 /// Changes a byte of the chunk's payload on disk.
-fn damage(kit: &Kit, digest: &Digest, at: u64) {
+pub(super) fn damage(kit: &Kit, digest: &Digest, at: u64) {
     let place = place(kit, digest);
     let file = OpenOptions::new()
         .read(true)

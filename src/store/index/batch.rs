@@ -31,6 +31,8 @@ pub struct Batch<'a> {
 #[derive(Debug)]
 struct Changed {
     value: Option<Vec<u8>>,
+    /// The index has no value for the key.
+    is_new: bool,
     /// What it adds to the sum of the index as that stands.
     sum: u128,
 }
@@ -111,6 +113,7 @@ impl<'a> Batch<'a> {
         if old == value.as_deref() {
             return Ok(());
         }
+        let is_new = old.is_none();
         let entry = |value: Option<&[u8]>| value.map_or(0, |value| sum::entry(&key, value));
         let sum = entry(value.as_deref()).wrapping_sub(entry(old));
         self.sum = self.sum.wrapping_add(sum);
@@ -119,7 +122,7 @@ impl<'a> Batch<'a> {
                 changed.value = value;
                 changed.sum = changed.sum.wrapping_add(sum);
             }
-            None => drop(self.changes.insert(key, Changed { value, sum })),
+            None => drop(self.changes.insert(key, Changed { value, is_new, sum })),
         }
         Ok(())
     }
@@ -165,7 +168,10 @@ impl<'a> Batch<'a> {
             Some(_) => (1, keys::rank(key)),
         });
         for (key, changed) in &changes {
-            self.index.set(key, changed.value.as_deref())?;
+            match &changed.value {
+                Some(value) if changed.is_new => self.index.add(key, value)?,
+                value => self.index.set(key, value.as_deref())?,
+            }
         }
         Ok(())
     }

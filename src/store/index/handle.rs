@@ -130,7 +130,10 @@ impl Index {
     }
 
     /// Asks the tree, unless it has failed.
-    fn ask<T>(&self, question: impl FnOnce(&Tree) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn ask<T>(
+        &self,
+        question: impl FnOnce(&Tree) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let tree = self.tree();
         if let Some(why) = tree.failure() {
             return Err(StoreError::Index(why.to_owned()));
@@ -162,7 +165,16 @@ impl Index {
 
     /// Writes or removes one key.
     pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
-        self.ask(|tree| match (tree.set(key, value)?, self.full.get()) {
+        self.write(key, value, false)
+    }
+
+    /// Writes a key that has no value.
+    pub fn add(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.write(key, Some(value), true)
+    }
+
+    fn write(&self, key: &[u8], value: Option<&[u8]>, is_new: bool) -> Result<(), StoreError> {
+        self.ask(|tree| match (tree.set(key, value, is_new)?, self.full.get()) {
             (Fill::Some, _) => Ok(()),
             (Fill::Full, Some(_)) => {
                 self.hurry_checkpoint();

@@ -289,6 +289,11 @@ pub fn family(key: &[u8]) -> Option<&[u8]> {
     if digest { None } else { key.get(..9) }
 }
 
+/// Whether rows of this kind stand between the name of a file and its bytes: package, version, file and chunk.
+pub fn leads_to_bytes(key: &[u8]) -> bool {
+    matches!(key.first(), Some(b'p' | b'v' | b'f' | b'c'))
+}
+
 /// Whether each request of somebody asks for a key of this kind, which most often has no value: its absence is worth
 /// remembering.
 pub fn is_asked_often(key: &[u8]) -> bool {

@@ -2,12 +2,16 @@
 
 mod batch;
 mod block;
+mod changes;
 mod digests;
 mod filter;
 mod floor;
+mod generations;
 mod handle;
 pub mod keys;
 mod levels;
+mod locate;
+mod located;
 mod manifest;
 mod memtable;
 mod merge;
@@ -30,5 +34,6 @@ mod pressure_tests;
 
 pub use batch::Batch;
 pub use handle::{Index, decode};
+pub use locate::{Located, Missing};
 pub use rewrite::clear_unfinished;
 pub use tree::{Entry, MANY_RUNS, give_up_reserve, snapshot_bytes};

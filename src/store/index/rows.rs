@@ -8,8 +8,9 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::FixedState;
-use hashbrown::HashTable;
 
+use super::changes::Changes;
+use super::generations::{Dropped, Entry, Generations};
 use super::tree::Value;
 use crate::store::metrics;
 
@@ -27,6 +28,7 @@ pub struct Rows {
     /// Bytes of one generation of one shard.
     generation: usize,
     hasher: FixedState,
+    changes: Changes,
 }
 
 /// A key and its hash, see [`Rows::hashed`].
@@ -71,27 +73,35 @@ impl Row {
     fn is(&self, key: Hashed<'_>) -> bool {
         self.hash == key.hash && *self.key == *key.key
     }
+}
 
-    /// What it counts for, in bytes.
+impl Entry for Row {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
     fn bytes(&self) -> usize {
-        OVERHEAD + self.key.len() + len(&self.value)
+        OVERHEAD + self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }
 }
 
-fn len(value: &Option<Value>) -> usize {
-    value.as_ref().map_or(0, |value| value.len())
-}
-
-type Generation = HashTable<Row>;
-
-/// What was asked for since the younger generation was begun is in it; the older is dropped whole when that is full.
 #[derive(Debug, Default)]
 struct Shard {
-    young: Generation,
-    young_bytes: usize,
-    old: Generation,
+    rows: Generations<Row>,
     /// Writes so far.
     writes: u64,
+}
+
+impl Shard {
+    /// Works on the row, if it is known.
+    fn with<R>(
+        &mut self,
+        key: Hashed<'_>,
+        limit: usize,
+        work: impl FnOnce(&mut Row) -> R,
+    ) -> (Option<R>, Dropped<Row>) {
+        self.rows.with(key.hash, |row| row.is(key), limit, work)
+    }
 }
 
 impl Rows {
@@ -102,6 +112,7 @@ impl Rows {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             generation: capacity / SHARDS / 2,
             hasher,
+            changes: Changes::default(),
         }
     }
 
@@ -114,24 +125,13 @@ impl Rows {
     /// What is known of a key.
     pub fn get(&self, key: Hashed<'_>) -> Known {
         let mut shard = self.shard(key);
-        if let Some(row) = shard.young.find(key.hash, |row| row.is(key)) {
-            let value = row.value.clone();
-            drop(shard);
-            metrics::index_lookup(true);
-            return Known::Row(value);
-        }
-        let Some(row) = shard.take_old(key) else {
-            let stamp = Stamp(shard.writes);
-            drop(shard);
-            metrics::index_lookup(false);
-            return Known::Nothing(stamp);
-        };
-        let value = row.value.clone();
-        let dropped = shard.insert(row, self.generation);
+        let (known, dropped) = shard.with(key, self.generation, |row| row.value.clone());
+        let stamp = Stamp(shard.writes);
+        // Not under the lock: there may be thousands of rows in it.
         drop(shard);
         drop(dropped);
-        metrics::index_lookup(true);
-        Known::Row(value)
+        metrics::index_lookup(known.is_some());
+        known.map_or(Known::Nothing(stamp), Known::Row)
     }
 
     /// Keeps what the tree has answered, unless the shard has been written to since it was asked.
@@ -141,47 +141,47 @@ impl Rows {
             return;
         }
         // Another look-up may have kept the same meanwhile.
-        let dropped = match shard.young.find(key.hash, |row| row.is(key)) {
-            Some(_) => None,
-            None => shard.insert(row(key, value), self.generation),
-        };
-        // Not under the lock: there may be thousands of rows in it.
+        let (known, mut dropped) = shard.with(key, self.generation, |_| ());
+        if known.is_none() {
+            dropped = shard.rows.insert(row(key, value), self.generation);
+        }
         drop(shard);
         drop(dropped);
     }
 
     /// A row has been written. It is kept, as what was stored is often asked for soon; the absence of one that nobody
-    /// has asked for is not.
-    pub fn written(&self, key: Hashed<'_>, value: Option<Value>) {
+    /// has asked for is not. `is_new`: there was none, so that nobody can have put anything together from it.
+    pub fn written(&self, key: Hashed<'_>, value: Option<Value>, is_new: bool) {
+        // Taken by the row that is known, if one is.
+        let mut value = Some(value);
         let mut shard = self.shard(key);
         shard.writes += 1;
-        if let Some(known) = shard.young.find_mut(key.hash, |row| row.is(key)) {
-            let (before, after) = (len(&known.value), len(&value));
-            let replaced = std::mem::replace(&mut known.value, value);
-            shard.young_bytes = shard.young_bytes + after - before;
-            drop(shard);
-            drop(replaced);
-            return;
+        let (replaced, mut dropped) = shard.with(key, self.generation, |row| {
+            std::mem::replace(&mut row.value, value.take().flatten())
+        });
+        if let Some(value @ Some(_)) = value {
+            dropped = shard.rows.insert(row(key, value), self.generation);
         }
-        let written = match shard.take_old(key) {
-            Some(known) => Row { value, ..known },
-            None if value.is_some() => row(key, value),
-            None => return,
-        };
-        let dropped = shard.insert(written, self.generation);
         drop(shard);
-        drop(dropped);
+        drop((replaced, dropped));
+        if !is_new {
+            self.changes.changed(key);
+        }
     }
 
     /// A write has failed: nobody knows what the row is.
     pub fn forget(&self, key: Hashed<'_>) {
         let mut shard = self.shard(key);
         shard.writes += 1;
-        if let Ok(known) = shard.young.find_entry(key.hash, |row| row.is(key)) {
-            let (gone, _) = known.remove();
-            shard.young_bytes -= gone.bytes();
-        }
-        drop(shard.take_old(key));
+        let known = shard.rows.remove(key.hash, |row| row.is(key));
+        drop(shard);
+        drop(known);
+        self.changes.changed(key);
+    }
+
+    /// Which rows change: whoever puts something together from rows takes a stamp of each before looking at it.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// The tables choose by the lowest bits of the hash and tell rows apart by the highest: neither may be the same
@@ -197,31 +197,6 @@ fn row(key: Hashed<'_>, value: Option<Value>) -> Row {
         hash: key.hash,
         key: key.key.into(),
         value,
-    }
-}
-
-impl Shard {
-    fn take_old(&mut self, key: Hashed<'_>) -> Option<Row> {
-        let known = self.old.find_entry(key.hash, |row| row.is(key)).ok()?;
-        Some(known.remove().0)
-    }
-
-    /// Adds a row that is not in the younger generation; returns the generation that had to go for it.
-    fn insert(&mut self, row: Row, limit: usize) -> Option<Generation> {
-        let bytes = row.bytes();
-        if bytes > limit {
-            return None;
-        }
-        let full = self.young_bytes + bytes > limit;
-        let dropped = full.then(|| {
-            self.young_bytes = 0;
-            // The next one becomes about as long.
-            let next = Generation::with_capacity(self.young.len());
-            std::mem::replace(&mut self.old, std::mem::replace(&mut self.young, next))
-        });
-        self.young_bytes += bytes;
-        self.young.insert_unique(row.hash, row, |row| row.hash);
-        dropped
     }
 }
 
@@ -251,15 +226,15 @@ mod tests {
     #[test]
     fn a_write_is_known_and_a_removal_where_the_row_was() {
         let rows = Rows::new(1 << 20, FixedState::with_seed(1));
-        rows.written(rows.hashed(b"new"), value("1"));
+        rows.written(rows.hashed(b"new"), value("1"), false);
         assert_eq!(row(&rows, b"new"), Some(value("1")));
-        rows.written(rows.hashed(b"k"), None);
+        rows.written(rows.hashed(b"k"), None, false);
         assert_eq!(row(&rows, b"k"), None);
         rows.keep(rows.hashed(b"k"), None, stamp(&rows, b"k"));
         assert_eq!(row(&rows, b"k"), Some(None));
-        rows.written(rows.hashed(b"k"), value("2"));
+        rows.written(rows.hashed(b"k"), value("2"), false);
         assert_eq!(row(&rows, b"k"), Some(value("2")));
-        rows.written(rows.hashed(b"k"), None);
+        rows.written(rows.hashed(b"k"), None, false);
         assert_eq!(row(&rows, b"k"), Some(None));
         rows.forget(rows.hashed(b"k"));
         assert_eq!(row(&rows, b"k"), None);
@@ -271,7 +246,7 @@ mod tests {
         for overtake in [
             (|rows, key| rows.forget(rows.hashed(key))) as fn(&Rows, &[u8]),
             |rows, key| {
-                rows.written(rows.hashed(key), value("new"));
+                rows.written(rows.hashed(key), value("new"), false);
             },
         ] {
             let asked = stamp(&rows, b"k");

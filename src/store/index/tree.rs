@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+use super::changes::{Changes, Stamp};
 use super::keys;
 use super::levels::{Fill, Found, Levels, MergeRoom};
-use super::rows::{Known, Rows};
+use super::located::Recent;
+use super::rows::{Hashed, Known, Rows};
 use super::run::failed;
 use super::span::{Order, Span};
 use crate::store::error::StoreError;
@@ -30,8 +32,10 @@ pub type Value = sled::IVec;
 /// A key and its value.
 pub type Entry = (sled::IVec, Value);
 
-/// Of the memory for the index, the part that holds rows: one in so many bytes. The rest holds sled's pages.
+/// Of the memory for the index, the part that holds rows: one in so many bytes.
 const ROWS: u64 = 4;
+/// The part that holds files that were located. The rest holds sled's pages.
+const LOCATED: u64 = 8;
 /// What sled may append to its file for a byte of the memtable, or of runs that are merged: it writes a page again
 /// whenever that has changed ten times.
 const WRITTEN: u64 = 4;
@@ -63,6 +67,7 @@ struct Open {
     db: sled::Db,
     levels: Levels,
     rows: Rows,
+    located: Recent,
     /// For our own fdatasync and reservations.
     file: File,
 }
@@ -102,7 +107,7 @@ impl Tree {
         }
     }
 
-    /// Opens or creates it at `path`. `cache`: bytes of memory for rows and pages.
+    /// Opens or creates it at `path`. `cache`: bytes of memory for rows, located files and pages.
     ///
     /// # Errors
     /// `NoSpace` on a full disk, else `Index`.
@@ -113,7 +118,7 @@ impl Tree {
             let opened = guard(|| {
                 let config = sled::Config::new()
                     .path(path)
-                    .cache_capacity(cache - cache / ROWS)
+                    .cache_capacity(cache - cache / ROWS - cache / LOCATED)
                     .flush_every_ms(None);
                 let db = config.open().map_err(failed)?;
                 let levels = Levels::open(&db)?;
@@ -123,11 +128,13 @@ impl Tree {
                 Ok((db, levels)) => {
                     let file = OpenOptions::new().read(true).write(true).open(path.join("db"))?;
                     let rows = Rows::new(cache / ROWS, levels.hasher());
+                    let located = Recent::new(cache / LOCATED, levels.hasher());
                     return Ok(Tree {
                         open: Some(Open {
                             db,
                             levels,
                             rows,
+                            located,
                             file,
                         }),
                         unsynced: AtomicBool::new(false),
@@ -179,28 +186,46 @@ impl Tree {
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         let Open { rows, .. } = self.open_db()?;
+        self.get_hashed(rows, rows.hashed(key))
+    }
+
+    /// The same, and a stamp that was taken before.
+    pub fn get_stamped(&self, key: &[u8]) -> Result<(Option<Value>, Stamp), StoreError> {
+        let Open { rows, .. } = self.open_db()?;
         let hashed = rows.hashed(key);
-        let stamp = match rows.get(hashed) {
+        let stamp = rows.changes().stamp(hashed);
+        Ok((self.get_hashed(rows, hashed)?, stamp))
+    }
+
+    fn get_hashed(&self, rows: &Rows, key: Hashed<'_>) -> Result<Option<Value>, StoreError> {
+        let stamp = match rows.get(key) {
             Known::Row(row) => return Ok(row),
             Known::Nothing(stamp) => stamp,
         };
-        match self.with(|open| open.levels.get(hashed))? {
-            Found::InMemory(row) if row.is_some() || !keys::is_asked_often(key) => Ok(row),
+        match self.with(|open| open.levels.get(key))? {
+            Found::InMemory(row) if row.is_some() || !keys::is_asked_often(key.key()) => Ok(row),
             Found::InMemory(row) | Found::InRun(row) => {
-                rows.keep(hashed, row.clone(), stamp);
+                rows.keep(key, row.clone(), stamp);
                 Ok(row)
             }
         }
     }
 
-    /// Writes or removes one key. How full the memtable is then.
-    pub fn set(&self, key: &[u8], value: Option<&[u8]>) -> Result<Fill, StoreError> {
+    /// Files that were located recently, and what says whether they still stand.
+    pub fn located(&self) -> Result<(&Recent, &Changes), StoreError> {
+        let Open { rows, located, .. } = self.open_db()?;
+        Ok((located, rows.changes()))
+    }
+
+    /// Writes or removes one key. `is_new`: it has no value so far, as whoever writes it knows. How full the memtable is
+    /// then.
+    pub fn set(&self, key: &[u8], value: Option<&[u8]>, is_new: bool) -> Result<Fill, StoreError> {
         let value = value.map(Value::from);
         let Open { rows, .. } = self.open_db()?;
         let hashed = rows.hashed(key);
         let set = self.with(|open| Ok(open.levels.set(hashed, value.clone())));
         match set {
-            Ok(_) => rows.written(hashed, value),
+            Ok(_) => rows.written(hashed, value, is_new),
             Err(_) => rows.forget(hashed),
         }
         set
@@ -451,7 +476,7 @@ mod tests {
         assert_eq!(tree.get(&often).unwrap(), None, "nothing else is asked");
         assert!(tree.get(&seldom).is_err());
         tree.fail_after(u64::MAX);
-        tree.set(&often, Some(b"now")).unwrap();
+        tree.set(&often, Some(b"now"), true).unwrap();
         assert_eq!(tree.get(&often).unwrap().as_deref(), Some(b"now".as_slice()));
     }
 }

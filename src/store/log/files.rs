@@ -237,15 +237,29 @@ impl LogFile {
     /// `Unsupported` or `InvalidInput` where the kernel or file system cannot tell what is cached.
     pub fn read_cached(&self, len: usize, offset: u64) -> io::Result<Option<Vec<u8>>> {
         let mut buffer = Vec::with_capacity(len);
-        match page_cache::read_cached(&self.file, &mut buffer, len, offset) {
-            Ok(read) => Ok((read == len).then_some(buffer)),
+        Ok(self.append_cached(&mut buffer, len, offset)?.then_some(buffer))
+    }
+
+    /// Appends what [`LogFile::read_cached`] reads to `buffer`. False, and nothing is appended, where the page cache does
+    /// not hold all of it.
+    ///
+    /// # Errors
+    /// As [`LogFile::read_cached`]; nothing is appended.
+    pub fn append_cached(&self, buffer: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<bool> {
+        let before = buffer.len();
+        match page_cache::read_cached(&self.file, buffer, len, offset) {
+            Ok(read) if read == len => Ok(true),
+            Ok(_) => {
+                buffer.truncate(before);
+                Ok(false)
+            }
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
                 ) =>
             {
-                Ok(None)
+                Ok(false)
             }
             Err(error) => Err(error),
         }
