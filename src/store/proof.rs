@@ -151,6 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn it_rests_longer_while_changes_are_committed() {
+        let (_dir, index, sum) = filled(1000);
+        let mut proof = proof(&index);
+        proof.shared.committed(0, Duration::from_millis(1));
+        let before = Instant::now();
+        assert_eq!(proof.step(&index, sum).unwrap(), Verdict::Open);
+        assert!(proof.next_step >= before + BUSY_REST);
+        proof.shared.hurry_proof();
+        assert_eq!(proof.rest(), Duration::ZERO, "somebody waits for it");
+    }
+
+    #[test]
     fn a_lost_and_a_changed_entry_are_found() {
         let (_dir, index, sum) = filled(1000);
         assert_eq!(run(&mut proof(&index), &index, sum), Verdict::Right(1000));
