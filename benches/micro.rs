@@ -15,7 +15,7 @@ use larder::artifact::settings::SettingsEdit;
 use larder::artifact::{self, Artifacts, Coordinates, PublishRequest};
 use larder::chunk::{Chunker, ChunkerParams, Digest};
 use larder::owner::policy::{Policy, PolicyTable};
-use larder::store::index::Index;
+use larder::store::index::{Index, keys};
 use larder::store::log::format::{Binding, SegmentPosition};
 use larder::store::log::group::{GroupBuilder, GroupContext};
 use larder::store::log::record::{Published, Record};
@@ -146,9 +146,9 @@ fn records(c: &mut Criterion) {
     });
 }
 
-/// Values as long as a file's, under keys as long as a chunk's.
+/// Values as long as a file's, under keys of chunks.
 fn index(c: &mut Criterion) {
-    let key = |number: u64| *Digest::of(&number.to_le_bytes()).as_bytes();
+    let key = |number: u64| keys::chunk(&Digest::of(&number.to_le_bytes()));
     for entries in [10_000, 1_000_000] {
         let dir = tempfile::tempdir().expect("a directory");
         let index = Index::open(&dir.path().join("index"), 128 << 20).expect("an index");
