@@ -3,9 +3,12 @@
 //!
 //! Group commit is self-clocking: while one sync runs the next group gathers.
 
+mod waiters;
+mod write;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::bulk::Bulk;
@@ -17,26 +20,20 @@ use super::error::StoreError;
 use super::index::{Batch, Index, keys};
 use super::log::files::LogFiles;
 use super::log::format::FILE_HEADER_LEN;
-use super::log::group::{FinishedGroup, GroupBuilder, GroupContext};
-use super::log::journal::{AppendError, Journal, MIN_FILE};
+use super::log::group::GroupBuilder;
+use super::log::journal::{Journal, MIN_FILE};
 use super::log::record::Record;
-use super::metrics;
 use super::model::{Id, Place};
-use super::position::{Applied, Witness};
+use super::position::Applied;
 use super::proof::Proof;
-use super::room::Room;
 use super::shared::Shared;
 use super::siblings::Siblings;
-use super::stage::{Stage, Staged};
+use super::stage::Stage;
 use super::sweeps::{self, Removed};
 use super::ticket::Settle;
 use super::upload::Content;
 use crate::chunk::Digest;
-
-/// Commits in one group at most.
-const GROUP_COMMITS: usize = 256;
-/// A group is closed when it is this long, bytes.
-const GROUP_BYTES: u64 = 4 << 20;
+use waiters::{Filled, Waiters, gather};
 
 /// Rest after a failed step of sweeping.
 const SWEEP_REST: Duration = Duration::from_secs(5);
@@ -98,74 +95,6 @@ pub struct Committer {
     pub(super) buffer: Vec<u8>,
 }
 
-/// Commits that wait for the group, and how they will be told.
-#[derive(Default)]
-struct Waiters {
-    accepted: Vec<Settle>,
-    refused: Vec<(Settle, CommitError)>,
-    /// Changes stay alive until the index knows their chunks: they hold the pins.
-    changes: Vec<Change>,
-}
-
-/// What a group was filled with.
-#[derive(Clone, Copy)]
-struct Filled {
-    commits: usize,
-    /// Some of it leads to more room.
-    frees: bool,
-    /// All of that are compaction's copies.
-    only_copies: bool,
-}
-
-impl Waiters {
-    /// Stages changes until the group is full. Publications for which there is no room are refused.
-    fn stage(
-        &mut self,
-        messages: &mut impl Iterator<Item = (Change, Settle)>,
-        room: &Room,
-        stage: &mut Stage<'_, '_>,
-    ) -> Result<Filled, StoreError> {
-        while self.changes.len() < GROUP_COMMITS && stage.group.len() < GROUP_BYTES {
-            let Some((change, settle)) = messages.next() else {
-                break;
-            };
-            if !change.frees() && room.admit(stage.group.len() + body_of(&change)).is_err() {
-                drop(change);
-                settle.settle(Err(CommitError::NoSpace));
-                continue;
-            }
-            let staged = stage.change(&change);
-            self.changes.push(change);
-            match staged.map(Staged::refusal) {
-                Ok(None) => self.accepted.push(settle),
-                Ok(Some(refusal)) => self.refused.push((settle, refusal)),
-                Err(error) => {
-                    self.accepted.push(settle);
-                    return Err(error);
-                }
-            }
-        }
-        let mut freeing = self.changes.iter().filter(|change| change.frees()).peekable();
-        Ok(Filled {
-            commits: self.accepted.len(),
-            frees: freeing.peek().is_some(),
-            only_copies: freeing.all(Change::copies),
-        })
-    }
-
-    fn settle(self, outcome: Result<(), CommitError>) {
-        // The pins first: whoever is told may publish the same bytes again at once.
-        drop(self.changes);
-        for settle in self.accepted {
-            settle.settle(outcome.clone());
-        }
-        // Not before the group they lost against is in the index, so that deciding again sees it.
-        for (settle, refusal) in self.refused {
-            settle.settle(outcome.clone().and(Err(refusal)));
-        }
-    }
-}
-
 /// Chunks and blobs of which a change may have brought another copy.
 fn brought(change: &Change) -> Vec<Digest> {
     match change {
@@ -184,14 +113,6 @@ fn brought(change: &Change) -> Vec<Digest> {
             manifests.collect()
         }
         _ => Vec::new(),
-    }
-}
-
-/// Bytes of a body that the journal would take.
-fn body_of(change: &Change) -> u64 {
-    match change {
-        Change::Publish(publish) if matches!(publish.blob.content, Content::Inline(_)) => publish.blob.size,
-        _ => 0,
     }
 }
 
@@ -391,80 +312,6 @@ impl Committer {
         }
     }
 
-    /// Writes and syncs the group: the moment its commits become true.
-    fn write(&mut self, group: GroupBuilder, batch: &Batch<'_>, filled: Filled) -> Result<(), CommitError> {
-        let durable_segments = self.bulk.segments.durable();
-        let next_id = self.shared.peek_next_id();
-        let mut group = group.finish(GroupContext {
-            durable_group: self.applied.group,
-            durable_segments,
-            next_id,
-            index_sum: batch.sum(),
-        });
-        let start = self.journal.offset();
-        self.append(&mut group, filled)?;
-        let started = Instant::now();
-        if let Err(error) = self.journal.sync() {
-            return Err(self.poison("sync", &error));
-        }
-        metrics::group(filled.commits, group.written_len(), started.elapsed());
-        self.applied = Applied {
-            group: self.applied.group + 1,
-            file: self.journal.binding().file,
-            offset: self.journal.offset(),
-            next_id,
-            index_sum: batch.sum(),
-            durable_segments,
-            witness: Witness {
-                number: self.applied.group + 1,
-                offset: start,
-            },
-        };
-        self.buffer = group.into_buffer();
-        if self.journal.is_full() {
-            self.rotate(self.journal.next_size());
-        }
-        Ok(())
-    }
-
-    /// Appends a group; one that leads to more room with the help of the ballast.
-    fn append(&mut self, group: &mut FinishedGroup, filled: Filled) -> Result<(), CommitError> {
-        let (room, begun) = (self.bulk.room.clone(), self.journal.offset());
-        loop {
-            match self.journal.append(group) {
-                Ok(()) => break,
-                Err(AppendError::Failed(error)) => return Err(self.poison("write", &error)),
-                Err(AppendError::NoSpace) => {
-                    room.write_failed();
-                    let needed = group.written_len();
-                    let given = match filled {
-                        Filled { frees: false, .. } => false,
-                        Filled {
-                            only_copies: true, ..
-                        } => room.give_up_ballast_for_copies(needed),
-                        _ => room.give_up_ballast(needed),
-                    };
-                    if !given {
-                        return Err(CommitError::NoSpace);
-                    }
-                }
-            }
-        }
-        // A file without a group is removed again, so its header counts with the first one.
-        let from = if begun == FILE_HEADER_LEN { 0 } else { begun };
-        room.take(self.journal.offset() - from);
-        Ok(())
-    }
-
-    /// Begins the next file, of `size` bytes. Where that fails the old one simply goes on growing.
-    fn rotate(&mut self, size: u64) {
-        let size = self.bulk.room.spare(size);
-        match self.journal.create_next(size) {
-            Ok(next) => (self.seal)(std::mem::replace(&mut self.journal, next)),
-            Err(error) => tracing::warn!(%error, "no new journal file could be begun; the old one goes on"),
-        }
-    }
-
     fn apply(&mut self, batch: Batch<'_>) -> Result<(), CommitError> {
         if let Some(proof) = &mut self.proof {
             proof.follow(&batch);
@@ -502,25 +349,4 @@ impl Drop for PoisonOnPanic {
             self.0.poison("the committer panicked".into());
         }
     }
-}
-
-/// Takes what is waiting up to a fence, without waiting. False: time to close.
-fn gather(
-    queue: &Receiver<Message>,
-    messages: &mut Vec<(Change, Settle)>,
-    fence: &mut Option<Sender<()>>,
-) -> bool {
-    while messages.len() < GROUP_COMMITS {
-        match queue.try_recv() {
-            Ok(Message::Commit(change, settle)) => messages.push((*change, settle)),
-            Ok(Message::Fence(passed)) => {
-                *fence = Some(passed);
-                break;
-            }
-            Ok(Message::Close) | Err(TryRecvError::Disconnected) => return false,
-            // Both are asked for again.
-            Ok(Message::Rebuild | Message::ShrinkIndex) | Err(TryRecvError::Empty) => break,
-        }
-    }
-    true
 }

@@ -13,6 +13,7 @@ use super::log::simulated::Simulated;
 use super::log::testing::Unsteady;
 use super::tests::{Quiet, account, closed_entries, entries, find, open, publish, remove_file};
 use super::*;
+use crate::store::model::{Place, Token};
 
 pub(super) fn crashed(data: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();

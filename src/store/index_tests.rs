@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::bulk::ChunkPlaces;
 use super::tests::{Quiet, entries, open, publication, publish, remove_file};
 use super::*;
+use crate::store::model::Token;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

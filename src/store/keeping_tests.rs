@@ -9,6 +9,7 @@ use super::model::{Pin, RetentionRule};
 use super::pace::Unthrottled;
 use super::tests::{closed_entries, find, open, publish, remove_file, remove_version};
 use super::*;
+use crate::store::model::Account;
 
 const PIN: Pin = Pin { by: 1, since: 77 };
 

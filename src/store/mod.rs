@@ -36,7 +36,9 @@ pub mod log;
 mod metrics;
 pub mod model;
 mod open;
+mod open_file;
 pub mod pace;
+mod people;
 pub mod pins;
 mod position;
 #[cfg(test)]
@@ -65,7 +67,6 @@ mod trust;
 pub mod upload;
 pub mod verify;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,7 +75,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::chunk::{ChunkerParams, Digest};
-use blob::{Blob, Chunks, Look, Readers};
+use blob::Readers;
 use bulk::Bulk;
 use change::{Change, CommitError};
 use collect::barrier::Barrier;
@@ -84,11 +85,7 @@ use holds::{Hold, Holds};
 use identity::Identity;
 use index::{Index, keys};
 pub use index::{Located, Missing};
-use log::record::Record;
-use model::{
-    Account, ChunkRef, File, Id, Manifest, Membership, Millis, Package, Permission, Place, Shape, Token,
-    Version,
-};
+use model::{File, Id, Package, Version};
 pub use open::{RebuildReport, rebuild_index};
 use position::Applied;
 use quarantine::Quarantine;
@@ -267,67 +264,6 @@ impl Store {
         &self.inner.identity.secret
     }
 
-    /// The account of this name, in any ASCII case.
-    pub fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {
-        self.get(&keys::account(name))
-    }
-
-    /// The account with this id.
-    pub fn account_by_id(&self, id: Id) -> Result<Option<Account>, StoreError> {
-        match self.get::<String>(&keys::account_id(id))? {
-            Some(name) => self.account(&name),
-            None => Ok(None),
-        }
-    }
-
-    /// All accounts, by name.
-    pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        self.inner.index.scan_as(&keys::accounts())
-    }
-
-    /// The token with this hash.
-    pub fn token(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        self.get(&keys::token(hash))
-    }
-
-    /// When a token was last used, as far as that has been kept.
-    pub fn token_use(&self, hash: &[u8; 32]) -> Result<Option<Millis>, StoreError> {
-        self.get(&keys::token_use(hash))
-    }
-
-    /// The tokens of an account, oldest first.
-    pub fn tokens_of(&self, account: Id) -> Result<Vec<Token>, StoreError> {
-        let hashes: Vec<[u8; 32]> = self.inner.index.scan_as(&keys::tokens_of(account))?;
-        let mut tokens = Vec::with_capacity(hashes.len());
-        for hash in hashes {
-            // One that was revoked since the scan is left out.
-            tokens.extend(self.token(&hash)?);
-        }
-        Ok(tokens)
-    }
-
-    /// What a user may do in an organisation as its member.
-    pub fn membership(&self, organisation: Id, user: Id) -> Result<Option<Permission>, StoreError> {
-        self.get(&keys::member(organisation, user))
-    }
-
-    /// The members of an organisation, by id.
-    pub fn members(&self, organisation: Id) -> Result<Vec<Membership>, StoreError> {
-        let members = self
-            .inner
-            .index
-            .page_as(&keys::members(organisation), None, usize::MAX)?;
-        let member = |(key, permission): (keys::Key, Permission)| {
-            let (organisation, user) = keys::two_ids(&key)?;
-            Some(Membership {
-                organisation,
-                user,
-                permission,
-            })
-        };
-        Ok(members.into_iter().filter_map(member).collect())
-    }
-
     /// The package of this owner and name, in any ASCII case.
     pub fn package(&self, owner: Id, name: &str) -> Result<Option<Package>, StoreError> {
         self.get(&keys::package(owner, name))
@@ -360,92 +296,6 @@ impl Store {
         let mut writer = Box::new(self.upload(Some(body.len() as u64)));
         Box::pin(writer.write(body)).await?;
         Box::pin(writer.finish()).await
-    }
-
-    /// To be held from before a name is looked up until the file is opened, so that collection cannot come between.
-    /// To be held for moments only.
-    pub fn look(&self) -> Look<'_> {
-        self.inner.readers.open_blobs().look()
-    }
-
-    /// Opens a file's bytes. Reads no more than a manifest.
-    ///
-    /// # Errors
-    /// `Damaged` where the manifest is; `Index` or `Io` where it cannot be found or read.
-    pub fn open_file(&self, file: &File) -> Result<Blob, StoreError> {
-        let chunks = match file.shape {
-            Shape::Single => {
-                let len = u32::try_from(file.size)
-                    .map_err(|_| StoreError::Damaged(format!("{} is too long for one chunk", file.blob)))?;
-                Chunks::from([ChunkRef {
-                    digest: file.blob,
-                    len,
-                }])
-            }
-            Shape::Chunked => self.manifest(&file.blob)?.chunks.into(),
-        };
-        Ok(Blob::new(self.inner.readers.clone(), file.blob, chunks))
-    }
-
-    /// Whether a file is known to be damaged: some of its bytes were asked for and could not be served.
-    pub fn is_damaged(&self, file: &File) -> Result<bool, StoreError> {
-        let damage = self.inner.readers.damage();
-        if damage.is_empty() {
-            return Ok(false);
-        }
-        let blob = match self.open_file(file) {
-            Ok(blob) => blob,
-            Err(StoreError::Damaged(_)) => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        for chunk in blob.chunks() {
-            if damage.is_damaged(&chunk.digest, self.get(&keys::chunk(&chunk.digest))?) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn manifest(&self, blob: &Digest) -> Result<Manifest, StoreError> {
-        let look = || self.get::<Place>(&keys::manifest(blob));
-        let mut place = look()?;
-        let mut read = self.manifest_at(blob, place);
-        if matches!(read, Err(StoreError::Damaged(_))) {
-            // Compaction may just have moved it, or a later copy healed it.
-            let moved = look()?;
-            if moved != place {
-                place = moved;
-                read = self.manifest_at(blob, place);
-            }
-        }
-        read.map_err(|error| match error {
-            StoreError::Damaged(what) => {
-                tracing::error!(digest = %blob, what, "a manifest is damaged and cannot be served");
-                self.inner.readers.damage().report(*blob, place);
-                StoreError::Damaged(format!("manifest of {blob}: {what}"))
-            }
-            error => error,
-        })
-    }
-
-    fn manifest_at(&self, blob: &Digest, place: Option<Place>) -> Result<Manifest, StoreError> {
-        let damaged = |what: &str| Err(StoreError::Damaged(what.to_owned()));
-        let Some(place) = place else {
-            return damaged("it is missing");
-        };
-        if self.inner.readers.damage().is_damaged(blob, Some(place)) {
-            return damaged("it is quarantined");
-        }
-        let record = match self.inner.readers.files().record(&place) {
-            Err(StoreError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                return damaged("its file is missing");
-            }
-            record => record?,
-        };
-        match Record::decode(&record.header, &record.payload) {
-            Ok(Record::Manifest(digest, manifest)) if digest == *blob => Ok(manifest),
-            _ => damaged("another record stands in its place"),
-        }
     }
 
     /// Hands a change to the committer. It goes on even if the ticket is dropped. A full queue settles as `Busy`.

@@ -14,6 +14,7 @@ use super::model::{AccountKind, Holder, Totals, Visibility};
 use super::upload::{Content, NewBlob};
 use super::*;
 use crate::chunk::Digest;
+use crate::store::model::{Account, Membership, Permission, Token};
 
 pub(super) struct Quiet;
 

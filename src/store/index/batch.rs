@@ -83,7 +83,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The index has nothing for a key, as its caller knows for certain.
-    pub fn is_new(&mut self, key: Key) {
+    pub fn assume_absent(&mut self, key: Key) {
         self.stored.get_mut().insert(key, None);
     }
 
