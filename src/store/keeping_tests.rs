@@ -5,11 +5,10 @@
 use super::change::{PinVersion, RemoveVersion};
 use super::collect::Kind;
 use super::log::record::OwnerRules;
-use super::model::{Pin, RetentionRule};
+use super::model::{Account, Pin, RetentionRule};
 use super::pace::Unthrottled;
 use super::tests::{closed_entries, find, open, publish, remove_file, remove_version};
 use super::*;
-use crate::store::model::Account;
 
 const PIN: Pin = Pin { by: 1, since: 77 };
 

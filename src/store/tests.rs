@@ -10,11 +10,10 @@ use bytes::Bytes;
 
 use super::change::{Expected, Publish, RemoveFile, RemoveVersion};
 use super::index::{keys, sum};
-use super::model::{AccountKind, Holder, Totals, Visibility};
+use super::model::{Account, AccountKind, Holder, Membership, Permission, Token, Totals, Visibility};
 use super::upload::{Content, NewBlob};
 use super::*;
 use crate::chunk::Digest;
-use crate::store::model::{Account, Membership, Permission, Token};
 
 pub(super) struct Quiet;
 
