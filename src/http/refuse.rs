@@ -34,14 +34,6 @@ pub struct Bounds {
     pub time: Duration,
 }
 
-impl Bounds {
-    /// What a client may go on sending that has been told to stop, before the connection is cut.
-    pub const LINGER: Bounds = Bounds {
-        bytes: u64::MAX,
-        time: super::server::LINGER,
-    };
-}
-
 /// Sees to the rest of the body. `length` is what the client announced.
 pub async fn finish(
     response: HttpResponse,

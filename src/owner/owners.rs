@@ -21,9 +21,10 @@ use crate::store::change::CommitError;
 use crate::store::error::StoreError;
 use crate::store::model::{Id, Version};
 
-/// How often one request is decided before it is refused as busy. Each new try needs another commit to have failed
-/// or an actor to have died, so that this bounds a storm of faults rather than contention.
-const MAX_TRIES: usize = 16;
+/// How often one request is decided before it is refused as busy, beside once for each upload that its owner may have at
+/// once: where writers race near a quota, each that does not fit makes those decide again that relied on it, and in each
+/// round at least one of them is settled. So this bounds a storm of faults, not contention.
+const SPARE_TRIES: usize = 16;
 
 /// Bounds of the actors.
 #[derive(Clone, Debug)]
@@ -82,6 +83,8 @@ pub struct Owners(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// Decisions about one request, at most.
+    tries: usize,
     directory: Directory,
     admission: Admission,
 }
@@ -92,6 +95,7 @@ impl Owners {
         // Shows the families at zero from the start.
         std::sync::LazyLock::force(&METRICS);
         Owners(Arc::new(Inner {
+            tries: options.max_uploads_per_owner.saturating_add(SPARE_TRIES),
             directory: Directory::new(names, options.rules, options.max_uploads_per_owner, options.idle),
             admission: Admission::new(options.max_uploads, options.max_removals, options.upload_wait),
         }))
@@ -195,7 +199,7 @@ impl Owners {
         Context<OwnerActor>: ToEnvelope<OwnerActor, M>,
         T: Send + 'static,
     {
-        for _ in 0..MAX_TRIES {
+        for _ in 0..self.0.tries {
             // Held until the answer is final, so that the actor does not retire with this commit under way.
             let lease = self.0.directory.lease(owner)?;
             let asked = Instant::now();

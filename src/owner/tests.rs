@@ -208,9 +208,23 @@ async fn what_relied_on_a_failed_commit_is_decided_again() {
 }
 
 #[actix_rt::test]
+async fn conflicts_of_as_many_as_may_race_are_outlasted() {
+    let fake = Fake::prompt();
+    for _ in 0..Options::default().max_uploads_per_owner {
+        fake.fail_next(CommitError::Conflict);
+    }
+    let result = publish(
+        owners(&fake),
+        publication(Policy::Cache, at("app", "1", "f"), b"a"),
+    )
+    .await;
+    assert!(result.is_ok());
+}
+
+#[actix_rt::test]
 async fn endless_conflicts_end_as_busy() {
     let fake = Fake::prompt();
-    for _ in 0..100 {
+    for _ in 0..1000 {
         fake.fail_next(CommitError::Conflict);
     }
     let result = publish(

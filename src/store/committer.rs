@@ -39,6 +39,8 @@ use waiters::{Filled, Waiters, gather};
 const SWEEP_REST: Duration = Duration::from_secs(5);
 /// Rest of sweeping while the index has much to make durable, until it is looked at again.
 const SWEEP_PAUSE: Duration = Duration::from_millis(5);
+/// The longest that a step of sweeping is put off for that: however much is written, removed names go at last.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What comes to the committer's queue.
 #[derive(Debug)]
@@ -82,6 +84,8 @@ pub struct Committer {
     pub(super) seal: Box<dyn FnMut(Journal) + Send>,
     /// What is still to be swept.
     pub(super) sweeps: VecDeque<Removed>,
+    /// When the last step of sweeping was made.
+    pub(super) swept: Instant,
     /// Accounts whose removal has been staged.
     pub(super) removed: HashSet<Id>,
     /// Tell whether a removed file was the last one of its version.
@@ -207,10 +211,12 @@ impl Committer {
 
     /// Goes on sweeping, unless requests would soon have to wait for the index.
     fn sweep(&mut self) {
-        match self.index.is_behind() {
-            true => self.index.hurry_checkpoint(),
-            false => self.sweep_step(),
+        if self.index.is_behind() && self.swept.elapsed() < SWEEP_PATIENCE {
+            self.index.hurry_checkpoint();
+            return;
         }
+        self.sweep_step();
+        self.swept = Instant::now();
     }
 
     /// Takes some of what was removed as a whole out of the index.

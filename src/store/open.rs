@@ -219,6 +219,7 @@ fn start(options: Options, prepared: Prepared) -> Result<Store, StoreError> {
         barrier: barrier.clone(),
         seal,
         sweeps,
+        swept: Instant::now(),
         removed: HashSet::new(),
         siblings: Siblings::default(),
         sweep_failed: false,

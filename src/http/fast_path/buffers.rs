@@ -56,8 +56,9 @@ impl Buffers {
         free.unwrap_or_else(|| BytesMut::with_capacity(SIZE))
     }
 
-    /// Gives a buffer back from which all bytes have been split off.
-    pub fn give_back(&self, buffer: BytesMut) {
+    /// Gives a buffer back. What is left in it is of a body that broke off.
+    pub fn give_back(&self, mut buffer: BytesMut) {
+        buffer.clear();
         KEPT.with_borrow_mut(|kept| {
             if kept.buffers.len() < MOST {
                 kept.buffers.push_back(buffer);
@@ -83,6 +84,17 @@ mod tests {
 
     fn kept() -> usize {
         KEPT.with_borrow(|kept| kept.buffers.len())
+    }
+
+    #[test]
+    fn what_a_broken_body_left_in_a_buffer_does_not_keep_it() {
+        let (buffers, _other) = (Buffers::new(), Buffers::new());
+        let mut buffer = buffers.take();
+        buffer.extend_from_slice(b"left");
+        let at = buffer.as_ptr();
+        buffers.give_back(buffer);
+        let again = buffers.take();
+        assert_eq!((again.as_ptr(), again.len(), kept()), (at, 0, 0));
     }
 
     #[test]

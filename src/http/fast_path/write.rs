@@ -1,5 +1,7 @@
 //! Publishes a file, or removes one.
 
+use std::future::poll_fn;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix_http::BoxedPayloadStream;
@@ -18,8 +20,9 @@ use crate::http::error::Refusal;
 use crate::http::generic::status_of;
 use crate::http::incoming::Incoming;
 use crate::http::metrics::{METRICS, Op};
-use crate::http::refuse::{self as rest, Bounds};
+use crate::http::refuse as rest;
 use crate::http::routes::{bounds, patiently};
+use crate::http::server::LINGER;
 use crate::http::state::State;
 use crate::http::watch::Watch;
 use crate::store::error::StoreError;
@@ -81,16 +84,34 @@ pub(super) async fn receive<T: Transport>(
         done.as_ref().map_or_else(Refusal::status, |done| done.status),
     );
     let all_read = done.is_ok() || rest::is_read_soon(&body, Some(length as u64), bounds).await;
-    let last = !all_read || patience.is_over().await;
+    // A connection that broke meanwhile has nothing more to say either.
+    let last = !all_read || connection.is_broken() || patience.is_over().await;
     let took = answer(connection, came, (watch, Op::PutFile, last), done).await?;
     if !all_read {
-        rest::throw_away(body.clone(), bounds).await;
-        rest::throw_away(body, Bounds::LINGER).await;
+        rest::throw_away(body, bounds).await;
+        linger(connection).await;
     }
     Ok(match last {
         true => Next::Over,
         false => Next::Answered(took),
     })
+}
+
+/// Throws away what a client goes on sending that has been told to stop: closing with bytes unread would take the answer
+/// away from it.
+async fn linger<T: Transport>(connection: &Connection<T>) {
+    let all = poll_fn(|context| {
+        loop {
+            let len = connection.unread().len();
+            connection.take(len);
+            match ready!(connection.poll_fill(context)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    });
+    // Whoever has not stopped by then is cut.
+    let _ = tokio::time::timeout(LINGER, all).await;
 }
 
 /// Takes the request, removes the file and answers. How long that took.

@@ -264,6 +264,11 @@ impl Conn {
         closed && self.pending.is_empty()
     }
 
+    /// Whether the server says nothing more, and ends in order rather than by a reset.
+    pub fn ends_in_order(&mut self) -> bool {
+        self.pending.is_empty() && matches!(self.fill(), Ok(false))
+    }
+
     /// Whatever the server sends until it closes or falls silent for `limit`.
     pub fn drain(&mut self, limit: Duration) -> Vec<u8> {
         self.read_limit(limit);
