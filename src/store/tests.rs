@@ -343,9 +343,10 @@ async fn while_the_index_has_much_to_make_durable_sweeps_rest_but_not_for_ever_a
         assert!(commits.inner.index.is_behind());
         assert!(!sweeps::pending(&commits.inner.index).unwrap().is_empty());
         let files = || commits.inner.index.count(&keys::all_files()).unwrap();
-        assert!(files() > 500, "it rests");
+        let resting = files();
+        assert!(resting > 0, "it rests");
         for _ in 0..600 {
-            if files() < 1000 {
+            if files() < resting {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
