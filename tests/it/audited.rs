@@ -1,26 +1,31 @@
 //! What the audit log says about accounts, tokens and settings: what was created, and which fields were set.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::audit::{event, events, setup};
-use crate::support::{Daemon, Request};
+use crate::support::{Daemon, PATIENCE, Request, within};
 
 const SECRET: &str = "a password of mine";
 
 /// Sends a call as the admin and shows the line about it: status, target without its id, names of fields.
 fn line(daemon: &Daemon, method: &'static str, path: &str, body: Value) -> (Value, Value, Value) {
-    let id = format!("call-{}", events(daemon).len());
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let id = format!("call-{}", CALLS.fetch_add(1, Ordering::Relaxed));
     let request = Request::new(method, path).header("X-Request-Id", id.as_str());
-    daemon.as_admin(request.json(&body));
-    let mut seen = event(daemon, "admin", path);
-    for _ in 0..500 {
-        if seen["request_id"] == id {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        seen = event(daemon, "admin", path);
-    }
-    assert_eq!(seen["request_id"], id, "{method} {path}");
+    let answer = daemon.as_admin(request.json(&body));
+    // By its id: lines of others about the same path may come later than they were answered.
+    let mut seen = None;
+    within(PATIENCE, || {
+        seen = events(daemon).into_iter().find(|event| event["request_id"] == id);
+        seen.is_some()
+    });
+    let seen = seen.unwrap_or_else(|| panic!("no line of {method} {path}: {}", answer.text()));
+    assert_eq!(
+        (&seen["action"], &seen["object"]),
+        (&json!("admin"), &json!(path))
+    );
     (
         seen["status"].clone(),
         seen["target"].clone(),
